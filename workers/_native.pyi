@@ -1,0 +1,88 @@
+"""The native core as Python sees it. Each class has one role in a run; every long call releases the GIL.
+An object's memory, descriptors and threads go with the object."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FAULT_DTYPE: np.dtype[np.void]
+"""One fault record, 56 bytes: `intended_ns`, `raised_ns`, `delivered_ns`, `fetched_ns`, `installed_ns`, `resumed_ns` (u8,
+CLOCK_MONOTONIC ns, 0 = the stage did not happen), `page` (u4), `cpu` (u2), `kind` (u1), `outcome` (u1)."""
+
+KINDS: tuple[str, ...]
+OUTCOMES: tuple[str, ...]
+"""Names of the codes in `kind` and `outcome`: index = code."""
+
+def strategies() -> list[dict[str, Any]]:
+    """The registry: `name`, `summary`, `exit` ("none" | "signal" | "probe"), `userfaultfd` (bool), `features` (names),
+    `memory_types` (names), `options`: list of {`name`, `default`, `minimum`, `maximum`, `help`}; options are integers."""
+
+def probe_userfaultfd() -> dict[str, Any]:
+    """What this process may do: `way` ("device" | "syscall" | "user_mode_only" | ""), `features` (names), `kernel_faults` (bool),
+    `errors`: {way: "errno text"} for each way that failed."""
+
+def clock() -> dict[str, Any]:
+    """`source` ("tsc" | "clock_gettime"), `ticks_per_s` (float)."""
+
+def calibrate_exit(kind: str, rounds: int) -> float:
+    """Nanoseconds one emulated exit costs here: kind "none" (0.0), "signal" (a SIGBUS taken and returned from), "probe" (one pagemap read)."""
+
+class KernelError(OSError):
+    """A real failure of the kernel: `errno`, and a message that names the call, address and length."""
+
+class Guest:
+    """The guest's shared memory: the region's memfd (none for anon), and a second memfd with page kinds, contents bits,
+    start barrier, vCPU states and request ring. Made by the page server's process, attached by the VMM processes."""
+
+    region_fd: int
+    shared_fd: int
+    def __init__(self, config: Mapping[str, Any]) -> None: ...
+    @staticmethod
+    def attach(region_fd: int, shared_fd: int) -> Guest: ...
+    def fill(self, kinds: npt.NDArray[np.uint8]) -> dict[str, Any]:
+        """Set each page's kind and write the contents of the `hit` and `minor` pages through the alias: `filled`, `unprepared`
+        (pages mincore does not confirm), `seconds`."""
+    def stop(self, reason: str) -> None:
+        """End the measured phase from outside: every native wait of every process of the guest returns."""
+    def stop_reason(self) -> str: ...
+    def progress(self) -> dict[str, int]:
+        """`accesses`, `faults`, `pages_resolved` so far over all vCPUs, `running` and `finished` vCPUs."""
+
+class PageServer:
+    """Reader threads over the userfaultfds handed to it, and one thread that answers the request ring."""
+
+    def __init__(self, guest: Guest, config: Mapping[str, Any]) -> None: ...
+    def add_userfaultfd(
+        self, fd: int, regions: Sequence[Mapping[str, int]], *, vmm: int, record_fd: int, faults_fd: int
+    ) -> None:
+        """Take over `fd` (duplicated). record_fd and faults_fd are -1 for a VMM that is not ours."""
+    def serve(self) -> None:
+        """Serve until `stop`; blocks, GIL released."""
+    def stop(self) -> None: ...
+    def counters(self) -> dict[str, int]: ...
+    def threads(self) -> list[dict[str, int]]: ...
+
+class Vmm:
+    """One VMM process's side: its mapping, its userfaultfds, its page record, its vCPU threads."""
+
+    def __init__(self, guest: Guest, config: Mapping[str, Any]) -> None: ...
+    def userfaultfds(self) -> list[tuple[int, list[dict[str, int]]]]:
+        """Each descriptor with its regions: `base_host_virt_addr`, `size`, `offset`, `page_size`, in bytes."""
+    record_fd: int
+    faults_fd: int
+    def prepare(self) -> dict[str, Any]:
+        """Map the `hit` pages and prove every page's state: `hit`, `minor`, `absent`, `unprepared` (counts), `seconds`."""
+    def run(self) -> None:
+        """The measured phase: start the vCPU threads, wait at the guest's barrier, return when all have ended."""
+    def finish(self) -> None:
+        """After the page server has stopped: convert the records' time stamps to CLOCK_MONOTONIC, in place."""
+    def verify(self) -> dict[str, Any]:
+        """Read every resolved page in full: `pages`, `wrong_words`, `first_wrong` (str, empty if none), `seconds`."""
+    def counters(self) -> dict[str, int]: ...
+    def vcpus(self) -> list[dict[str, Any]]:
+        """One a vCPU: `vcpu`, `tid`, `accesses`, `faults`, `pages_resolved`, `start_ns`, `end_ns`, `cpus` (list), `wrong_words`,
+        `first_wrong` (str), `stuck` (str, empty), counters by name."""
+    def records(self, vcpu: int) -> npt.NDArray[np.void]:
+        """The vCPU's fault records (FAULT_DTYPE), a view without a copy."""

@@ -1,0 +1,93 @@
+// Which page a vCPU touches next, and whether it reads or writes: decided before the clock starts where the order is a
+// list (permutation, trace), by a few multiplications where it is not. Deterministic in (seed, vCPU).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace uffd {
+
+struct AccessConfig {
+  std::string order = "permutation";
+  bool overlap = false;
+  double read_share = 1.0;
+  std::uint32_t passes = 1;
+  std::uint64_t accesses = 0;  ///< per pass; 0: as many as the vCPU's range has pages (trace: its length)
+  std::uint64_t stride_pages = 1;
+  double zipf_exponent = 1.1;
+  std::vector<std::uint32_t> trace;
+  std::uint64_t think_ns = 0;
+  double rate_per_s = 0.0;
+};
+
+/// The pages one vCPU works on: its slice of the region, or all of it when vCPUs overlap.
+struct PageRange {
+  std::uint64_t first = 0;
+  std::uint64_t count = 0;
+};
+PageRange range_of(std::uint64_t pages, std::uint32_t vcpu, std::uint32_t vcpus, bool overlap);
+
+/// splitmix64's successor step: fast, and good enough to pick pages with.
+class Random {
+ public:
+  explicit Random(std::uint64_t seed) noexcept : state_(seed) {}
+  std::uint64_t next() noexcept {
+    std::uint64_t x = state_ += 0x9E3779B97F4A7C15ull;
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ull;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EBull;
+    return x ^ (x >> 31);
+  }
+  /// Uniform in [0, bound), by multiplication.
+  std::uint64_t below(std::uint64_t bound) noexcept {
+    return static_cast<std::uint64_t>(static_cast<unsigned __int128>(next()) * bound >> 64);
+  }
+  double unit() noexcept { return static_cast<double>(next() >> 11) * 0x1p-53; }
+
+ private:
+  std::uint64_t state_;
+};
+
+/// Zipf over n ranks with exponent s > 0, by rejection-inversion (W. Hormann and G. Derflinger, ACM TOMACS 6(3), 1996):
+/// no table, constant expected time. Ranks are scattered over the pages by a permutation, so hot pages are not neighbours.
+class Zipf {
+ public:
+  Zipf(std::uint64_t ranks, double exponent);
+  std::uint64_t operator()(Random& random) const noexcept;  ///< 0-based rank
+
+ private:
+  double h(double x) const noexcept;
+  double h_integral(double x) const noexcept;
+  double h_integral_inverse(double x) const noexcept;
+  double n_, exponent_, h_x1_, h_n_, s_;
+};
+
+class AccessOrder {
+ public:
+  /// Throws ConfigError: unknown order (with the list), empty trace, a trace page outside the region, bad numbers.
+  AccessOrder(const AccessConfig& config, std::uint64_t pages, std::uint32_t vcpu, std::uint32_t vcpus, std::uint64_t seed);
+
+  std::uint64_t per_pass() const noexcept { return per_pass_; }
+  void rewind() noexcept { next_ = 0; }
+  std::uint64_t next_page() noexcept;
+  bool next_is_read() noexcept {
+    return read_threshold_ == ~std::uint64_t{0} || (read_threshold_ != 0 && coin_.next() < read_threshold_);
+  }
+
+ private:
+  enum class Order { sequential, list, uniform, zipf, strided };
+  Order order_ = Order::sequential;
+  PageRange range_;
+  std::uint64_t per_pass_ = 0;
+  std::uint64_t next_ = 0;
+  std::uint64_t stride_ = 1;
+  std::uint64_t per_lane_ = 1;
+  std::vector<std::uint32_t> list_;
+  std::unique_ptr<Zipf> zipf_;
+  Random random_;
+  Random coin_;
+  std::uint64_t read_threshold_;
+};
+
+}  // namespace uffd

@@ -1,0 +1,403 @@
+// Python's view of the core: translation only. Every long call releases the GIL, nothing crosses per fault.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include "error.hpp"
+#include "fill.hpp"
+#include "page_server.hpp"
+#include "thread_engine.hpp"
+#include "vmm.hpp"
+
+namespace nb = nanobind;
+using nb::literals::operator""_a;
+
+namespace uffd {
+namespace {
+
+// --- configuration dictionaries: each key is taken once, what is left over is a mistake --------------------------------
+
+class Keys {
+ public:
+  Keys(nb::dict dict, std::string of) : left_(nb::steal<nb::dict>(PyDict_Copy(dict.ptr()))), of_(std::move(of)) {}
+  template <typename T>
+  void take(const char* key, T& into) {
+    if (!left_.contains(key)) return;
+    try {
+      into = nb::cast<T>(left_[key]);
+    } catch (const nb::cast_error&) {
+      throw ConfigError(of_ + "." + key + " has a value of the wrong type: " + nb::repr(left_[key]).c_str());
+    }
+    nb::del(left_[key]);
+  }
+  bool contains(const char* key) const { return left_.contains(key); }
+  nb::object pop(const char* key) {
+    nb::object value = nb::borrow(left_[key]);
+    nb::del(left_[key]);
+    return value;
+  }
+  void finish() const {
+    if (left_.size() != 0) throw ConfigError(of_ + " has unknown keys: " + nb::repr(left_.keys()).c_str());
+  }
+
+ private:
+  nb::dict left_;
+  std::string of_;
+};
+
+GuestConfig guest_config(nb::dict dict) {
+  Keys keys(dict, "guest");
+  GuestConfig config;
+  std::string memory = "shmem";
+  keys.take("memory_type", memory);
+  config.memory = memory_type(memory);
+  keys.take("region_bytes", config.region_bytes);
+  keys.take("page_bytes", config.page_bytes);
+  keys.take("transparent_huge_pages", config.transparent_huge_pages);
+  keys.take("vcpus", config.vcpus);
+  keys.take("vcpus_per_vmm", config.vcpus_per_vmm);
+  keys.take("seed", config.seed);
+  keys.take("fault_around_pages", config.fault_around_pages);
+  keys.finish();
+  return config;
+}
+
+PageServerConfig server_config(nb::dict dict) {
+  Keys keys(dict, "page_server");
+  PageServerConfig config;
+  keys.take("readers", config.readers);
+  keys.take("wait", config.wait);
+  keys.take("events_per_read", config.events_per_read);
+  keys.take("delay_us", config.delay_us);
+  keys.take("delay_exponential", config.delay_exponential);
+  keys.take("seed", config.seed);
+  keys.take("fault_around_pages", config.fault_around_pages);
+  keys.take("reader_cpus", config.reader_cpus);
+  keys.finish();
+  return config;
+}
+
+AccessConfig access_config(nb::dict dict) {
+  Keys keys(dict, "access");
+  AccessConfig config;
+  keys.take("order", config.order);
+  keys.take("overlap", config.overlap);
+  keys.take("read_share", config.read_share);
+  keys.take("passes", config.passes);
+  keys.take("accesses", config.accesses);
+  keys.take("stride_pages", config.stride_pages);
+  keys.take("zipf_exponent", config.zipf_exponent);
+  keys.take("think_ns", config.think_ns);
+  keys.take("rate_per_s", config.rate_per_s);
+  if (keys.contains("trace")) {
+    const nb::object trace = keys.pop("trace");
+    for (const nb::handle page : trace) config.trace.push_back(nb::cast<std::uint32_t>(nb::int_(nb::borrow(page))));
+  }
+  keys.finish();
+  return config;
+}
+
+VmmConfig vmm_config(nb::dict dict) {
+  Keys keys(dict, "vmm");
+  VmmConfig config;
+  keys.take("vmm", config.vmm);
+  keys.take("first_vcpu", config.first_vcpu);
+  keys.take("vcpus", config.vcpus);
+  keys.take("uffds", config.uffds);
+  keys.take("strategy", config.strategy);
+  keys.take("engine", config.engine);
+  keys.take("verify", config.verify);
+  keys.take("watchdog_s", config.watchdog_s);
+  keys.take("sample_every", config.sample_every);
+  keys.take("record_capacity", config.record_capacity);
+  keys.take("vcpu_cpus", config.vcpu_cpus);
+  std::uint64_t seed = 0;
+  keys.take("seed", seed);  // the guest's seed is the run's; kept so that a spec can be handed over as it is
+  if (keys.contains("options"))
+    for (const auto [name, value] : nb::cast<nb::dict>(keys.pop("options")))
+      config.options[nb::cast<std::string>(name)] = nb::cast<std::int64_t>(value);
+  if (keys.contains("access")) config.access = access_config(nb::cast<nb::dict>(keys.pop("access")));
+  keys.finish();
+  return config;
+}
+
+// --- results --------------------------------------------------------------------------------------------------------
+
+nb::dict to_dict(const Counters& counters) {
+  nb::dict out;
+  for (std::size_t i = 0; i < kCounterNames.size(); ++i) out[kCounterNames[i]] = counters[static_cast<Counter>(i)];
+  return out;
+}
+
+nb::list names(std::uint64_t features) {
+  nb::list out;
+  for (const std::string& name : feature_names(features)) out.append(name);
+  return out;
+}
+
+nb::list describe_strategies() {
+  nb::list out;
+  for (const auto& [name, info] : strategies()) {
+    nb::dict entry;
+    entry["name"] = name;
+    entry["summary"] = info.summary;
+    entry["exit"] = exit_kind_name(info.exit);
+    entry["userfaultfd"] = info.userfaultfd;
+    entry["features"] = names(info.features);
+    nb::list memory;
+    for (const MemoryType type : info.memory) memory.append(memory_type_name(type));
+    entry["memory_types"] = memory;
+    nb::list options;
+    for (const Option& option : info.options) {
+      nb::dict one;
+      one["name"] = option.name;
+      one["default"] = option.initial;
+      one["minimum"] = option.minimum;
+      one["maximum"] = option.maximum;
+      one["help"] = option.help;
+      options.append(one);
+    }
+    entry["options"] = options;
+    out.append(entry);
+  }
+  return out;
+}
+
+nb::dict describe_userfaultfd() {
+  const Capability capability = probe_userfaultfd();
+  nb::dict out;
+  out["way"] = capability.available ? way_name(capability.way) : "";
+  out["features"] = names(capability.features);
+  out["kernel_faults"] = capability.available && capability.way != Way::user_mode_only;
+  nb::dict errors;
+  for (const Refusal& refusal : capability.refusals) errors[way_name(refusal.way)] = std::strerror(refusal.error);
+  out["errors"] = errors;
+  return out;
+}
+
+nb::object fault_dtype() {
+  const auto numpy = nb::module_::import_("numpy");
+  nb::list fields;
+  for (const char* name : {"intended_ns", "raised_ns", "delivered_ns", "fetched_ns", "installed_ns", "resumed_ns"})
+    fields.append(nb::make_tuple(name, "<u8"));
+  fields.append(nb::make_tuple("page", "<u4"));
+  fields.append(nb::make_tuple("cpu", "<u2"));
+  fields.append(nb::make_tuple("kind", "u1"));
+  fields.append(nb::make_tuple("outcome", "u1"));
+  return numpy.attr("dtype")(fields);
+}
+
+template <typename Names>
+nb::tuple name_tuple(const Names& all) {
+  nb::list out;
+  for (const char* name : all) out.append(name);
+  return nb::tuple(out);
+}
+
+nb::dict guest_progress(const Guest& guest) {
+  std::uint64_t accesses = 0, faults = 0, pages = 0, finished = 0, running = 0;
+  for (std::uint32_t i = 0; i < guest.config().vcpus; ++i) {
+    const VcpuState& state = guest.vcpu(i);
+    accesses += state.accesses.load(std::memory_order_relaxed);
+    faults += state.faults.load(std::memory_order_relaxed);
+    pages += state.resolved_by_vcpu.load(std::memory_order_relaxed) + state.resolved_by_reader.load(std::memory_order_relaxed);
+    finished += state.finished.load(std::memory_order_relaxed);
+    running += state.tid.load(std::memory_order_relaxed) != 0 && state.finished.load(std::memory_order_relaxed) == 0;
+  }
+  nb::dict out;
+  out["accesses"] = accesses;
+  out["faults"] = faults;
+  out["pages_resolved"] = pages;
+  out["running"] = running;
+  out["finished"] = finished;
+  return out;
+}
+
+nb::list vmm_vcpus(const Vmm& vmm) {
+  nb::list out;
+  for (std::uint32_t i = 0; i < vmm.vcpus().size(); ++i) {
+    const Vcpu& vcpu = *vmm.vcpus()[i];
+    const VcpuState& state = vcpu.state();
+    nb::dict entry = to_dict(vcpu.counters());
+    entry["vcpu"] = vcpu.index();
+    entry["tid"] = state.tid.load();
+    entry["accesses"] = state.accesses.load();
+    entry["faults"] = state.faults.load();
+    entry["recorded"] = vcpu.recorded();
+    entry["pages_resolved"] = state.resolved_by_vcpu.load() + state.resolved_by_reader.load();
+    entry["stray_waits"] = state.stray_waits.load();
+    entry["start_ns"] = vmm.line().to_ns(vcpu.start());
+    entry["end_ns"] = vmm.line().to_ns(vcpu.end());
+    entry["cpus"] = vcpu.cpus_seen();
+    entry["wrong_words"] = vcpu.wrong_words();
+    entry["first_wrong"] = vcpu.first_wrong();
+    entry["stuck"] = vmm.stuck(i);
+    entry["failure"] = vcpu.failure();
+    out.append(entry);
+  }
+  return out;
+}
+
+nb::list vmm_userfaultfds(const Vmm& vmm) {
+  nb::list out;
+  for (std::size_t i = 0; i < vmm.userfaultfds().size(); ++i) {
+    const Shard& shard = vmm.shards()[i];
+    const std::uint64_t page_bytes = vmm.page_bytes();
+    nb::dict region;
+    region["base_host_virt_addr"] = shard.address;
+    region["size"] = shard.pages * page_bytes;
+    region["offset"] = shard.first_page * page_bytes;
+    region["page_size"] = page_bytes;
+    nb::list regions;
+    regions.append(region);
+    out.append(nb::make_tuple(vmm.userfaultfds()[i]->fd(), regions));
+  }
+  return out;
+}
+
+std::vector<RegionView> region_views(nb::iterable regions) {
+  std::vector<RegionView> views;
+  for (const nb::handle region : regions) {
+    const auto value = [&region](const char* key) { return nb::cast<std::uint64_t>(region[key]); };
+    views.push_back({value("base_host_virt_addr"), value("size"), value("offset"), value("page_size")});
+  }
+  return views;
+}
+
+nb::object vcpu_records(nb::object self, std::uint32_t index) {
+  const Vmm& vmm = nb::cast<const Vmm&>(self);
+  if (index >= vmm.vcpus().size()) throw nb::index_error("the VMM process has no such vCPU");
+  const Vcpu& vcpu = *vmm.vcpus()[index];
+  nb::ndarray<nb::numpy, std::uint8_t, nb::ndim<1>> bytes(vcpu.records(), {vcpu.recorded() * sizeof(FaultRecord)}, self);
+  return nb::cast(bytes).attr("view")(fault_dtype());
+}
+
+ExitKind exit_kind(const std::string& name) {
+  for (const ExitKind kind : {ExitKind::none, ExitKind::signal, ExitKind::probe})
+    if (name == exit_kind_name(kind)) return kind;
+  throw ConfigError("exit kind '" + name + "' is unknown; it is one of none, signal, probe");
+}
+
+}  // namespace
+}  // namespace uffd
+
+NB_MODULE(_native, m) {
+  using namespace uffd;
+  m.attr("FAULT_DTYPE") = fault_dtype();
+  m.attr("KINDS") = name_tuple(kKindNames);
+  m.attr("OUTCOMES") = name_tuple(kOutcomeNames);
+  m.def("strategies", &describe_strategies);
+  m.def("probe_userfaultfd", &describe_userfaultfd);
+  m.def("clock", [] {
+    nb::dict out;
+    out["source"] = Clock::get().invariant() ? "tsc" : "clock_gettime";
+    out["ticks_per_s"] = Clock::get().ticks_per_s();
+    return out;
+  });
+  m.def("calibrate_exit", [](const std::string& kind, std::uint64_t rounds) { return calibrate_exit(exit_kind(kind), rounds); },
+        "kind"_a, "rounds"_a, nb::call_guard<nb::gil_scoped_release>());
+
+  static nb::object kernel_error = nb::exception<KernelError>(m, "KernelError", PyExc_OSError);
+  nb::register_exception_translator(
+      [](const std::exception_ptr& error, void* type) {
+        try {
+          std::rethrow_exception(error);
+        } catch (const KernelError& failure) {
+          // OSError(errno, message), so that errno is an attribute.
+          const nb::object instance = nb::borrow(static_cast<PyObject*>(type))(failure.error(), failure.what());
+          PyErr_SetObject(static_cast<PyObject*>(type), instance.ptr());
+        }
+      },
+      kernel_error.ptr());
+
+  nb::class_<Guest>(m, "Guest")
+      .def("__init__", [](Guest* self, nb::dict config) { new (self) Guest(guest_config(config)); }, "config"_a)
+      .def_static("attach", &Guest::attach, "region_fd"_a, "shared_fd"_a)
+      .def_prop_ro("region_fd", &Guest::region_fd)
+      .def_prop_ro("shared_fd", &Guest::shared_fd)
+      .def("fill",
+           [](const Guest& guest, nb::ndarray<const std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu> kinds) {
+             Filled filled;
+             {
+               nb::gil_scoped_release release;
+               filled = fill(guest, {kinds.data(), kinds.size()});
+             }
+             nb::dict out;
+             out["filled"] = filled.filled;
+             out["unprepared"] = filled.unprepared;
+             out["seconds"] = filled.seconds;
+             return out;
+           },
+           "kinds"_a)
+      .def("stop", &Guest::stop, "reason"_a)
+      .def("stop_reason", &Guest::stop_reason)
+      .def("progress", &guest_progress);
+
+  nb::class_<PageServer>(m, "PageServer")
+      .def("__init__",
+           [](PageServer* self, const Guest& guest, nb::dict config) { new (self) PageServer(guest, server_config(config)); },
+           "guest"_a, "config"_a, nb::keep_alive<1, 2>())
+      .def("add_userfaultfd",
+           [](PageServer& server, int fd, nb::iterable regions, int vmm, int record_fd, int faults_fd) {
+             server.add(fd, region_views(regions), vmm, record_fd, faults_fd);
+           },
+           "fd"_a, "regions"_a, nb::kw_only(), "vmm"_a, "record_fd"_a, "faults_fd"_a)
+      .def("serve", &PageServer::serve, nb::call_guard<nb::gil_scoped_release>())
+      .def("stop", &PageServer::stop)
+      .def("counters", [](const PageServer& server) { return to_dict(server.counters()); })
+      .def("threads", [](const PageServer& server) {
+        nb::list out;
+        for (std::size_t i = 0; i < server.threads().size(); ++i) {
+          const ReaderInfo& info = server.threads()[i];
+          nb::dict entry = to_dict(info.counters);
+          entry["reader"] = i;
+          entry["tid"] = info.tid;
+          entry["cpus"] = info.cpus;
+          out.append(entry);
+        }
+        return out;
+      });
+
+  nb::class_<Vmm>(m, "Vmm")
+      .def("__init__",
+           [](Vmm* self, const Guest& guest, nb::dict config) { new (self) Vmm(guest, vmm_config(config)); }, "guest"_a,
+           "config"_a, nb::keep_alive<1, 2>())
+      .def("userfaultfds", &vmm_userfaultfds)
+      .def_prop_ro("record_fd", &Vmm::record_fd)
+      .def_prop_ro("faults_fd", &Vmm::faults_fd)
+      .def("prepare",
+           [](Vmm& vmm) {
+             Prepared prepared;
+             {
+               nb::gil_scoped_release release;
+               prepared = vmm.prepare();
+             }
+             nb::dict out;
+             out["hit"] = prepared.hit;
+             out["minor"] = prepared.minor;
+             out["absent"] = prepared.absent;
+             out["unprepared"] = prepared.unprepared;
+             out["seconds"] = prepared.seconds;
+             return out;
+           })
+      .def("run", &Vmm::run, nb::call_guard<nb::gil_scoped_release>())
+      .def("finish", &Vmm::finish, nb::call_guard<nb::gil_scoped_release>())
+      .def("verify",
+           [](const Vmm& vmm) {
+             Verified verified;
+             {
+               nb::gil_scoped_release release;
+               verified = vmm.verify();
+             }
+             nb::dict out;
+             out["pages"] = verified.pages;
+             out["wrong_words"] = verified.wrong_words;
+             out["first_wrong"] = verified.first_wrong;
+             out["seconds"] = verified.seconds;
+             return out;
+           })
+      .def("counters", [](const Vmm& vmm) { return to_dict(vmm.counters()); })
+      .def("vcpus", &vmm_vcpus)
+      .def("records", &vcpu_records, "vcpu"_a);
+}

@@ -1,0 +1,143 @@
+// The guest's memory and the one page of shared truth its processes meet in. Two memfds: the region (none for anonymous
+// memory, which only its own process can see), and the shared one: header, kinds, contents bits, vCPU states, request ring.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "clock.hpp"
+#include "contents.hpp"
+#include "descriptor.hpp"
+#include "fault_record.hpp"
+#include "futex.hpp"
+#include "mapping.hpp"
+
+namespace uffd {
+
+struct GuestConfig {
+  MemoryType memory = MemoryType::shmem;
+  std::uint64_t region_bytes = 0;
+  std::uint64_t page_bytes = 4096;
+  bool transparent_huge_pages = false;
+  std::uint32_t vcpus = 1;
+  std::uint32_t vcpus_per_vmm = 1;
+  std::uint64_t seed = 0;
+  std::uint32_t fault_around_pages = 1;
+};
+
+/// Where a vCPU is in its access; what the watchdog names.
+enum class Stage : std::uint32_t { idle, at_barrier, touching, raised, delivered, fetching, installing, thinking, done };
+const char* stage_name(Stage stage);
+
+enum class RequestState : std::uint32_t { free, asked, present, poisoned, failed };
+
+/// One vCPU's line in the shared page. The first cache line is the vCPU's own, the second is written by readers, the third
+/// is its request to the page server (a vCPU has at most one outstanding).
+struct alignas(64) VcpuState {
+  std::atomic<std::uint32_t> tid;
+  std::atomic<Stage> stage;
+  std::atomic<std::uint64_t> page;
+  std::atomic<std::uint64_t> accesses;
+  std::atomic<std::uint64_t> faults;
+  std::atomic<std::uint64_t> slot;  ///< index of the record of the fault being raised
+  std::atomic<std::uint64_t> resolved_by_vcpu;
+  std::atomic<std::uint32_t> finished;
+
+  alignas(64) std::atomic<std::uint64_t> resolved_by_reader;
+  std::atomic<std::uint64_t> stray_waits;
+
+  alignas(64) FutexWord request;  ///< RequestState
+  std::atomic<std::uint32_t> request_pages;
+  std::atomic<std::uint64_t> request_page;
+};
+
+struct alignas(64) SharedHeader {
+  std::uint64_t magic;
+  std::uint32_t version;
+  GuestConfig config;
+  std::uint64_t kinds_offset, contents_offset, fetching_offset, ring_offset, vcpus_offset, payload_offset, bytes;
+
+  alignas(64) FutexWord arrived;   ///< vCPUs at the barrier
+  FutexWord released;              ///< 1 once all have arrived
+  std::atomic<Ticks> start;        ///< the last one's stamp: the common start
+  std::atomic<std::uint32_t> exits;  ///< 1 when the strategy is meant to avoid sleeping: events are then stray waits
+  FutexWord stopping;              ///< 1 once the run was stopped from outside or by a watchdog
+  FutexWord ended;                 ///< bumped by each vCPU that ends: what the watchdogs sleep on
+  std::atomic<std::uint32_t> reason_set;
+  char reason[512];
+
+  alignas(64) FutexWord doorbell;  ///< bumped with every request
+  alignas(64) std::atomic<std::uint64_t> ring_tail;
+  alignas(64) std::atomic<std::uint64_t> ring_head;
+};
+
+class Guest {
+ public:
+  explicit Guest(const GuestConfig& config);
+  /// Attaches to another process's guest (the descriptors are duplicated). Throws ConfigError when they are not a guest's.
+  static Guest attach(int region_fd, int shared_fd);
+
+  const GuestConfig& config() const noexcept { return header().config; }
+  std::uint64_t pages() const noexcept { return config().region_bytes / config().page_bytes; }
+  const Contents& contents() const noexcept { return contents_; }
+  int region_fd() const noexcept { return region_fd_.get(); }
+  int shared_fd() const noexcept { return shared_fd_.get(); }
+
+  SharedHeader& header() const noexcept { return *reinterpret_cast<SharedHeader*>(shared_.data()); }
+  VcpuState& vcpu(std::uint32_t index) const noexcept {
+    return reinterpret_cast<VcpuState*>(shared_.data() + header().vcpus_offset)[index];
+  }
+  std::span<std::uint8_t> kinds() const noexcept {
+    return {reinterpret_cast<std::uint8_t*>(shared_.data() + header().kinds_offset), pages()};
+  }
+  /// Contents travel here for anonymous memory: `fault_around_pages` pages a vCPU.
+  std::byte* payload(std::uint32_t vcpu) const noexcept {
+    return shared_.data() + header().payload_offset + vcpu * payload_bytes();
+  }
+  std::uint64_t payload_bytes() const noexcept {
+    return config().memory == MemoryType::anon ? config().page_bytes * config().fault_around_pages : 0;
+  }
+
+  /// Contents complete: set with release order after the last byte, so whoever sees it may map the page.
+  bool complete(std::uint64_t page) const noexcept {
+    return bits(header().contents_offset)[page / 64].load(std::memory_order_acquire) >> (page % 64) & 1;
+  }
+  void set_complete(std::uint64_t page) const noexcept {
+    bits(header().contents_offset)[page / 64].fetch_or(1ull << (page % 64), std::memory_order_release);
+  }
+  /// True for the one who is to fetch the page's contents.
+  bool claim_fetch(std::uint64_t page) const noexcept {
+    return (bits(header().fetching_offset)[page / 64].fetch_or(1ull << (page % 64), std::memory_order_acq_rel) >>
+                (page % 64) & 1) == 0;
+  }
+
+  /// Request ring, many producers (vCPUs), one consumer (the page server's ring thread). The entries are vCPU numbers.
+  void post_request(std::uint32_t vcpu) const noexcept;
+  bool next_request(std::uint32_t& vcpu) const noexcept;
+
+  /// Ends every wait of every process of the guest; the first reason given stays.
+  void stop(const std::string& reason) const noexcept;
+  bool stopping() const noexcept { return header().stopping.load(std::memory_order_acquire) != 0; }
+  std::string stop_reason() const;
+
+ private:
+  Guest(Descriptor region_fd, Descriptor shared_fd, Mapping shared);
+  std::atomic<std::uint64_t>* bits(std::uint64_t offset) const noexcept {
+    return reinterpret_cast<std::atomic<std::uint64_t>*>(shared_.data() + offset);
+  }
+  struct RingEntry {
+    std::atomic<std::uint64_t> turn;
+    std::uint32_t vcpu;
+  };
+  RingEntry* ring() const noexcept { return reinterpret_cast<RingEntry*>(shared_.data() + header().ring_offset); }
+  std::uint64_t ring_size() const noexcept;
+
+  Descriptor region_fd_;
+  Descriptor shared_fd_;
+  Mapping shared_;
+  Contents contents_;
+};
+
+}  // namespace uffd

@@ -1,0 +1,234 @@
+#include "page_server.hpp"
+
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include <exception>
+#include <mutex>
+#include <queue>
+#include <thread>
+
+#include "error.hpp"
+#include "kernel.hpp"
+#include "reader.hpp"
+
+namespace uffd {
+
+namespace {
+
+Wait wait_of(const std::string& name) {
+  if (name == "poll") return Wait::poll;
+  if (name == "epoll") return Wait::epoll;
+  if (name == "spin") return Wait::spin;
+  throw ConfigError("page_server.wait '" + name + "' is unknown; it is one of poll, epoll, spin");
+}
+
+std::uint64_t size_of(int fd) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) throw KernelError("fstat of a peer's memfd", errno);
+  return static_cast<std::uint64_t>(status.st_size);
+}
+
+Mapping populated(int fd, std::uint64_t bytes) {
+  Mapping mapping = Mapping::shared(fd, bytes);
+  mapping.advise(MADV_POPULATE_WRITE, "madvise MADV_POPULATE_WRITE");
+  return mapping;
+}
+
+}  // namespace
+
+PageServer::PageServer(const Guest& guest, PageServerConfig config)
+    : guest_(guest), config_(std::move(config)), wait_(wait_of(config_.wait)), stop_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (!stop_event_.valid()) throw KernelError("eventfd", errno);
+  if (config_.events_per_read == 0) throw ConfigError("page_server.events_per_read must be at least 1");
+  if (!(config_.delay_us >= 0.0)) throw ConfigError("page_server.delay_us must not be negative");
+  if (guest_.region_fd() >= 0) {
+    alias_ = Mapping::shared(guest_.region_fd(), guest_.config().region_bytes);
+    if (guest_.config().memory == MemoryType::shmem && !guest_.config().transparent_huge_pages)
+      alias_.advise(MADV_NOHUGEPAGE, "madvise MADV_NOHUGEPAGE");
+  }
+  source_ = std::make_unique<Source>(guest_, alias_.data());
+  infos_.resize(config_.readers + 1);
+}
+
+PageServer::~PageServer() { stop(); }
+
+void PageServer::add(int fd, std::vector<RegionView> regions, int vmm, int record_fd, int faults_fd) {
+  const GuestConfig& guest = guest_.config();
+  for (const RegionView& view : regions)
+    if (view.size == 0 || view.size % guest.page_bytes != 0 || view.offset % guest.page_bytes != 0 ||
+        view.offset > guest.region_bytes || view.size > guest.region_bytes - view.offset)
+      throw ConfigError("a peer's region lies outside the guest region or is not a multiple of its pages");
+  Descriptor own(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (!own.valid()) throw KernelError("dup of a userfaultfd", errno);
+  auto peer = std::make_unique<Peer>(Peer{Userfaultfd(std::move(own)), std::move(regions), vmm, {}, {}, 0, nullptr});
+  if (record_fd >= 0) {
+    if (size_of(record_fd) < guest_.pages()) throw ConfigError("a peer's page record is smaller than the region");
+    peer->record = populated(record_fd, guest_.pages());
+  } else {
+    peer->record = Mapping::anonymous((guest_.pages() + kBasePageBytes - 1) / kBasePageBytes * kBasePageBytes, kBasePageBytes);
+  }
+  if (faults_fd >= 0) {
+    const std::uint64_t bytes = size_of(faults_fd);
+    if (vmm < 0 || static_cast<std::uint32_t>(vmm) >= guest.vcpus / guest.vcpus_per_vmm)
+      throw ConfigError("a peer says it is VMM process " + std::to_string(vmm) + ", which the guest does not have");
+    peer->slots_per_vcpu = bytes / sizeof(FaultRecord) / guest.vcpus_per_vmm;
+    if (bytes != 0) peer->faults = populated(faults_fd, bytes);
+  }
+  std::vector<Shard> shards;
+  for (const RegionView& view : peer->regions)
+    shards.push_back({&peer->uffd, view.base_host_virt_addr, view.offset / guest.page_bytes, view.size / guest.page_bytes});
+  peer->resolver = std::make_unique<Resolver>(
+      std::move(shards), PageRecord(reinterpret_cast<std::atomic<std::uint8_t>*>(peer->record.data())), guest.memory,
+      guest.page_bytes, std::min(config_.fault_around_pages, guest.fault_around_pages));
+  peers_.push_back(std::move(peer));
+}
+
+// More readers than userfaultfds: each reader has one, and some share it. Fewer: each reader has several.
+std::vector<Peer*> PageServer::peers_of(std::uint32_t reader) const {
+  std::vector<Peer*> mine;
+  for (std::size_t i = 0; i < peers_.size(); ++i)
+    if (config_.readers >= peers_.size() ? i == reader % peers_.size() : i % config_.readers == reader)
+      mine.push_back(peers_[i].get());
+  return mine;
+}
+
+void PageServer::serve() {
+  std::exception_ptr failure;
+  std::mutex mutex;
+  std::vector<std::thread> threads;
+  const auto start = [&](std::uint32_t index, auto work) {
+    threads.emplace_back([this, index, work, &failure, &mutex] {
+      ReaderInfo& info = infos_[index];
+      try {
+        info.tid = static_cast<std::uint32_t>(::syscall(SYS_gettid));
+        if (index < config_.reader_cpus.size()) pin_this_thread(config_.reader_cpus[index]);
+        CpusSeen seen;
+        seen.add_current();
+        work(info);
+        seen.add_current();
+        info.cpus = seen.list();
+      } catch (const std::exception& error) {
+        const std::lock_guard lock(mutex);
+        if (failure == nullptr) failure = std::current_exception();
+        guest_.stop(std::string("page server: ") + error.what());
+      }
+    });
+  };
+  if (!peers_.empty())
+    for (std::uint32_t i = 0; i < config_.readers; ++i)
+      start(i, [this, i](ReaderInfo& info) { Reader(*this, i, info).serve(); });
+  start(config_.readers, [this](ReaderInfo& info) { serve_ring(info); });
+  for (std::thread& thread : threads) thread.join();
+  if (failure != nullptr) std::rethrow_exception(failure);
+}
+
+// The ring thread: an exiting vCPU asks for contents, and installs them itself.
+void PageServer::serve_ring(ReaderInfo& info) {
+  struct Request {
+    Ticks due, began;
+    std::uint32_t vcpu;
+    std::vector<bool> mine;
+    bool put;
+    bool operator>(const Request& other) const noexcept { return due > other.due; }
+  };
+  ::prctl(PR_SET_TIMERSLACK, 1);
+  const Clock& clock = Clock::get();
+  Delay delay(config_.delay_us, config_.delay_exponential, config_.seed + config_.readers);
+  std::priority_queue<Request, std::vector<Request>, std::greater<>> requests;
+  FutexWord& doorbell = guest_.header().doorbell;
+  constexpr std::uint64_t kLongestNs = 500'000'000;
+  const Ticks look_again = clock.from_ns(20'000);
+  const bool anon = guest_.config().memory == MemoryType::anon;
+
+  const auto run_of = [this](std::uint32_t vcpu) {
+    const VcpuState& state = guest_.vcpu(vcpu);
+    return PageRun{state.request_page.load(std::memory_order_relaxed), state.request_pages.load(std::memory_order_relaxed)};
+  };
+  const auto answer = [this](std::uint32_t vcpu, RequestState state) {
+    VcpuState& line = guest_.vcpu(vcpu);
+    line.request.store(static_cast<std::uint32_t>(state), std::memory_order_release);
+    futex_wake(line.request, 1);
+  };
+  const auto advance = [&](Request request) {
+    const PageRun run = run_of(request.vcpu);
+    if (!request.put) {
+      request.put = true;
+      if (!delay.none()) {
+        ++info.counters[Counter::delays];
+        info.counters[Counter::delay_ns] +=
+            static_cast<std::uint64_t>(static_cast<double>(clock.now() - request.began) * 1e9 / clock.ticks_per_s());
+      }
+      if (anon) {
+        source_->make(run, guest_.payload(request.vcpu));
+        info.counters[Counter::fetched_pages] += run.count;
+      }
+      for (std::uint32_t i = 0; !anon && i < run.count; ++i) {
+        if (!request.mine[i]) continue;
+        source_->put(run.first + i);
+        ++info.counters[Counter::fetched_pages];
+      }
+    }
+    if (anon || source_->complete(run)) {
+      answer(request.vcpu, RequestState::present);
+      return;
+    }
+    request.due = clock.now() + look_again;  // another thread fetches some page of it
+    requests.push(std::move(request));
+  };
+
+  while (!stopping_.load(std::memory_order_acquire)) {
+    const std::uint32_t rung = doorbell.load(std::memory_order_acquire);
+    bool any = false;
+    for (std::uint32_t vcpu = 0; guest_.next_request(vcpu); any = true) {
+      ++info.counters[Counter::requests];
+      const PageRun run = run_of(vcpu);
+      if (run.count == 0 || run.first >= guest_.pages() || run.count > guest_.pages() - run.first ||
+          run.count > guest_.config().fault_around_pages) {
+        answer(vcpu, RequestState::failed);
+        continue;
+      }
+      Request request{0, clock.now(), vcpu, {}, false};
+      if (!anon) source_->take(run, request.mine);
+      if (delay.none()) {
+        advance(std::move(request));
+      } else {
+        request.due = request.began + clock.from_ns(delay.next_ns());
+        requests.push(std::move(request));
+      }
+    }
+    while (!requests.empty() && requests.top().due <= clock.now()) {
+      Request request = requests.top();
+      requests.pop();
+      advance(std::move(request));
+      any = true;
+    }
+    if (any || wait_ == Wait::spin) continue;
+    std::uint64_t nap = kLongestNs;
+    if (!requests.empty()) {
+      const Ticks now = clock.now();
+      const Ticks due = requests.top().due;
+      if (due <= now) continue;
+      nap = static_cast<std::uint64_t>(static_cast<double>(due - now) * 1e9 / clock.ticks_per_s());
+    }
+    futex_wait(doorbell, rung, nap);
+  }
+}
+
+void PageServer::stop() noexcept {
+  stopping_.store(true, std::memory_order_release);
+  const std::uint64_t one = 1;
+  (void)!::write(stop_event_.get(), &one, sizeof one);
+  guest_.header().doorbell.fetch_add(1, std::memory_order_release);
+  futex_wake(guest_.header().doorbell, 0x7fffffff);
+}
+
+Counters PageServer::counters() const {
+  Counters sum;
+  for (const ReaderInfo& info : infos_) sum += info.counters;
+  return sum;
+}
+
+}  // namespace uffd

@@ -1,0 +1,87 @@
+// The page server: reader threads over the userfaultfds handed to it, and one thread that answers the request ring of
+// vCPUs that exit. It answers for contents: what it hands out is complete, and delayed as asked.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "counters.hpp"
+#include "descriptor.hpp"
+#include "guest.hpp"
+#include "placement.hpp"
+#include "resolver.hpp"
+#include "source.hpp"
+
+namespace uffd {
+
+enum class Wait { poll, epoll, spin };
+
+struct PageServerConfig {
+  std::uint32_t readers = 1;
+  std::string wait = "poll";
+  std::uint32_t events_per_read = 16;
+  double delay_us = 0.0;
+  bool delay_exponential = false;
+  std::uint64_t seed = 0;
+  std::uint32_t fault_around_pages = 1;
+  std::vector<CpuList> reader_cpus;
+};
+
+struct RegionView {
+  std::uint64_t base_host_virt_addr = 0, size = 0, offset = 0, page_size = 0;
+};
+
+/// One userfaultfd and what its VMM process told of it.
+struct Peer {
+  Userfaultfd uffd;
+  std::vector<RegionView> regions;
+  int vmm = -1;
+  Mapping record;   ///< theirs when they sent it, our own otherwise
+  Mapping faults;   ///< empty when they sent none
+  std::uint64_t slots_per_vcpu = 0;
+  std::unique_ptr<Resolver> resolver;
+};
+
+struct ReaderInfo {
+  std::uint32_t tid = 0;
+  Counters counters;
+  CpuList cpus;
+};
+
+class PageServer {
+ public:
+  /// Throws ConfigError, KernelError.
+  PageServer(const Guest& guest, PageServerConfig config);
+  ~PageServer();
+  PageServer(const PageServer&) = delete;
+  PageServer& operator=(const PageServer&) = delete;
+
+  /// `fd` is duplicated. `record_fd` and `faults_fd` are -1 for a VMM that is not ours.
+  void add(int fd, std::vector<RegionView> regions, int vmm, int record_fd, int faults_fd);
+  /// Serves until stop(); throws what a reader threw.
+  void serve();
+  void stop() noexcept;
+
+  Counters counters() const;
+  const std::vector<ReaderInfo>& threads() const noexcept { return infos_; }
+
+ private:
+  friend class Reader;
+  void serve_ring(ReaderInfo& info);
+  std::vector<Peer*> peers_of(std::uint32_t reader) const;
+
+  const Guest& guest_;
+  PageServerConfig config_;
+  Wait wait_ = Wait::poll;
+  Mapping alias_;
+  std::unique_ptr<Source> source_;
+  std::vector<std::unique_ptr<Peer>> peers_;
+  std::vector<ReaderInfo> infos_;  ///< readers, then the ring thread
+  Descriptor stop_event_;
+  std::atomic<bool> stopping_{false};
+};
+
+}  // namespace uffd

@@ -1,0 +1,254 @@
+#include "reader.hpp"
+
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+
+#include <algorithm>
+#include <array>
+
+#include "error.hpp"
+#include "kernel.hpp"
+
+namespace uffd {
+
+namespace {
+
+constexpr double kLookAgainNs = 20'000;  // how soon a page in somebody's hands is looked at again
+
+}  // namespace
+
+Reader::Reader(PageServer& server, std::uint32_t index, ReaderInfo& info)
+    : server_(server),
+      guest_(server.guest_),
+      counters_(info.counters),
+      peers_(server.peers_of(index)),
+      messages_(server.config_.events_per_read),
+      staging_(guest_.config().memory == MemoryType::anon
+                   ? guest_.config().page_bytes * guest_.config().fault_around_pages
+                   : 0),
+      delay_(server.config_.delay_us, server.config_.delay_exponential, server.config_.seed + index),
+      look_again_(Clock::get().from_ns(kLookAgainNs)) {
+  if (server_.wait_ != Wait::epoll) return;
+  epoll_ = Descriptor(::epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll_.valid()) throw KernelError("epoll_create1", errno);
+  const auto add = [this](int fd, void* tag) {
+    epoll_event event{.events = EPOLLIN, .data = {.ptr = tag}};
+    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) throw KernelError("epoll_ctl", errno);
+  };
+  for (Peer* peer : peers_) add(peer->uffd.fd(), peer);
+  add(server_.stop_event_.get(), nullptr);
+}
+
+void Reader::serve() {
+  ::prctl(PR_SET_TIMERSLACK, 1);  // a due time is kept to what the timers can, not to the default 50 us
+  while (!server_.stopping_.load(std::memory_order_acquire)) {
+    if (!jobs_.empty()) run_due();
+    wait();
+  }
+}
+
+void Reader::wait() {
+  timespec until_due{0, 0};
+  const timespec* timeout = nullptr;
+  if (!jobs_.empty()) {
+    const Clock& clock = Clock::get();
+    const Ticks now = clock.now();
+    const Ticks due = jobs_.top().due;
+    if (due > now) {
+      const auto ns = static_cast<std::uint64_t>(static_cast<double>(due - now) * 1e9 / clock.ticks_per_s());
+      until_due = {static_cast<time_t>(ns / kNanosecondsPerSecond), static_cast<long>(ns % kNanosecondsPerSecond)};
+    }
+    timeout = &until_due;
+  }
+  switch (server_.wait_) {
+    case Wait::spin:
+      for (Peer* peer : peers_) read_events(*peer);
+      break;
+    case Wait::poll:
+      poll_once(timeout);
+      break;
+    case Wait::epoll:
+      epoll_once(timeout);
+      break;
+  }
+}
+
+void Reader::poll_once(const timespec* timeout) {
+  std::array<pollfd, 64> fds;
+  const std::size_t count = std::min(peers_.size(), fds.size() - 1);
+  for (std::size_t i = 0; i < count; ++i) fds[i] = {peers_[i]->uffd.fd(), POLLIN, 0};
+  fds[count] = {server_.stop_event_.get(), POLLIN, 0};
+  if (::ppoll(fds.data(), count + 1, timeout, nullptr) <= 0) return;
+  for (std::size_t i = 0; i < count; ++i)
+    if (fds[i].revents & POLLIN) read_events(*peers_[i]);
+}
+
+void Reader::epoll_once(const timespec* timeout) {
+  std::array<epoll_event, 16> ready;
+  const int count = ::epoll_pwait2(epoll_.get(), ready.data(), static_cast<int>(ready.size()), timeout, nullptr);
+  for (int i = 0; i < count; ++i)
+    if (ready[static_cast<std::size_t>(i)].data.ptr != nullptr)
+      read_events(*static_cast<Peer*>(ready[static_cast<std::size_t>(i)].data.ptr));
+}
+
+void Reader::read_events(Peer& peer) {
+  const ssize_t bytes = ::read(peer.uffd.fd(), messages_.data(), messages_.size() * sizeof(uffd_msg));
+  if (bytes <= 0) {
+    ++counters_[Counter::reads_empty];  // another reader was faster, or the other process is gone
+    return;
+  }
+  ++counters_[Counter::reads];
+  const Ticks delivered = Clock::get().now();
+  const std::size_t count = static_cast<std::size_t>(bytes) / sizeof(uffd_msg);
+  for (std::size_t i = 0; i < count; ++i) {
+    const uffd_msg& message = messages_[i];
+    if (message.event != UFFD_EVENT_PAGEFAULT) {
+      ++counters_[Counter::unknown_events];
+      continue;
+    }
+    ++counters_[Counter::events];
+    const std::uint64_t address = message.arg.pagefault.address;
+    const auto region = std::find_if(peer.regions.begin(), peer.regions.end(), [address](const RegionView& view) {
+      return address - view.base_host_virt_addr < view.size;
+    });
+    if (region == peer.regions.end()) {
+      ++counters_[Counter::unknown_events];
+      continue;
+    }
+    const std::uint64_t page =
+        (region->offset + address - region->base_host_virt_addr) / guest_.config().page_bytes;
+    const std::uint32_t vcpu = vcpu_of(message.arg.pagefault.feat.ptid);
+    Event event{&peer, page, vcpu, record_of(peer, vcpu, page)};
+    if (event.record != nullptr) event.record->delivered.store(delivered, std::memory_order_release);
+    if (vcpu != kNobody && guest_.header().exits.load(std::memory_order_relaxed) != 0) {
+      ++counters_[Counter::stray_waits];
+      guest_.vcpu(vcpu).stray_waits.fetch_add(1, std::memory_order_relaxed);
+    }
+    handle(event);
+  }
+}
+
+std::uint32_t Reader::vcpu_of(std::uint32_t tid) {
+  const auto find = [this, tid] { return std::find(tids_.begin(), tids_.end(), tid); };
+  auto found = find();
+  if (found == tids_.end()) {  // not seen before: the vCPUs say who they are when they start
+    tids_.resize(guest_.config().vcpus);
+    for (std::uint32_t i = 0; i < guest_.config().vcpus; ++i)
+      tids_[i] = guest_.vcpu(i).tid.load(std::memory_order_acquire);
+    found = find();
+  }
+  return tid == 0 || found == tids_.end() ? kNobody : static_cast<std::uint32_t>(found - tids_.begin());
+}
+
+// The vCPU sleeps, so the slot it named before it touched is the one of this fault, unless somebody else's resolve has
+// woken it meanwhile: then the slot may be another page's, and the check says so. A slot is never used twice in a run, so a
+// store that comes late spoils nothing.
+FaultRecord* Reader::record_of(const Peer& peer, std::uint32_t vcpu, std::uint64_t page) const noexcept {
+  if (vcpu == kNobody || peer.faults.data() == nullptr) return nullptr;
+  const std::uint32_t per_vmm = guest_.config().vcpus_per_vmm;
+  if (static_cast<std::uint32_t>(peer.vmm) != vcpu / per_vmm) return nullptr;
+  const std::uint64_t slot = guest_.vcpu(vcpu).slot.load(std::memory_order_acquire);
+  if (slot >= peer.slots_per_vcpu) return nullptr;
+  FaultRecord* record =
+      reinterpret_cast<FaultRecord*>(peer.faults.data()) + (vcpu % per_vmm) * peer.slots_per_vcpu + slot;
+  return record->page.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(page) ? record : nullptr;
+}
+
+void Reader::later(Job job, Ticks delay) {
+  job.due = Clock::get().now() + delay;
+  jobs_.push(std::move(job));
+}
+
+void Reader::handle(const Event& event) {
+  const Resolver& resolver = *event.peer->resolver;
+  const PageRun run = resolver.claim(event.page, PageRecord::reader_claim(0));
+  if (run.count == 0) {
+    if (resolver.record().state(event.page) == PageState::in_flight) {
+      ++counters_[Counter::deferred];
+      later({0, 0, Step::look, event, {}, {}}, look_again_);
+      return;
+    }
+    // Resolved before: usually another's resolve was faster (EEXIST, and the sleeper is woken); reclaimed memory is
+    // installed once more.
+    const std::byte* from = nullptr;
+    if (!staging_.empty()) {
+      server_.source_->make({event.page, 1}, staging_.data());
+      from = staging_.data();
+    }
+    ++counters_[Counter::lost_races];
+    const auto installed = resolver.install_again(event.page, from, true, counters_);
+    if (installed.error != 0 && installed.error != ESRCH) later({0, 0, Step::look, event, {}, {}}, look_again_);
+    return;
+  }
+  const bool here = staging_.empty() && server_.source_->complete(run);
+  if (here) {
+    install(event, run);
+    return;
+  }
+  Job job{0, Clock::get().now(), Step::put, event, run, {}};
+  if (staging_.empty()) server_.source_->take(run, job.mine);
+  if (delay_.none()) {
+    advance(std::move(job));
+  } else {
+    later(std::move(job), Clock::get().from_ns(delay_.next_ns()));
+  }
+}
+
+void Reader::advance(Job job) {
+  switch (job.step) {
+    case Step::look:
+      handle(job.event);
+      return;
+    case Step::put:
+      if (!delay_.none()) {
+        ++counters_[Counter::delays];
+        counters_[Counter::delay_ns] += static_cast<std::uint64_t>(
+            static_cast<double>(Clock::get().now() - job.began) * 1e9 / Clock::get().ticks_per_s());
+      }
+      if (!staging_.empty()) {
+        counters_[Counter::fetched_pages] += job.run.count;
+        install(job.event, job.run);
+        return;
+      }
+      for (std::uint32_t i = 0; i < job.run.count; ++i) {
+        if (!job.mine[i]) continue;
+        server_.source_->put(job.run.first + i);
+        ++counters_[Counter::fetched_pages];
+      }
+      [[fallthrough]];
+    case Step::install:
+      if (server_.source_->complete(job.run)) {
+        install(job.event, job.run);
+        return;
+      }
+      job.step = Step::install;  // another thread fetches some page of it
+      later(std::move(job), look_again_);
+      return;
+  }
+}
+
+void Reader::install(const Event& event, const PageRun& run) {
+  const Clock& clock = Clock::get();
+  if (!staging_.empty()) server_.source_->make(run, staging_.data());
+  if (event.record != nullptr) event.record->fetched.store(clock.now(), std::memory_order_relaxed);
+  const auto installed =
+      event.peer->resolver->install(run, staging_.empty() ? nullptr : staging_.data(), true, counters_);
+  if (event.record != nullptr) event.record->installed.store(clock.now(), std::memory_order_relaxed);
+  if (installed.pages != 0 && event.vcpu != kNobody)
+    guest_.vcpu(event.vcpu).resolved_by_reader.fetch_add(installed.pages, std::memory_order_relaxed);
+  if (installed.error != 0 && installed.error != ESRCH)
+    guest_.stop("the kernel refused to resolve page " + std::to_string(event.page) + ": errno " +
+                std::to_string(installed.error));
+}
+
+void Reader::run_due() {
+  const Clock& clock = Clock::get();
+  while (!jobs_.empty() && jobs_.top().due <= clock.now()) {
+    Job job = jobs_.top();
+    jobs_.pop();
+    advance(std::move(job));
+  }
+}
+
+}  // namespace uffd

@@ -1,0 +1,67 @@
+// One reader thread: waits on its userfaultfds, reads events in batches, and sees every one of them answered: resolved and
+// woken, woken because somebody else resolved it, or put off while the page is in somebody's hands. What waits for a time
+// (a delay, another's fetch) lies in a heap by due time, so one slow page holds up no other.
+#pragma once
+
+#include <cstdint>
+#include <queue>
+#include <vector>
+
+#include "page_server.hpp"
+
+namespace uffd {
+
+class Reader {
+ public:
+  Reader(PageServer& server, std::uint32_t index, ReaderInfo& info);
+  void serve();
+
+ private:
+  struct Event {
+    Peer* peer;
+    std::uint64_t page;
+    std::uint32_t vcpu;     ///< kNobody when the thread is none of the guest's vCPUs
+    FaultRecord* record;    ///< the record of the fault it sleeps in; null when unknown
+  };
+  enum class Step {
+    look,     ///< the page was in somebody's hands: look again
+    put,      ///< our fetch is due: fill what is ours, then install
+    install,  ///< somebody else fetches the contents: install when they are complete
+  };
+  struct Job {
+    Ticks due;
+    Ticks began;
+    Step step;
+    Event event;
+    PageRun run;
+    std::vector<bool> mine;
+    bool operator>(const Job& other) const noexcept { return due > other.due; }
+  };
+  static constexpr std::uint32_t kNobody = ~0u;
+
+  void wait();
+  void poll_once(const timespec* timeout);
+  void epoll_once(const timespec* timeout);
+  void read_events(Peer& peer);
+  void handle(const Event& event);
+  void advance(Job job);
+  void install(const Event& event, const PageRun& run);
+  void run_due();
+  std::uint32_t vcpu_of(std::uint32_t tid);
+  FaultRecord* record_of(const Peer& peer, std::uint32_t vcpu, std::uint64_t page) const noexcept;
+  void later(Job job, Ticks delay);
+
+  PageServer& server_;
+  const Guest& guest_;
+  Counters& counters_;
+  std::vector<Peer*> peers_;
+  std::vector<uffd_msg> messages_;
+  std::priority_queue<Job, std::vector<Job>, std::greater<>> jobs_;
+  std::vector<std::uint32_t> tids_;  ///< by vCPU
+  std::vector<std::byte> staging_;   ///< contents of anonymous pages
+  Delay delay_;
+  Descriptor epoll_;
+  Ticks look_again_;
+};
+
+}  // namespace uffd

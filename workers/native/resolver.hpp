@@ -1,0 +1,64 @@
+// Installing pages in one mapping: claim a run of pages in the page record, resolve it, and take every partial result,
+// EEXIST, EAGAIN and EFAULT for what it is. Used alike by readers (with wake) and by vCPUs after an exit (without).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "counters.hpp"
+#include "mapping.hpp"
+#include "page_record.hpp"
+#include "userfaultfd.hpp"
+
+namespace uffd {
+
+struct PageRun {
+  std::uint64_t first = 0;
+  std::uint32_t count = 0;
+};
+
+/// One stretch of guest memory as its VMM process sees it, and the userfaultfd that covers it.
+struct Shard {
+  const Userfaultfd* uffd = nullptr;
+  std::uint64_t address = 0;  ///< in the registering process
+  std::uint64_t first_page = 0;
+  std::uint64_t pages = 0;
+};
+
+class Resolver {
+ public:
+  Resolver(std::vector<Shard> shards, PageRecord record, MemoryType memory, std::uint64_t page_bytes,
+           std::uint32_t fault_around)
+      : shards_(std::move(shards)), record_(record), memory_(memory), page_bytes_(page_bytes), around_(fault_around) {}
+
+  const PageRecord& record() const noexcept { return record_; }
+
+  /// Takes the page in hand, and of its aligned block as many neighbours as are free. count is 0 when the page is not free.
+  PageRun claim(std::uint64_t page, std::uint8_t claim) const noexcept;
+  void release(const PageRun& run, PageState state) const noexcept;
+
+  /// What installing a run came to: pages this call mapped, and the errno that ended it (0: every page is mapped now).
+  struct Installed {
+    std::uint32_t pages = 0;
+    bool lost = false;  ///< some page was mapped already
+    int error = 0;
+  };
+  /// Installs a claimed run; `from` holds its contents for anonymous memory. Every page of it is `resolved` afterwards, or
+  /// released as `unresolved` when the kernel refused for good.
+  Installed install(const PageRun& run, const std::byte* from, bool wake, Counters& counters) const noexcept;
+  /// Installs a page whose record already says resolved: reclaimed, dropped, or never gone (then EEXIST, and woken).
+  Installed install_again(std::uint64_t page, const std::byte* from, bool wake, Counters& counters) const noexcept;
+  void wake(std::uint64_t page, Counters& counters) const noexcept;
+
+ private:
+  const Shard& shard_of(std::uint64_t page) const noexcept;
+  Outcome map(const Shard& shard, std::uint64_t page, std::uint32_t count, const std::byte* from, bool wake) const noexcept;
+
+  std::vector<Shard> shards_;
+  PageRecord record_;
+  MemoryType memory_;
+  std::uint64_t page_bytes_;
+  std::uint32_t around_;
+};
+
+}  // namespace uffd

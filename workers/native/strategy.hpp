@@ -1,0 +1,82 @@
+// A strategy is a pure decision: what is known of the page, and how the last try ended -> what to do next. It touches
+// nothing; the engine touches and exits, the resolver installs. Each lives in one file of strategies/ and registers itself.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "mapping.hpp"
+#include "page_record.hpp"
+
+namespace uffd {
+
+/// How a vCPU under this strategy comes back to user space.
+enum class ExitKind {
+  none,    ///< it does not: it sleeps, or the kernel maps the page by itself
+  signal,  ///< handle_userfault() refuses to sleep and the access fails: UFFD_FEATURE_SIGBUS
+  probe,   ///< fast GUP only, emulated: a stage-2 table of ours, and the page's PTE asked for in pagemap
+};
+const char* exit_kind_name(ExitKind kind);
+
+/// What is known when a vCPU has exited.
+struct Situation {
+  PageState when_raised;   ///< the page record when the access was raised
+  PageState now;           ///< the page record now
+  MemoryType memory;
+  std::uint32_t attempt;   ///< exits of this access so far, this one included
+  bool populate_failed;    ///< the last action was populate, and it failed
+};
+
+enum class Action {
+  resolve,        ///< get the contents if they are not here, install the page without wake, run again
+  resolve_again,  ///< resolved before, contents still here, PTE blank (reclaimed shmem): install it once more
+  populate,       ///< MADV_POPULATE_WRITE: let slow GUP run on our behalf, then run again
+  retry,          ///< somebody else has it in hand, or has just finished: run again
+  memory_error,   ///< the guest gets a memory error
+};
+
+class Strategy {
+ public:
+  virtual ~Strategy() = default;
+  virtual Action decide(const Situation& situation) const noexcept = 0;
+};
+
+struct Option {
+  std::string name;  ///< with its unit
+  std::int64_t initial;
+  std::int64_t minimum;
+  std::int64_t maximum;
+  std::string help;
+};
+using Options = std::map<std::string, std::int64_t>;
+
+struct StrategyInfo {
+  std::string name;
+  std::string summary;
+  ExitKind exit = ExitKind::none;
+  bool userfaultfd = true;
+  std::uint64_t features = 0;          ///< beyond those the memory type needs
+  std::vector<MemoryType> memory;
+  std::vector<Option> options;
+  std::unique_ptr<Strategy> (*make)(const Options&) = nullptr;
+};
+
+/// Every strategy of this build, by name.
+const std::map<std::string, StrategyInfo>& strategies();
+/// Throws ConfigError with the list of names.
+const StrategyInfo& strategy_info(const std::string& name);
+/// The strategy's options with `given` over its defaults. Throws ConfigError: unknown option, value out of range.
+Options complete_options(const StrategyInfo& info, const Options& given);
+
+/// A file of strategies/ holds one of these.
+struct RegisterStrategy {
+  explicit RegisterStrategy(StrategyInfo info);
+};
+
+/// The option every resolving strategy has.
+Option fault_around_option();
+
+}  // namespace uffd

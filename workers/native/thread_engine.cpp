@@ -1,0 +1,168 @@
+#include "thread_engine.hpp"
+
+#include <csetjmp>
+#include <csignal>
+#include <mutex>
+
+#include "error.hpp"
+#include "kernel.hpp"
+#include "mapping.hpp"
+#include "userfaultfd.hpp"
+
+namespace uffd {
+
+namespace {
+
+// Read in signal handlers: plain thread-locals of this object, reached without a call.
+[[gnu::tls_model("initial-exec")]] thread_local Vcpu* current = nullptr;
+[[gnu::tls_model("initial-exec")]] thread_local sigjmp_buf* guard = nullptr;
+[[gnu::tls_model("initial-exec")]] thread_local std::uint64_t* calibrating = nullptr;
+[[gnu::tls_model("initial-exec")]] thread_local int pagemap = -1;
+
+struct sigaction previous_sigbus;
+
+void pass_on(int signal, siginfo_t* info, void* context) {
+  if (previous_sigbus.sa_flags & SA_SIGINFO) {
+    previous_sigbus.sa_sigaction(signal, info, context);
+  } else if (previous_sigbus.sa_handler != SIG_DFL && previous_sigbus.sa_handler != SIG_IGN) {
+    previous_sigbus.sa_handler(signal);
+  } else {
+    ::signal(signal, SIG_DFL);  // the instruction faults again and the process ends as it would have
+  }
+}
+
+void on_sigbus(int signal, siginfo_t* info, void* raw) {
+  const int saved = errno;
+  auto& context = *static_cast<ucontext_t*>(raw);
+  if (interrupted_a_touch(context) && current != nullptr && current->owns(info->si_addr)) {
+    if (current->on_exit() == Verdict::abandon) {
+      current->abandon();
+      abandon_touch(context);
+    }
+  } else if (interrupted_a_touch(context) && calibrating != nullptr) {
+    ++*calibrating;
+    abandon_touch(context);
+  } else if (guard != nullptr) {
+    siglongjmp(*guard, 1);
+  } else {
+    pass_on(signal, info, raw);
+  }
+  errno = saved;
+}
+
+// A thread asleep in a user-mode fault is interruptible: the kernel delivers the signal with the instruction not done.
+void on_kick(int, siginfo_t*, void* raw) {
+  auto& context = *static_cast<ucontext_t*>(raw);
+  if (current != nullptr && current->stopping() && interrupted_a_touch(context)) {
+    current->abandon();
+    abandon_touch(context);
+  }
+}
+
+bool present(const void* address) noexcept {
+  std::uint64_t entry = 0;
+  const auto offset = static_cast<off_t>(reinterpret_cast<std::uint64_t>(address) / kBasePageBytes * sizeof entry);
+  return ::pread(pagemap, &entry, sizeof entry, offset) == sizeof entry && entry >> 63 != 0;
+}
+
+void open_pagemap() {
+  pagemap = ::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+  if (pagemap < 0) throw KernelError("open of /proc/self/pagemap", errno);
+}
+
+void close_pagemap() {
+  if (pagemap >= 0) ::close(pagemap);
+  pagemap = -1;
+}
+
+double ns_per_round(Ticks ticks, std::uint64_t rounds) {
+  return static_cast<double>(ticks) * 1e9 / Clock::get().ticks_per_s() / static_cast<double>(rounds);
+}
+
+}  // namespace
+
+ThreadEngine::ThreadEngine(Vcpu& vcpu) {
+  install_handlers();
+  if (vcpu.vmm().exit == ExitKind::probe) open_pagemap();
+  current = &vcpu;
+}
+
+ThreadEngine::~ThreadEngine() {
+  current = nullptr;
+  close_pagemap();
+}
+
+int ThreadEngine::kick_signal() { return SIGRTMIN + 5; }
+
+void ThreadEngine::install_handlers() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    struct sigaction action {};
+    action.sa_flags = SA_SIGINFO | SA_RESTART | SA_NODEFER;
+    sigemptyset(&action.sa_mask);
+    action.sa_sigaction = on_sigbus;
+    if (::sigaction(SIGBUS, &action, &previous_sigbus) != 0) throw KernelError("sigaction of SIGBUS", errno);
+    action.sa_sigaction = on_kick;
+    if (::sigaction(kick_signal(), &action, nullptr) != 0) throw KernelError("sigaction of the kick signal", errno);
+  });
+}
+
+bool ThreadEngine::enter_stage2(Vcpu& vcpu, std::uint64_t page) noexcept {
+  const VmmShared& vmm = vcpu.vmm();
+  while (!present(vmm.region + page * vmm.page_bytes)) {
+    switch (vcpu.on_exit()) {
+      case Verdict::run_again:
+        continue;
+      case Verdict::mapped:
+        break;
+      case Verdict::abandon:
+        vcpu.abandon();
+        return false;
+    }
+    break;
+  }
+  vmm.stage2[page].store(1, std::memory_order_relaxed);
+  return true;
+}
+
+bool guarded(void (*body)(void*), void* argument) {
+  ThreadEngine::install_handlers();
+  sigjmp_buf jump;
+  if (sigsetjmp(jump, 1) != 0) {
+    guard = nullptr;
+    return false;
+  }
+  guard = &jump;
+  body(argument);
+  guard = nullptr;
+  return true;
+}
+
+double calibrate_exit(ExitKind kind, std::uint64_t rounds) {
+  if (kind == ExitKind::none || rounds == 0) return 0.0;
+  ThreadEngine::install_handlers();
+  const Clock& clock = Clock::get();
+  const Mapping page = Mapping::anonymous(kBasePageBytes, kBasePageBytes);
+  if (kind == ExitKind::probe) {
+    open_pagemap();
+    const Ticks before = clock.now();
+    for (std::uint64_t i = 0; i < rounds; ++i)
+      if (present(page.data())) break;
+    const double ns = ns_per_round(clock.now() - before, rounds);
+    close_pagemap();
+    return ns;
+  }
+  // A SIGBUS taken at a touch of a missing page and returned from past the touch: no page is ever installed.
+  Userfaultfd fd(UFFD_FEATURE_SIGBUS);
+  fd.register_range(page.address(), page.bytes(), UFFDIO_REGISTER_MODE_MISSING);
+  std::uint64_t taken = 0;
+  calibrating = &taken;
+  const Ticks before = clock.now();
+  for (std::uint64_t i = 0; i < rounds; ++i) uffd_loadgen_touch_read(reinterpret_cast<const std::uint64_t*>(page.data()));
+  const Ticks after = clock.now();
+  calibrating = nullptr;
+  if (taken != rounds) throw KernelError("calibration: a touch of a missing page did not raise SIGBUS", EINVAL);
+  return ns_per_round(after - before, rounds);
+}
+
+}  // namespace uffd

@@ -1,0 +1,43 @@
+// The thread engine: a vCPU is a thread that touches the mapping. An exit arrives as SIGBUS at the touching instruction
+// (ExitKind::signal), or as a page that pagemap says is not present (ExitKind::probe).
+#pragma once
+
+#include <cstdint>
+
+#include "touch.hpp"
+#include "vcpu.hpp"
+
+namespace uffd {
+
+class ThreadEngine {
+ public:
+  /// Makes the calling thread `vcpu`'s for its lifetime.
+  explicit ThreadEngine(Vcpu& vcpu);
+  ~ThreadEngine();
+  ThreadEngine(const ThreadEngine&) = delete;
+  ThreadEngine& operator=(const ThreadEngine&) = delete;
+
+  /// One access; the word read. After an abandoned one the value means nothing.
+  static std::uint64_t touch(Vcpu& vcpu, std::uint64_t page, std::uint64_t* word, bool read) noexcept {
+    if (vcpu.vmm().stage2 != nullptr && vcpu.vmm().stage2[page].load(std::memory_order_relaxed) == 0 &&
+        !enter_stage2(vcpu, page))
+      return 0;
+    return read ? uffd_loadgen_touch_read(word) : uffd_loadgen_touch_write(word);
+  }
+
+  /// Installs the process's handlers once: SIGBUS (chained to whoever had it) and the signal that ends a sleep.
+  static void install_handlers();
+  /// The signal that interrupts a vCPU thread asleep in a touch.
+  static int kick_signal();
+
+ private:
+  static bool enter_stage2(Vcpu& vcpu, std::uint64_t page) noexcept;
+};
+
+/// Runs `body` with SIGBUS caught: false when it was cut short by one. For the verification outside the clock.
+bool guarded(void (*body)(void*), void* argument);
+
+/// Nanoseconds one emulated exit costs on this machine: a SIGBUS taken at a touch and returned from, or one pagemap read.
+double calibrate_exit(ExitKind kind, std::uint64_t rounds);
+
+}  // namespace uffd

@@ -1,0 +1,34 @@
+// The two instructions that touch guest memory, at known addresses. A SIGBUS there is a vCPU's exit and nothing else's, and an
+// access that must be given up is ended by moving the instruction pointer to the return: no setjmp on the measured path.
+#pragma once
+
+#include <ucontext.h>
+
+#include <cstdint>
+
+#if !defined(__x86_64__)
+#error "touch.hpp knows x86-64 only: add the two instructions and the two registers of this architecture"
+#endif
+
+extern "C" {
+/// Loads the word.
+std::uint64_t uffd_loadgen_touch_read(const std::uint64_t* word);
+/// Adds 0 to the word, atomically: a write fault and a dirty page that leave the contents as they are. Returns the word.
+std::uint64_t uffd_loadgen_touch_write(std::uint64_t* word);
+extern const char uffd_loadgen_touch_read_at[];
+extern const char uffd_loadgen_touch_write_at[];
+extern const char uffd_loadgen_touch_return[];
+}
+
+namespace uffd {
+
+inline bool interrupted_a_touch(const ucontext_t& context) {
+  const auto at = reinterpret_cast<const char*>(context.uc_mcontext.gregs[REG_RIP]);
+  return at == uffd_loadgen_touch_read_at || at == uffd_loadgen_touch_write_at;
+}
+
+inline void abandon_touch(ucontext_t& context) {
+  context.uc_mcontext.gregs[REG_RIP] = reinterpret_cast<greg_t>(uffd_loadgen_touch_return);
+}
+
+}  // namespace uffd

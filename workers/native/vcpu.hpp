@@ -1,0 +1,117 @@
+// One vCPU of the thread engine's family: walks its access order, and when an access exits, does what the strategy decides.
+// The engine below it only knows how to touch a page and how an exit arrives; the strategy only knows what to do next.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+#include "access_order.hpp"
+#include "clock.hpp"
+#include "counters.hpp"
+#include "fault_record.hpp"
+#include "guest.hpp"
+#include "placement.hpp"
+#include "resolver.hpp"
+#include "strategy.hpp"
+
+namespace uffd {
+
+enum class Verify { none, word, page };
+
+/// What the vCPUs of one VMM process share while they run.
+struct VmmShared {
+  const Guest& guest;
+  const Strategy& strategy;
+  ExitKind exit;
+  bool userfaultfd;
+  MemoryType memory;
+  Resolver& resolver;
+  std::byte* region;            ///< the vCPUs' mapping
+  std::uint64_t page_bytes;
+  std::atomic<std::uint8_t>* stage2;  ///< a byte a page: what the emulated stage-2 table maps (ExitKind::probe)
+  Verify verify;
+  std::uint64_t sample_every;
+  std::uint64_t record_capacity;
+};
+
+enum class Verdict {
+  run_again,  ///< touch it again
+  mapped,     ///< this vCPU's own resolve has just installed it: touch it, no need to look
+  abandon,    ///< give the access up: a memory error, or the run is being stopped
+};
+
+class Vcpu {
+ public:
+  Vcpu(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, const AccessConfig& access, CpuList cpus);
+
+  /// The thread's whole life: pin, wait at the barrier, run the passes. Never throws; `failure` tells.
+  void run() noexcept;
+
+  /// An exit has arrived for the access under way. Async-signal-safe: called from the SIGBUS handler.
+  Verdict on_exit() noexcept;
+  bool stopping() const noexcept { return vmm_.guest.stopping(); }
+  bool owns(const void* address) const noexcept {
+    return static_cast<const std::byte*>(address) >= vmm_.region &&
+           static_cast<const std::byte*>(address) < vmm_.region + vmm_.guest.config().region_bytes;
+  }
+  void abandon() noexcept { abandoned_ = true; }
+
+  std::uint32_t index() const noexcept { return index_; }
+  const VmmShared& vmm() const noexcept { return vmm_; }
+  VcpuState& state() const noexcept { return state_; }
+  std::uint64_t recorded() const noexcept { return recorded_; }
+  FaultRecord* records() const noexcept { return records_; }
+  const Counters& counters() const noexcept { return counters_; }
+  CpuList cpus_seen() const { return seen_.list(); }
+  std::uint64_t wrong_words() const noexcept { return wrong_words_; }
+  const std::string& first_wrong() const noexcept { return first_wrong_; }
+  const std::string& failure() const noexcept { return failure_; }
+  Ticks start() const noexcept { return start_; }
+  Ticks end() const noexcept { return end_; }
+
+ private:
+  bool wait_at_barrier() noexcept;
+  void loop();
+  void access(std::uint64_t page, bool read, Ticks intended);
+  void open_record(std::uint64_t page, Ticks intended) noexcept;
+  void close_record(PageState was) noexcept;
+  void check(std::uint64_t page, std::uint64_t base, std::uint64_t index, std::uint64_t word);
+  bool wait_until(Ticks when) const noexcept;
+
+  Verdict resolve(std::uint64_t page) noexcept;
+  Verdict resolve_again(std::uint64_t page) noexcept;
+  bool fetch(const PageRun& run) noexcept;
+  void stamp(std::atomic<Ticks> FaultRecord::*stage) noexcept;
+
+  const VmmShared& vmm_;
+  std::uint32_t index_;
+  VcpuState& state_;
+  FaultRecord* records_;
+  AccessConfig config_;
+  AccessOrder order_;
+  CpuList cpus_;
+  CpusSeen seen_;
+  Counters counters_;
+
+  // The access under way.
+  std::uint64_t page_ = 0;
+  PageState when_raised_ = PageState::unresolved;
+  std::uint32_t attempt_ = 0;
+  bool open_ = false;
+  bool abandoned_ = false;
+  bool resolved_here_ = false;
+  bool memory_error_ = false;
+  Ticks raised_ = 0;
+  FaultRecord* slot_ = nullptr;
+
+  std::uint64_t faults_ = 0;
+  std::uint64_t recorded_ = 0;
+  std::uint64_t resolved_ = 0;
+  std::uint64_t wrong_words_ = 0;
+  std::string first_wrong_;
+  std::string failure_;
+  Ticks start_ = 0, end_ = 0;
+};
+
+}  // namespace uffd

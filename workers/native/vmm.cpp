@@ -1,0 +1,332 @@
+#include "vmm.hpp"
+
+#include <pthread.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+
+#include "error.hpp"
+#include "kernel.hpp"
+#include "thread_engine.hpp"
+
+namespace uffd {
+
+namespace {
+
+using Seconds = std::chrono::duration<double>;
+
+constexpr std::uint64_t kHugePageBytes = 2 << 20;
+constexpr std::uint64_t kWatchIntervalNs = 500'000'000;  // no polling above 2 Hz while a run is measured
+constexpr auto kKickInterval = std::chrono::milliseconds(5);
+
+Verify verify_level(const std::string& name) {
+  if (name == "none") return Verify::none;
+  if (name == "word") return Verify::word;
+  if (name == "page") return Verify::page;
+  throw ConfigError("verify '" + name + "' is unknown; it is one of none, word, page");
+}
+
+std::uint64_t features_for(MemoryType memory, const StrategyInfo& info) {
+  std::uint64_t features = info.features;
+  if (info.exit != ExitKind::signal) features |= UFFD_FEATURE_THREAD_ID;  // a reader tells the vCPUs apart by it
+  if (memory == MemoryType::shmem) features |= UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM;
+  if (memory == MemoryType::hugetlb) features |= UFFD_FEATURE_MISSING_HUGETLBFS | UFFD_FEATURE_MINOR_HUGETLBFS;
+  return features;
+}
+
+Mapping map_region(const Guest& guest) {
+  const GuestConfig& config = guest.config();
+  Mapping region = config.memory == MemoryType::anon ? Mapping::anonymous(config.region_bytes, kHugePageBytes)
+                                                     : Mapping::shared(guest.region_fd(), config.region_bytes);
+  if (config.memory != MemoryType::hugetlb) {
+    if (config.transparent_huge_pages)
+      region.advise(MADV_HUGEPAGE, "madvise MADV_HUGEPAGE");
+    else
+      region.advise(MADV_NOHUGEPAGE, "madvise MADV_NOHUGEPAGE");
+  }
+  return region;
+}
+
+// What the measured path writes must not fault there itself.
+Mapping populated(int fd, std::uint64_t bytes) {
+  Mapping mapping = Mapping::shared(fd, bytes);
+  mapping.advise(MADV_POPULATE_WRITE, "madvise MADV_POPULATE_WRITE");
+  return mapping;
+}
+
+}  // namespace
+
+Vmm::Vmm(const Guest& guest, VmmConfig config)
+    : guest_(guest), config_(std::move(config)), info_(strategy_info(config_.strategy)) {
+  const GuestConfig& memory = guest_.config();
+  if (config_.engine != "thread") throw ConfigError("engine '" + config_.engine + "' is unknown; it is thread");
+  if (config_.vcpus == 0 || config_.first_vcpu + config_.vcpus > memory.vcpus)
+    throw ConfigError("the VMM process's vCPUs are not vCPUs of the guest");
+  if (config_.uffds == 0 || config_.uffds > guest_.pages())
+    throw ConfigError("uffds_per_vmm must be between 1 and the region's pages");
+  if (config_.sample_every == 0) throw ConfigError("sample_every must be at least 1");
+  if (std::find(info_.memory.begin(), info_.memory.end(), memory.memory) == info_.memory.end())
+    throw ConfigError("strategy " + info_.name + " does not work on " + memory_type_name(memory.memory) + " memory");
+  if (memory.memory == MemoryType::anon && config_.vcpus != memory.vcpus)
+    throw ConfigError("anonymous memory has one mapping: vcpus_per_vmm must be vcpus");
+  const Options options = complete_options(info_, config_.options);
+  strategy_ = info_.make(options);
+  const auto around = options.find("fault_around_pages");
+  const auto fault_around = around == options.end() ? 1u : static_cast<std::uint32_t>(around->second);
+  if (fault_around > memory.fault_around_pages) throw ConfigError("fault_around_pages is more than the guest was made for");
+
+  region_ = map_region(guest_);
+  const std::uint64_t pages = guest_.pages();
+  for (std::uint32_t i = 0; i < config_.uffds; ++i) {
+    const std::uint64_t first = pages * i / config_.uffds;
+    const std::uint64_t count = pages * (i + 1) / config_.uffds - first;
+    Shard shard{nullptr, region_.address() + first * memory.page_bytes, first, count};
+    if (info_.userfaultfd) {
+      uffds_.push_back(std::make_unique<Userfaultfd>(features_for(memory.memory, info_)));
+      std::uint64_t mode = UFFDIO_REGISTER_MODE_MISSING;
+      if (memory.memory != MemoryType::anon) mode |= UFFDIO_REGISTER_MODE_MINOR;
+      uffds_.back()->register_range(shard.address, count * memory.page_bytes, mode);
+      shard.uffd = uffds_.back().get();
+    }
+    shards_.push_back(shard);
+  }
+
+  record_fd_ = make_memfd("uffd-loadgen-record", pages, false);
+  record_ = populated(record_fd_.get(), pages);
+  const std::uint64_t fault_bytes = config_.vcpus * slots_per_vcpu() * sizeof(FaultRecord);
+  faults_fd_ = make_memfd("uffd-loadgen-faults", fault_bytes, false);
+  faults_ = populated(faults_fd_.get(), fault_bytes);
+  if (info_.exit == ExitKind::probe) {
+    stage2_ = Mapping::anonymous(pages, kBasePageBytes);
+    stage2_.advise(MADV_POPULATE_WRITE, "madvise MADV_POPULATE_WRITE");
+  }
+  resolver_ = std::make_unique<Resolver>(shards_, PageRecord(reinterpret_cast<std::atomic<std::uint8_t>*>(record_.data())),
+                                         memory.memory, memory.page_bytes, fault_around);
+  shared_ = std::make_unique<VmmShared>(VmmShared{
+      .guest = guest_,
+      .strategy = *strategy_,
+      .exit = info_.exit,
+      .userfaultfd = info_.userfaultfd,
+      .memory = memory.memory,
+      .resolver = *resolver_,
+      .region = region_.data(),
+      .page_bytes = memory.page_bytes,
+      .stage2 = reinterpret_cast<std::atomic<std::uint8_t>*>(stage2_.data()),
+      .verify = verify_level(config_.verify),
+      .sample_every = config_.sample_every,
+      .record_capacity = config_.record_capacity,
+  });
+  for (std::uint32_t i = 0; i < config_.vcpus; ++i)
+    vcpus_.push_back(std::make_unique<Vcpu>(*shared_, config_.first_vcpu + i, records_of(i), config_.access,
+                                            i < config_.vcpu_cpus.size() ? config_.vcpu_cpus[i] : CpuList{}));
+  guest_.header().exits.store(info_.exit != ExitKind::none, std::memory_order_release);
+  ThreadEngine::install_handlers();
+}
+
+Vmm::~Vmm() { end_sleepers(); }
+
+std::uint64_t Vmm::map_hit_pages(Counters& counters) const {
+  const auto kinds = guest_.kinds();
+  const std::uint64_t page_bytes = guest_.config().page_bytes;
+  const bool anon = guest_.config().memory == MemoryType::anon;
+  const PageRecord& record = resolver_->record();
+  std::vector<std::byte> contents(anon ? page_bytes : 0);
+  std::uint64_t failed = 0;
+  for (std::uint64_t page = 0; page < kinds.size(); ++page) {
+    if (kinds[page] != static_cast<std::uint8_t>(Kind::hit)) continue;
+    if (!info_.userfaultfd) {
+      uffd_loadgen_touch_read(reinterpret_cast<const std::uint64_t*>(region_.data() + page * page_bytes));
+      record.set(page, PageState::resolved);
+      continue;
+    }
+    if (anon) guest_.contents().fill(page, contents.data());
+    if (!record.claim(page, PageRecord::vcpu_claim())) continue;
+    const auto installed = resolver_->install({page, 1}, anon ? contents.data() : nullptr, false, counters);
+    failed += installed.error != 0;
+  }
+  return failed;
+}
+
+// The proof is the kernel's: bit 63 of each page's entry in pagemap says whether this mapping has it.
+Prepared Vmm::prepare() {
+  const auto begin = std::chrono::steady_clock::now();
+  Counters counters;
+  Prepared prepared;
+  prepared.unprepared = map_hit_pages(counters);
+
+  const Descriptor pagemap(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+  if (!pagemap.valid()) throw KernelError("open of /proc/self/pagemap", errno);
+  const auto kinds = guest_.kinds();
+  const std::uint64_t step = guest_.config().page_bytes / kBasePageBytes;
+  constexpr std::uint64_t kBatch = 1 << 15;
+  std::vector<std::uint64_t> entries(kBatch);
+  const std::uint64_t base_pages = kinds.size() * step;
+  for (std::uint64_t at = 0; at < base_pages; at += kBatch) {
+    const std::uint64_t count = std::min(kBatch, base_pages - at);
+    const auto offset = static_cast<off_t>((region_.address() / kBasePageBytes + at) * sizeof(std::uint64_t));
+    const auto wanted = static_cast<ssize_t>(count * sizeof(std::uint64_t));
+    if (::pread(pagemap.get(), entries.data(), static_cast<std::size_t>(wanted), offset) != wanted)
+      throw KernelError("pread of /proc/self/pagemap", errno, region_.address(), region_.bytes());
+    for (std::uint64_t i = 0; i < count; ++i) {
+      if ((at + i) % step != 0) continue;
+      const auto kind = static_cast<Kind>(kinds[(at + i) / step]);
+      const bool present = entries[i] >> 63 != 0;
+      if (present != (kind == Kind::hit))
+        ++prepared.unprepared;
+      else if (kind == Kind::hit)
+        ++prepared.hit;
+      else if (kind == Kind::minor)
+        ++prepared.minor;
+      else
+        ++prepared.absent;
+    }
+  }
+  prepared.seconds = Seconds(std::chrono::steady_clock::now() - begin).count();
+  return prepared;
+}
+
+void Vmm::run() {
+  line_.begin();
+  std::vector<std::thread> threads;
+  std::vector<std::thread::native_handle_type> handles;
+  threads.reserve(vcpus_.size());
+  try {
+    for (const auto& vcpu : vcpus_) {
+      threads.emplace_back([&vcpu = *vcpu] { vcpu.run(); });
+      handles.push_back(threads.back().native_handle());
+    }
+  } catch (const std::system_error& error) {
+    guest_.stop(std::string("a vCPU thread could not be started: ") + error.what());
+  }
+  watch(std::move(handles));
+  for (std::thread& thread : threads) thread.join();
+  line_.end();
+}
+
+// Runs beside the vCPUs until all of them have ended. Asleep but for a look twice a second, and for a stop, which wakes it.
+void Vmm::watch(std::vector<std::thread::native_handle_type> threads) {
+  struct Seen {
+    std::uint64_t accesses = ~0ull;
+    std::uint64_t page = ~0ull;
+    Stage stage = Stage::idle;
+    std::chrono::steady_clock::time_point since;
+  };
+  std::vector<Seen> seen(threads.size());
+  stuck_.assign(vcpus_.size(), "");
+  const auto finished = [&](std::size_t i) { return vcpus_[i]->state().finished.load(std::memory_order_acquire) != 0; };
+  const auto all_finished = [&] {
+    for (std::size_t i = 0; i < threads.size(); ++i)
+      if (!finished(i)) return false;
+    return true;
+  };
+  auto stopped = std::chrono::steady_clock::time_point::max();
+  while (!all_finished()) {
+    const auto now = std::chrono::steady_clock::now();
+    if (!guest_.stopping()) {
+      for (std::size_t i = 0; i < threads.size() && config_.watchdog_s > 0; ++i) {
+        const VcpuState& state = vcpus_[i]->state();
+        const Seen look{state.accesses.load(), state.page.load(), state.stage.load(), now};
+        if (finished(i) || look.stage == Stage::thinking || look.accesses != seen[i].accesses ||
+            look.page != seen[i].page || look.stage != seen[i].stage) {
+          seen[i] = look;
+        } else if (Seconds(now - seen[i].since).count() >= config_.watchdog_s) {
+          char text[256];
+          std::snprintf(text, sizeof text, "vCPU %u made no progress for %.1f s: page %llu is %s, stage: %s",
+                        vcpus_[i]->index(), Seconds(now - seen[i].since).count(),
+                        static_cast<unsigned long long>(look.page), page_state_name(resolver_->record().state(look.page)),
+                        stage_name(look.stage));
+          stuck_[i] = text;
+          guest_.stop(std::string("stuck: ") + text);
+        }
+      }
+      // A vCPU that ends bumps `ended`, and so does a stop; what is read before the second look cannot be missed.
+      FutexWord& ended = guest_.header().ended;
+      const std::uint32_t before = ended.load(std::memory_order_acquire);
+      if (!all_finished() && !guest_.stopping()) futex_wait(ended, before, kWatchIntervalNs);
+      continue;
+    }
+    stopped = std::min(stopped, now);
+    for (std::size_t i = 0; i < threads.size(); ++i)
+      if (!finished(i)) ::pthread_kill(threads[i], ThreadEngine::kick_signal());
+    // A thread asleep in a fault taken inside the kernel takes no signal but SIGKILL; without registration it need not sleep.
+    if (now - stopped > std::chrono::seconds(1)) end_sleepers();
+    std::this_thread::sleep_for(kKickInterval);
+  }
+}
+
+void Vmm::end_sleepers() const noexcept {
+  for (const Shard& shard : shards_)
+    if (shard.uffd != nullptr) shard.uffd->unregister_range(shard.address, shard.pages * guest_.config().page_bytes);
+}
+
+void Vmm::finish() {
+  if (finished_) return;
+  finished_ = true;
+  end_sleepers();
+  for (const auto& vcpu : vcpus_) {
+    FaultRecord* records = vcpu->records();
+    for (std::uint64_t i = 0; i < vcpu->recorded(); ++i) {
+      FaultRecord& record = records[i];
+      // A reader that came after the vCPU had gone on has stamped an event that nobody waited for any more.
+      const bool late = record.outcome == FaultOutcome::lost_race && record.delivered.load() > record.resumed;
+      for (auto stage : {&FaultRecord::delivered, &FaultRecord::fetched, &FaultRecord::installed})
+        (record.*stage).store(late ? 0 : line_.to_ns((record.*stage).load()));
+      record.intended = line_.to_ns(record.intended);
+      record.raised = line_.to_ns(record.raised);
+      record.resumed = line_.to_ns(record.resumed);
+    }
+  }
+}
+
+Verified Vmm::verify() const {
+  struct Work {
+    const Vmm& vmm;
+    Verified result;
+    std::uint64_t page = 0;
+  } all{*this, {}, 0};
+  const auto begin = std::chrono::steady_clock::now();
+  const std::uint64_t pages = guest_.pages();
+  const auto body = [](void* raw) {
+    Work& work = *static_cast<Work*>(raw);
+    const std::uint64_t page_bytes = work.vmm.guest_.config().page_bytes;
+    const PageRecord& record = work.vmm.resolver_->record();
+    for (; work.page < work.vmm.guest_.pages(); ++work.page) {
+      if (record.state(work.page) != PageState::resolved) continue;
+      ++work.result.pages;
+      const std::byte* at = work.vmm.region_.data() + work.page * page_bytes;
+      std::uint64_t first = 0;
+      const std::uint64_t wrong = work.vmm.guest_.contents().wrong_words(work.page, at, first);
+      if (wrong != 0 && work.result.wrong_words == 0) {
+        const std::uint64_t expected = Contents::word(work.vmm.guest_.contents().base(work.page), first);
+        char text[160];
+        std::snprintf(text, sizeof text, "page %llu, word %llu: found 0x%016llx, expected 0x%016llx",
+                      static_cast<unsigned long long>(work.page), static_cast<unsigned long long>(first),
+                      static_cast<unsigned long long>(reinterpret_cast<const std::uint64_t*>(at)[first]),
+                      static_cast<unsigned long long>(expected));
+        work.result.first_wrong = text;
+      }
+      work.result.wrong_words += wrong;
+    }
+  };
+  while (all.page < pages && !guarded(body, &all)) {
+    // The page cannot be read at all: every word of it is wrong.
+    const std::uint64_t words = guest_.config().page_bytes / 8;
+    if (all.result.wrong_words == 0)
+      all.result.first_wrong = "page " + std::to_string(all.page) + ": reading it raised SIGBUS";
+    all.result.wrong_words += words;
+    ++all.page;
+  }
+  all.result.seconds = Seconds(std::chrono::steady_clock::now() - begin).count();
+  return all.result;
+}
+
+Counters Vmm::counters() const {
+  Counters sum;
+  for (const auto& vcpu : vcpus_) sum += vcpu->counters();
+  return sum;
+}
+
+}  // namespace uffd

@@ -1,0 +1,97 @@
+// One VMM process's side of a guest: its mapping of the region, its userfaultfds, its page record, its vCPU threads.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "guest.hpp"
+#include "vcpu.hpp"
+
+namespace uffd {
+
+struct VmmConfig {
+  std::uint32_t vmm = 0;
+  std::uint32_t first_vcpu = 0;
+  std::uint32_t vcpus = 1;
+  std::uint32_t uffds = 1;
+  std::string strategy;
+  Options options;
+  std::string engine = "thread";
+  std::string verify = "word";
+  double watchdog_s = 10.0;
+  std::uint64_t sample_every = 1;
+  std::uint64_t record_capacity = 0;
+  std::vector<CpuList> vcpu_cpus;
+  AccessConfig access;
+};
+
+/// Pages by the state they were proven to be in before the clock started.
+struct Prepared {
+  std::uint64_t hit = 0, minor = 0, absent = 0;
+  std::uint64_t unprepared = 0;
+  double seconds = 0.0;
+};
+
+struct Verified {
+  std::uint64_t pages = 0;
+  std::uint64_t wrong_words = 0;
+  std::string first_wrong;
+  double seconds = 0.0;
+};
+
+class Vmm {
+ public:
+  /// Maps and registers everything. Throws ConfigError and KernelError.
+  Vmm(const Guest& guest, VmmConfig config);
+  ~Vmm();
+  Vmm(const Vmm&) = delete;
+  Vmm& operator=(const Vmm&) = delete;
+
+  const std::vector<std::unique_ptr<Userfaultfd>>& userfaultfds() const noexcept { return uffds_; }
+  const std::vector<Shard>& shards() const noexcept { return shards_; }
+  int record_fd() const noexcept { return record_fd_.get(); }
+  int faults_fd() const noexcept { return faults_fd_.get(); }
+  std::uint64_t page_bytes() const noexcept { return guest_.config().page_bytes; }
+
+  Prepared prepare();
+  /// Starts the vCPU threads and returns when all have ended; the watchdog runs on the calling thread.
+  void run();
+  /// Ends registration (nothing can sleep any more) and turns the records' stamps into CLOCK_MONOTONIC nanoseconds.
+  void finish();
+  Verified verify() const;
+
+  Counters counters() const;
+  const std::vector<std::unique_ptr<Vcpu>>& vcpus() const noexcept { return vcpus_; }
+  const TickLine& line() const noexcept { return line_; }
+  std::string stuck(std::uint32_t vcpu) const { return stuck_.empty() ? std::string() : stuck_[vcpu]; }
+
+ private:
+  std::uint64_t map_hit_pages(Counters& counters) const;
+  void watch(std::vector<std::thread::native_handle_type> threads);
+  void end_sleepers() const noexcept;
+  std::uint64_t slots_per_vcpu() const noexcept { return config_.record_capacity + 1; }
+  FaultRecord* records_of(std::uint32_t vcpu) const noexcept {
+    return reinterpret_cast<FaultRecord*>(faults_.data()) + vcpu * slots_per_vcpu();
+  }
+
+  const Guest& guest_;
+  VmmConfig config_;
+  const StrategyInfo& info_;
+  std::unique_ptr<Strategy> strategy_;
+  Mapping region_;
+  std::vector<std::unique_ptr<Userfaultfd>> uffds_;
+  std::vector<Shard> shards_;
+  Descriptor record_fd_, faults_fd_;
+  Mapping record_, faults_, stage2_;
+  std::unique_ptr<Resolver> resolver_;
+  std::unique_ptr<VmmShared> shared_;
+  std::vector<std::unique_ptr<Vcpu>> vcpus_;
+  std::vector<std::string> stuck_;
+  TickLine line_;
+  bool finished_ = false;
+};
+
+}  // namespace uffd

@@ -1,0 +1,134 @@
+"""What one run asks of the actors: frozen, picklable, free of Hydra and of any file format.
+
+The driver's plan builds a `RunSpec`; the actors read it and change nothing. Every size is in bytes, every time in the
+unit its name ends with, every CPU is a number of this host as in `/proc/cpuinfo`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+FAULT_KINDS = ("hit", "minor", "absent")
+"""Page states of a fault mix, in the order of their codes in records and in the guest's table of kinds."""
+
+ACCESS_ORDERS = ("sequential", "permutation", "uniform", "zipf", "strided", "trace")
+MEMORY_TYPES = ("shmem", "hugetlb", "anon")
+WAITS = ("poll", "epoll", "spin")
+DELAY_DISTRIBUTIONS = ("fixed", "exponential")
+VERIFY_LEVELS = ("none", "word", "page")
+
+
+@dataclass(frozen=True)
+class MemorySpec:
+    """The guest region: one memfd (`shmem`, `hugetlb`) or one private anonymous mapping (`anon`)."""
+
+    type: str
+    region_bytes: int
+    page_bytes: int
+    transparent_huge_pages: bool = False
+
+    @property
+    def pages(self) -> int:
+        """Pages of `page_bytes` in the region."""
+        return self.region_bytes // self.page_bytes
+
+
+@dataclass(frozen=True)
+class FaultMixSpec:
+    """Shares of the region's pages by the state they are prepared in; they sum to 1."""
+
+    hit: float = 0.0
+    minor: float = 1.0
+    absent: float = 0.0
+
+
+@dataclass(frozen=True)
+class AccessSpec:
+    """Which pages a vCPU touches, in which order, how often and how fast.
+
+    `accesses` is per vCPU and pass; 0 means as many as its share of the region has pages (for `trace`: the trace's length).
+    `rate_per_s` is per vCPU; 0 is the closed loop. `trace` holds the page numbers of a recorded trace.
+    """
+
+    order: str = "permutation"
+    overlap: bool = False
+    read_share: float = 1.0
+    passes: int = 1
+    accesses: int = 0
+    stride_pages: int = 1
+    zipf_exponent: float = 1.1
+    trace: tuple[int, ...] = ()
+    think_ns: int = 0
+    rate_per_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class StrategySpec:
+    """A strategy of the native registry by name, with every one of its options."""
+
+    name: str
+    options: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PageServerSpec:
+    """The page server's readers, how they wait, and the delay it adds to each fetch.
+
+    `allow_uids`: uids of peers it accepts; empty means only its own.
+    """
+
+    readers_per_uffd: int = 1
+    wait: str = "poll"
+    events_per_read: int = 16
+    delay_us: float = 0.0
+    delay_distribution: str = "fixed"
+    allow_uids: tuple[int, ...] = ()
+    handshake_timeout_s: float = 10.0
+
+
+@dataclass(frozen=True)
+class PlacementSpec:
+    """CPUs each thread may run on: one tuple a vCPU, one tuple a reader; an empty tuple leaves the thread alone."""
+
+    policy: str
+    vcpu_cpus: tuple[tuple[int, ...], ...]
+    reader_cpus: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One measured phase of one configuration, one repeat.
+
+    `sample_every`: every how-many-th fault of a vCPU leaves a record (1: all of them).
+    `record_capacity`: fault records preallocated for each vCPU.
+    """
+
+    run_id: str
+    sweep_id: str
+    repeat: int
+    seed: int
+    engine: str
+    strategy: StrategySpec
+    memory: MemorySpec
+    fault_mix: FaultMixSpec
+    access: AccessSpec
+    page_server: PageServerSpec
+    placement: PlacementSpec
+    vcpus: int
+    vcpus_per_vmm: int
+    uffds_per_vmm: int
+    cores: int
+    verify: str
+    watchdog_s: float
+    sample_every: int
+    record_capacity: int
+
+    @property
+    def vmms(self) -> int:
+        """VMM processes of the guest."""
+        return self.vcpus // self.vcpus_per_vmm
+
+
+EMPTY_OPTIONS: Mapping[str, int] = MappingProxyType({})
