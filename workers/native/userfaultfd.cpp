@@ -43,8 +43,9 @@ std::string join(const std::vector<std::string>& names) {
 
 // The resolving ioctls report bytes done, or a negative errno, in one field, and set errno beside it. A partial result
 // comes as EAGAIN with a positive count; nothing done at all as the negative errno in the field.
-Outcome resolved(int result, std::int64_t field, std::uint64_t length) {
-  if (result == 0) return {static_cast<std::int64_t>(length), 0};
+template <typename Request>
+Outcome resolve(int fd, unsigned long call, Request& request, const __s64& field, std::uint64_t length) {
+  if (::ioctl(fd, call, &request) == 0) return {static_cast<std::int64_t>(length), 0};
   const int error = errno;
   return {field > 0 ? field : 0, error};
 }
@@ -96,24 +97,24 @@ Outcome Userfaultfd::unregister_range(std::uint64_t start, std::uint64_t length)
 
 Outcome Userfaultfd::copy(std::uint64_t to, std::uint64_t from, std::uint64_t length, bool wake) const noexcept {
   uffdio_copy request{.dst = to, .src = from, .len = length, .mode = wake ? 0ull : UFFDIO_COPY_MODE_DONTWAKE, .copy = 0};
-  return resolved(::ioctl(fd(), UFFDIO_COPY, &request), request.copy, length);
+  return resolve(fd(), UFFDIO_COPY, request, request.copy, length);
 }
 
 Outcome Userfaultfd::resume(std::uint64_t start, std::uint64_t length, bool wake) const noexcept {
   uffdio_continue request{
       .range = {.start = start, .len = length}, .mode = wake ? 0ull : UFFDIO_CONTINUE_MODE_DONTWAKE, .mapped = 0};
-  return resolved(::ioctl(fd(), UFFDIO_CONTINUE, &request), request.mapped, length);
+  return resolve(fd(), UFFDIO_CONTINUE, request, request.mapped, length);
 }
 
 Outcome Userfaultfd::zeropage(std::uint64_t start, std::uint64_t length, bool wake) const noexcept {
   uffdio_zeropage request{
       .range = {.start = start, .len = length}, .mode = wake ? 0ull : UFFDIO_ZEROPAGE_MODE_DONTWAKE, .zeropage = 0};
-  return resolved(::ioctl(fd(), UFFDIO_ZEROPAGE, &request), request.zeropage, length);
+  return resolve(fd(), UFFDIO_ZEROPAGE, request, request.zeropage, length);
 }
 
 Outcome Userfaultfd::poison(std::uint64_t start, std::uint64_t length, bool wake) const noexcept {
   uffdio_poison request{.range = {.start = start, .len = length}, .mode = wake ? 0ull : 1ull, .updated = 0};
-  return resolved(::ioctl(fd(), UFFDIO_POISON, &request), request.updated, length);
+  return resolve(fd(), UFFDIO_POISON, request, request.updated, length);
 }
 
 Outcome Userfaultfd::wake(std::uint64_t start, std::uint64_t length) const noexcept {

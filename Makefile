@@ -1,0 +1,40 @@
+# `make run` and `make test` do all set-up on a fresh machine; a second call does not reinstall.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml CMakeLists.txt $(wildcard workers/native/*.[ch]pp workers/native/strategies/*.cpp)
+STAMP := $(VENV)/.installed
+
+.PHONY: run test bench soak lint sanitize clean
+
+run: $(STAMP)
+	$(BIN)/loadgen experiment=default
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+bench: $(STAMP)
+	$(BIN)/python -m tests.bench.bench
+
+soak: $(STAMP)
+	$(BIN)/python -m pytest tests/soak -m soak --timeout 3600
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The native tests, once under each sanitizer.
+sanitize: $(STAMP)
+	$(BIN)/python tests/native/run_native.py address,undefined
+	$(BIN)/python tests/native/run_native.py thread
+
+$(STAMP): $(SOURCES)
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11, or call make PYTHON=..."; exit 1; }
+	@command -v g++ >/dev/null || { echo "g++ not found: apt-get install g++"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build

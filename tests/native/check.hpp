@@ -1,0 +1,48 @@
+// A handful of lines instead of a framework: a test is a function with a sentence for a name, CHECK says what was false.
+#pragma once
+
+#include <cstdio>
+#include <functional>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace check {
+
+struct Test {
+  std::string name;
+  std::function<void()> body;
+};
+
+inline std::vector<Test>& tests() {
+  static std::vector<Test> all;
+  return all;
+}
+
+struct Register {
+  Register(const char* name, std::function<void()> body) { tests().push_back({name, std::move(body)}); }
+};
+
+template <typename A, typename B>
+void equal(const A& left, const B& right, const char* text, int line) {
+  if (left == right) return;
+  std::ostringstream message;
+  message << "line " << line << ": " << text << ": " << left << " != " << right;
+  throw std::runtime_error(message.str());
+}
+
+inline void that(bool condition, const char* text, int line) {
+  if (!condition) throw std::runtime_error("line " + std::to_string(line) + ": not true: " + text);
+}
+
+}  // namespace check
+
+#define JOIN2(a, b) a##b
+#define JOIN(a, b) JOIN2(a, b)
+#define TEST(name)                                                        \
+  static void JOIN(test_, __LINE__)();                                    \
+  static const check::Register JOIN(registered_, __LINE__)(name, JOIN(test_, __LINE__)); \
+  static void JOIN(test_, __LINE__)()
+#define CHECK(condition) check::that((condition), #condition, __LINE__)
+#define CHECK_EQUAL(a, b) check::equal((a), (b), #a " == " #b, __LINE__)

@@ -1,0 +1,39 @@
+"""Builds the core with its native tests, with the sanitizers named on the command line or none, and runs them.
+
+Usage: `python tests/native/run_native.py [address,undefined | thread]`. Ends with the tests' own exit status.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def build(sanitizers: str) -> Path:
+    """The test program, built in a folder of its own under `build/`. Raises CalledProcessError with the compiler's words."""
+    folder = ROOT / "build" / ("native-" + (sanitizers.replace(",", "-") or "plain"))
+    cmake = shutil.which("cmake", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if cmake is None:
+        raise FileNotFoundError("cmake is not there: pip install cmake")
+    options = ["-DUFFD_LOADGEN_TESTS=ON", "-DCMAKE_BUILD_TYPE=Debug", f"-DUFFD_LOADGEN_SANITIZE={sanitizers}"]
+    for command in ([cmake, "-S", str(ROOT), "-B", str(folder), *options], [cmake, "--build", str(folder), "-j", "2"]):
+        subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return folder / "native_tests"
+
+
+def main() -> int:
+    try:
+        program = build(sys.argv[1] if len(sys.argv) > 1 else "")
+    except subprocess.CalledProcessError as error:
+        print(error.stdout)
+        return 1
+    return subprocess.run([str(program)], timeout=600, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+// The decisions themselves: pure, so every line of the lists can be asked.
+#include "check.hpp"
+#include "error.hpp"
+#include "strategy.hpp"
+
+using namespace uffd;
+
+namespace {
+
+Action decide(const char* name, Situation situation) {
+  const StrategyInfo& info = strategy_info(name);
+  return info.make(complete_options(info, {}))->decide(situation);
+}
+
+Situation seen(PageState raised, PageState now, std::uint32_t attempt = 1, bool populate_failed = false,
+               MemoryType memory = MemoryType::anon) {
+  return {raised, now, memory, attempt, populate_failed};
+}
+
+constexpr auto kUnresolved = PageState::unresolved;
+constexpr auto kInFlight = PageState::in_flight;
+constexpr auto kResolved = PageState::resolved;
+
+}  // namespace
+
+TEST("both exit strategies resolve what is not resolved, retry what is in flight, and refuse what is poisoned") {
+  for (const char* name : {"no_uffd_wait", "no_slow_gup"}) {
+    CHECK(decide(name, seen(kUnresolved, kUnresolved)) == Action::resolve);
+    CHECK(decide(name, seen(kUnresolved, PageState::discarded)) == Action::resolve);
+    CHECK(decide(name, seen(kUnresolved, kInFlight)) == Action::retry);
+    CHECK(decide(name, seen(kUnresolved, kResolved)) == Action::retry);
+    CHECK(decide(name, seen(kResolved, PageState::poisoned)) == Action::memory_error);
+  }
+}
+
+TEST("no_slow_gup populates what was resolved before, and a failed populate is a memory error") {
+  CHECK(decide("no_slow_gup", seen(kResolved, kResolved)) == Action::populate);
+  CHECK(decide("no_slow_gup", seen(kResolved, kResolved, 1, true)) == Action::memory_error);
+}
+
+TEST("no_uffd_wait calls a resolved anonymous page a memory error, and installs reclaimed shared memory again") {
+  CHECK(decide("no_uffd_wait", seen(kResolved, kResolved)) == Action::memory_error);
+  CHECK(decide("no_uffd_wait", seen(kResolved, kResolved, 1, false, MemoryType::shmem)) == Action::resolve_again);
+  CHECK(decide("no_uffd_wait", seen(kResolved, kResolved, 100, false, MemoryType::shmem)) == Action::memory_error);
+}
+
+TEST("an unknown strategy or option is refused with what there is") {
+  const auto refusal = [](auto&& call) {
+    try {
+      call();
+    } catch (const ConfigError& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  CHECK(refusal([] { strategy_info("nope"); }).find("no_slow_gup, no_uffd_wait, null, uffd_wait") != std::string::npos);
+  CHECK(refusal([] { complete_options(strategy_info("uffd_wait"), {{"around", 1}}); }).find("no option 'around'") != std::string::npos);
+  CHECK(refusal([] { complete_options(strategy_info("uffd_wait"), {{"fault_around_pages", 0}}); }).find("outside 1 to 512") !=
+        std::string::npos);
+}

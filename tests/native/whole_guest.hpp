@@ -1,0 +1,79 @@
+// A whole guest in one process, on the real kernel: page server threads, VMM processes' sides, vCPU threads.
+#pragma once
+
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "fill.hpp"
+#include "page_server.hpp"
+#include "vmm.hpp"
+
+struct GuestPlan {
+  uffd::GuestConfig guest{.region_bytes = 1024 * 4096, .vcpus = 2, .vcpus_per_vmm = 2, .seed = 7};
+  uffd::Kind kind = uffd::Kind::minor;
+  uffd::PageServerConfig server;
+  uffd::VmmConfig vmm;
+};
+
+struct GuestResult {
+  std::uint64_t pages_resolved = 0, wrong_words = 0, verified = 0, recorded = 0, unprepared = 0;
+  uffd::Counters vcpus, server;
+  std::string stop_reason;
+  std::vector<std::unique_ptr<uffd::Vmm>> vmms;  ///< after the guest they belong to has gone only their records may be read
+  std::unique_ptr<uffd::Guest> guest;
+  std::uint64_t operator[](uffd::Counter counter) const { return vcpus[counter]; }
+  ~GuestResult() { vmms.clear(); }
+};
+
+inline std::unique_ptr<GuestResult> run_guest(GuestPlan plan, bool serve = true) {
+  auto result = std::make_unique<GuestResult>();
+  result->guest = std::make_unique<uffd::Guest>(plan.guest);
+  uffd::Guest& guest = *result->guest;
+  const std::vector<std::uint8_t> kinds(guest.pages(), static_cast<std::uint8_t>(plan.kind));
+  result->unprepared = uffd::fill(guest, kinds).unprepared;
+  plan.server.fault_around_pages = plan.guest.fault_around_pages;
+  const std::uint32_t vmms = plan.guest.vcpus / plan.guest.vcpus_per_vmm;
+  plan.server.readers = std::max(plan.server.readers, vmms * plan.vmm.uffds);
+  uffd::PageServer server(guest, plan.server);
+  for (std::uint32_t i = 0; i < vmms; ++i) {
+    uffd::VmmConfig config = plan.vmm;
+    config.vmm = i;
+    config.vcpus = plan.guest.vcpus_per_vmm;
+    config.first_vcpu = i * config.vcpus;
+    if (config.record_capacity == 0) config.record_capacity = guest.pages();
+    if (config.strategy != "null") config.options["fault_around_pages"] = plan.guest.fault_around_pages;
+    auto vmm = std::make_unique<uffd::Vmm>(guest, config);
+    for (std::size_t k = 0; k < vmm->userfaultfds().size(); ++k) {
+      const uffd::Shard& shard = vmm->shards()[k];
+      const std::uint64_t page = plan.guest.page_bytes;
+      server.add(vmm->userfaultfds()[k]->fd(), {{shard.address, shard.pages * page, shard.first_page * page, page}},
+                 static_cast<int>(i), vmm->record_fd(), vmm->faults_fd());
+    }
+    result->unprepared += vmm->prepare().unprepared;
+    result->vmms.push_back(std::move(vmm));
+  }
+  std::thread serving([&] {
+    if (serve) server.serve();
+  });
+  std::vector<std::thread> running;
+  for (auto& vmm : result->vmms) running.emplace_back([&vmm] { vmm->run(); });
+  for (std::thread& thread : running) thread.join();
+  server.stop();
+  serving.join();
+  for (auto& vmm : result->vmms) {
+    vmm->finish();
+    const uffd::Verified verified = vmm->verify();
+    result->verified += verified.pages;
+    result->wrong_words += verified.wrong_words;
+    result->vcpus += vmm->counters();
+    for (const auto& vcpu : vmm->vcpus()) {
+      result->wrong_words += vcpu->wrong_words();
+      result->recorded += vcpu->recorded();
+      result->pages_resolved += vcpu->state().resolved_by_vcpu + vcpu->state().resolved_by_reader;
+    }
+  }
+  result->server = server.counters();
+  result->stop_reason = guest.stop_reason();
+  return result;
+}
