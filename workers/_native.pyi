@@ -54,9 +54,7 @@ class PageServer:
     """Reader threads over the userfaultfds handed to it, and one thread that answers the request ring."""
 
     def __init__(self, guest: Guest, config: Mapping[str, Any]) -> None: ...
-    def add_userfaultfd(
-        self, fd: int, regions: Sequence[Mapping[str, int]], *, vmm: int, record_fd: int, faults_fd: int
-    ) -> None:
+    def add_userfaultfd(self, fd: int, regions: Sequence[Mapping[str, int]], *, vmm: int, record_fd: int, faults_fd: int) -> None:
         """Take over `fd` (duplicated). record_fd and faults_fd are -1 for a VMM that is not ours."""
     def serve(self) -> None:
         """Serve until `stop`; blocks, GIL released."""

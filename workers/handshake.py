@@ -1,0 +1,333 @@
+"""The handshake: a VMM process hands its userfaultfd to the page server over a Unix stream socket.
+
+First message (the one Firecracker sends): a JSON array of regions with the userfaultfd in SCM_RIGHTS. Second message, ours
+alone and waited for only briefly: a JSON object with a magic and a version, and the memfds of page record and fault records.
+One connection is one userfaultfd. Everything a peer says is checked here; a bad peer gets its connection closed, its reason
+is kept, and nobody else notices.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import select
+import socket
+import struct
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+MAGIC = "uffd-loadgen"
+VERSION = 1
+MAX_MESSAGE_BYTES = 65_536
+MAX_DESCRIPTORS = 8
+EXTRAS_WAIT_S = 0.2
+ADDRESS_LIMIT = 1 << 64
+
+
+class HandshakeError(Exception):
+    """A peer broke the protocol; the text says how."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """One stretch of guest memory as its VMM process maps it; all in bytes."""
+
+    base_host_virt_addr: int
+    size: int
+    offset: int
+    page_size: int
+
+    def as_json(self) -> dict[str, int]:
+        """The object of the published message."""
+        return {
+            "base_host_virt_addr": self.base_host_virt_addr,
+            "size": self.size,
+            "offset": self.offset,
+            "page_size": self.page_size,
+        }
+
+
+@dataclass
+class Connection:
+    """One accepted peer: its userfaultfd (owned by us), regions, and what our own VMM processes add (-1: not said)."""
+
+    uffd: int
+    regions: list[Region]
+    vmm: int = -1
+    shard: int = -1
+    record_fd: int = -1
+    faults_fd: int = -1
+    socket: socket.socket | None = field(default=None, repr=False)
+
+    def close(self) -> None:
+        """Close every descriptor; idempotent."""
+        for name in ("uffd", "record_fd", "faults_fd"):
+            if getattr(self, name) >= 0:
+                os.close(getattr(self, name))
+                setattr(self, name, -1)
+        if self.socket is not None:
+            self.socket.close()
+            self.socket = None
+
+
+def parse_regions(message: bytes, page_bytes: int, region_bytes: int) -> list[Region]:
+    """The regions of a first message, checked against the guest's page size and size in bytes. Raises HandshakeError."""
+    if len(message) > MAX_MESSAGE_BYTES:
+        raise HandshakeError(f"the message is longer than {MAX_MESSAGE_BYTES} bytes")
+    try:
+        parsed = json.loads(message)
+    except (ValueError, RecursionError) as error:
+        raise HandshakeError(f"malformed JSON: {error}") from None
+    if not isinstance(parsed, list) or not parsed:
+        raise HandshakeError("expected a JSON array of at least one region")
+    regions = [_region(entry, page_bytes, region_bytes) for entry in parsed]
+    _refuse_overlap(regions, "base_host_virt_addr", "addresses")
+    _refuse_overlap(regions, "offset", "offsets")
+    return regions
+
+
+def _region(entry: Any, page_bytes: int, region_bytes: int) -> Region:
+    if not isinstance(entry, dict):
+        raise HandshakeError("a region is not a JSON object")
+    values: dict[str, int] = {}
+    for key in ("base_host_virt_addr", "size", "offset", "page_size"):
+        value = entry.get(key)
+        if type(value) is not int:
+            raise HandshakeError(f"a region's {key} is missing or not an integer")
+        if not 0 <= value < ADDRESS_LIMIT:
+            raise HandshakeError(f"a region's {key} is outside 64 bits: {value}")
+        values[key] = value
+    region = Region(**values)
+    if region.page_size != page_bytes:
+        raise HandshakeError(f"a region's page_size is {region.page_size}, the guest's is {page_bytes}")
+    if region.size == 0:
+        raise HandshakeError("a region's size is 0")
+    for key in ("base_host_virt_addr", "size", "offset"):
+        if values[key] % page_bytes:
+            raise HandshakeError(f"a region's {key} is not aligned to its page_size")
+    if region.base_host_virt_addr + region.size > ADDRESS_LIMIT:
+        raise HandshakeError("a region's addresses run past 2^64")
+    if region.offset + region.size > region_bytes:
+        raise HandshakeError(f"a region ends at {region.offset + region.size}, the guest region at {region_bytes}")
+    return region
+
+
+def _refuse_overlap(regions: Sequence[Region], key: str, what: str) -> None:
+    ordered = sorted(regions, key=lambda region: int(getattr(region, key)))
+    for before, after in pairwise(ordered):
+        if getattr(before, key) + before.size > getattr(after, key):
+            raise HandshakeError(f"two regions' {what} overlap")
+
+
+def parse_extras(message: bytes) -> tuple[int, int]:
+    """(vmm, shard) of a second message. Raises HandshakeError."""
+    try:
+        parsed = json.loads(message)
+    except (ValueError, RecursionError) as error:
+        raise HandshakeError(f"malformed JSON in the second message: {error}") from None
+    if not isinstance(parsed, dict) or parsed.get("magic") != MAGIC:
+        raise HandshakeError("the second message lacks our magic")
+    if parsed.get("version") != VERSION:
+        raise HandshakeError(f"the second message has version {parsed.get('version')!r}, this page server speaks {VERSION}")
+    vmm, shard = parsed.get("vmm"), parsed.get("shard")
+    if type(vmm) is not int or type(shard) is not int or vmm < 0 or shard < 0:
+        raise HandshakeError("the second message's vmm and shard must be integers from 0 on")
+    return vmm, shard
+
+
+def send(
+    path: str, uffd: int, regions: Sequence[Region], *, vmm: int, shard: int, record_fd: int, faults_fd: int
+) -> socket.socket:
+    """Hand a userfaultfd over; the connection stays open as long as the VMM process wants to be served.
+
+    Raises OSError when the page server cannot be reached.
+    """
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(10.0)
+        connection.connect(path)
+        socket.send_fds(connection, [json.dumps([region.as_json() for region in regions]).encode()], [uffd])
+        # On a stream, but apart all the same: the kernel ends a read after a message that carries descriptors.
+        extras = json.dumps({"magic": MAGIC, "version": VERSION, "vmm": vmm, "shard": shard}).encode()
+        socket.send_fds(connection, [extras], [record_fd, faults_fd])
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def receive_message(connection: socket.socket, deadline: float, complete: Callable[[bytes], bool]) -> tuple[bytes, list[int]]:
+    """Bytes and descriptors until `complete` says so. Raises HandshakeError; then no descriptor is left open."""
+    message = b""
+    descriptors: list[int] = []
+    try:
+        while not complete(message):
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([connection], [], [], left)[0]:
+                raise HandshakeError("said nothing in time" if not message else "stopped in the middle of a message")
+            data, ancillary, _, _ = connection.recvmsg(
+                MAX_MESSAGE_BYTES + 1, socket.CMSG_SPACE(MAX_DESCRIPTORS * 4), socket.MSG_CMSG_CLOEXEC
+            )
+            for level, kind, payload in ancillary:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    received = array.array("i")
+                    received.frombytes(payload[: len(payload) - len(payload) % received.itemsize])
+                    descriptors += received
+            if not data:
+                raise HandshakeError("disconnected" if not message else "disconnected half way through a message")
+            message += data
+            if len(message) > MAX_MESSAGE_BYTES:
+                raise HandshakeError(f"the message is longer than {MAX_MESSAGE_BYTES} bytes")
+    except BaseException:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise
+    return message, descriptors
+
+
+def _whole_json(message: bytes) -> bool:
+    """A JSON value is whole when it parses; text that cannot become JSON any more is whole too: it is refused by the parser."""
+    text = message.strip()
+    if not text:
+        return False
+    if text[:1] not in b"[{":
+        return True
+    try:
+        json.loads(text)
+    except RecursionError:
+        return True
+    except UnicodeDecodeError:
+        return True
+    except json.JSONDecodeError as error:
+        return error.pos < len(error.doc) and not error.msg.startswith("Unterminated")
+    return True
+
+
+class Acceptor:
+    """Listens in a private directory and turns good peers into connections. A thread of its own; one more a peer, briefly."""
+
+    def __init__(self, page_bytes: int, region_bytes: int, *, allow_uids: Collection[int] = (), timeout_s: float = 10.0) -> None:
+        self._page_bytes = page_bytes
+        self._region_bytes = region_bytes
+        self._uids = {os.getuid(), *allow_uids}
+        self._timeout_s = timeout_s
+        self._lock = threading.Condition()
+        self._connections: list[Connection] = []
+        self.refused: list[str] = []
+        self._directory = Path(tempfile.mkdtemp(prefix="uffd-loadgen-"))
+        self.path = str(self._directory / "page-server.sock")
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(self.path)
+        if self._uids != {os.getuid()}:  # other uids were named: they must be able to reach it; SO_PEERCRED decides
+            self._directory.chmod(0o711)
+            os.chmod(self.path, 0o666)
+        self._listener.listen(128)
+        self._stop = os.eventfd(0, os.EFD_CLOEXEC)
+        self._peers: list[threading.Thread] = []
+        self._thread = threading.Thread(target=self._accept, name="handshake", daemon=True)
+        self._thread.start()
+
+    def wait_for(self, count: int) -> list[Connection]:
+        """The first `count` good connections. Raises HandshakeError when they have not come within the time-out."""
+        with self._lock:
+            if not self._lock.wait_for(lambda: len(self._connections) >= count, self._timeout_s):
+                came = sorted(connection.vmm for connection in self._connections)
+                why = f"; refused: {'; '.join(self.refused)}" if self.refused else ""
+                raise HandshakeError(
+                    f"{len(self._connections)} of {count} userfaultfds arrived within {self._timeout_s:g} s "
+                    f"(from VMM processes {came}){why}"
+                )
+            return list(self._connections)
+
+    def close(self) -> None:
+        """Stop listening, close every connection, remove the socket; idempotent."""
+        if self._stop < 0:
+            return
+        os.eventfd_write(self._stop, 1)
+        self._thread.join()
+        for peer in self._peers:
+            peer.join()
+        os.close(self._stop)
+        self._stop = -1
+        self._listener.close()
+        for connection in self._connections:
+            connection.close()
+        Path(self.path).unlink(missing_ok=True)
+        self._directory.rmdir()
+
+    def _accept(self) -> None:
+        while True:
+            readable, _, _ = select.select([self._listener.fileno(), self._stop], [], [])
+            if self._stop in readable:
+                return
+            try:
+                peer, _ = self._listener.accept()
+            except OSError:
+                continue
+            thread = threading.Thread(target=self._serve, args=(peer,), name="handshake peer", daemon=True)
+            self._peers = [other for other in self._peers if other.is_alive()] + [thread]
+            thread.start()
+
+    def _serve(self, peer: socket.socket) -> None:
+        pid, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+        try:
+            if uid not in self._uids:
+                raise HandshakeError(f"uid {uid} may not connect; name it in page_server.allow_uids")
+            connection = self._shake(peer)
+        except (HandshakeError, OSError) as error:
+            peer.close()
+            with self._lock:
+                self.refused.append(f"pid {pid}: {error}")
+                self._lock.notify_all()
+            return
+        with self._lock:
+            self._connections.append(connection)
+            self._lock.notify_all()
+
+    def _shake(self, peer: socket.socket) -> Connection:
+        message, descriptors = receive_message(peer, time.monotonic() + self._timeout_s / 2, _whole_json)
+        try:
+            regions = parse_regions(message, self._page_bytes, self._region_bytes)
+            if len(descriptors) != 1:
+                raise HandshakeError(f"expected one descriptor with the regions, got {len(descriptors)}")
+            target = os.readlink(f"/proc/self/fd/{descriptors[0]}")
+            if target != "anon_inode:[userfaultfd]":
+                raise HandshakeError(f"the descriptor is no userfaultfd but {target}")
+        except BaseException:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise
+        connection = Connection(uffd=descriptors[0], regions=regions, socket=peer)
+        try:
+            self._extras(peer, connection)
+        except BaseException:
+            connection.socket = None
+            connection.close()
+            raise
+        return connection
+
+    def _extras(self, peer: socket.socket, connection: Connection) -> None:
+        """Fill in what a VMM process of ours adds. A foreign one sends no second message and is served without."""
+        try:
+            message, descriptors = receive_message(peer, time.monotonic() + EXTRAS_WAIT_S, _whole_json)
+        except HandshakeError as error:
+            if str(error) == "said nothing in time":
+                return
+            raise
+        try:
+            vmm, shard = parse_extras(message)
+            if len(descriptors) != 2:
+                raise HandshakeError(f"expected two descriptors with the second message, got {len(descriptors)}")
+        except BaseException:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise
+        connection.vmm, connection.shard = vmm, shard
+        connection.record_fd, connection.faults_fd = descriptors

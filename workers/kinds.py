@@ -1,0 +1,23 @@
+"""Which state each page of the region is prepared in."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from workers.spec import FAULT_KINDS, FaultMixSpec
+
+
+def page_kinds(mix: FaultMixSpec, pages: int, seed: int) -> npt.NDArray[np.uint8]:
+    """One code a page, shape (pages,), in an order shuffled by `seed`; the code is the kind's index in `FAULT_KINDS`.
+
+    The counts are the shares of `pages` to the page (largest remainder), not a draw.
+    """
+    exact = [getattr(mix, kind) * pages for kind in FAULT_KINDS]
+    counts = [int(share) for share in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda kind: counts[kind] - exact[kind])
+    for kind in by_remainder[: pages - sum(counts)]:
+        counts[kind] += 1
+    kinds = np.repeat(np.arange(len(counts), dtype=np.uint8), counts)
+    np.random.default_rng(seed).shuffle(kinds)
+    return kinds

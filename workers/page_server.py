@@ -1,0 +1,144 @@
+"""The page server's actor: it makes the guest, takes the VMM processes' userfaultfds, and serves while a run is measured."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+from workers import _native
+from workers.handshake import Acceptor, HandshakeError
+from workers.kinds import page_kinds
+from workers.registry import strategy_entry
+from workers.reports import GuestAddress, ServerReport
+from workers.spec import RunSpec
+
+
+class PageServer:
+    """One guest at a time: `open`, `serve`, `finish`, `close`; then the next. A plain class; the driver makes an actor of it."""
+
+    def __init__(self) -> None:
+        self._spec: RunSpec | None = None
+        self._guest: _native.Guest | None = None
+        self._server: _native.PageServer | None = None
+        self._acceptor: Acceptor | None = None
+        self._thread: threading.Thread | None = None
+        self._failure: BaseException | None = None
+
+    def open(self, spec: RunSpec) -> tuple[GuestAddress, dict[str, Any]]:
+        """Make the guest's memory, fill it, listen. Returns where it is and the fill report of the native core.
+
+        Raises OSError (KernelError) and ValueError.
+        """
+        self.close()
+        memory = spec.memory
+        self._spec = spec
+        self._guest = _native.Guest(
+            {
+                "memory_type": memory.type,
+                "region_bytes": memory.region_bytes,
+                "page_bytes": memory.page_bytes,
+                "transparent_huge_pages": memory.transparent_huge_pages,
+                "vcpus": spec.vcpus,
+                "vcpus_per_vmm": spec.vcpus_per_vmm,
+                "seed": spec.seed,
+                "fault_around_pages": self._fault_around,
+            }
+        )
+        filled = self._guest.fill(page_kinds(spec.fault_mix, memory.pages, spec.seed))
+        self._acceptor = Acceptor(
+            memory.page_bytes,
+            memory.region_bytes,
+            allow_uids=spec.page_server.allow_uids,
+            timeout_s=spec.page_server.handshake_timeout_s,
+        )
+        address = GuestAddress(os.getpid(), self._guest.region_fd, self._guest.shared_fd, self._acceptor.path)
+        return address, filled
+
+    def serve(self) -> None:
+        """Wait for every VMM process's userfaultfds, then serve in the background. Raises HandshakeError when one is missing."""
+        spec, guest, acceptor = self._opened()
+        uses_userfaultfd = bool(strategy_entry(spec.strategy.name)["userfaultfd"])
+        count = spec.vmms * spec.uffds_per_vmm if uses_userfaultfd else 0
+        connections = acceptor.wait_for(count)
+        asked = spec.page_server
+        server = _native.PageServer(
+            guest,
+            {
+                "readers": asked.readers_per_uffd * count,
+                "wait": asked.wait,
+                "events_per_read": asked.events_per_read,
+                "delay_us": asked.delay_us,
+                "delay_exponential": asked.delay_distribution == "exponential",
+                "seed": spec.seed,
+                "fault_around_pages": self._fault_around,
+                "reader_cpus": [list(cpus) for cpus in spec.placement.reader_cpus],
+            },
+        )
+        for connection in sorted(connections, key=lambda one: (one.vmm, one.shard)):
+            server.add_userfaultfd(
+                connection.uffd,
+                [region.as_json() for region in connection.regions],
+                vmm=connection.vmm,
+                record_fd=connection.record_fd,
+                faults_fd=connection.faults_fd,
+            )
+        self._server = server
+        self._failure = None
+        self._thread = threading.Thread(target=self._serve, args=(server,), name="page server", daemon=True)
+        self._thread.start()
+
+    def progress(self) -> dict[str, int]:
+        """Accesses, faults, pages resolved so far, vCPUs running and finished."""
+        return self._opened()[1].progress()
+
+    def abort(self, reason: str) -> None:
+        """End the measured phase from outside: every vCPU of the guest comes back."""
+        if self._guest is not None:
+            self._guest.stop(reason)
+
+    def stop_reason(self) -> str:
+        """Why the run was stopped before its end; empty when it was not."""
+        return self._opened()[1].stop_reason()
+
+    def finish(self) -> ServerReport:
+        """Stop serving. Raises what a reader thread raised."""
+        _, _, acceptor = self._opened()
+        server = self._stop_serving()
+        if self._failure is not None:
+            raise self._failure
+        if server is None:
+            return ServerReport({}, [], list(acceptor.refused))
+        return ServerReport(server.counters(), server.threads(), list(acceptor.refused))
+
+    def close(self) -> None:
+        """Free everything of this run; the actor stays for the next. Idempotent."""
+        if self._guest is not None:
+            self._guest.stop("closed")
+        self._stop_serving()
+        if self._acceptor is not None:
+            self._acceptor.close()
+        self._server = self._acceptor = self._guest = self._spec = None
+
+    @property
+    def _fault_around(self) -> int:
+        assert self._spec is not None
+        return int(self._spec.strategy.options.get("fault_around_pages", 1))
+
+    def _opened(self) -> tuple[RunSpec, _native.Guest, Acceptor]:
+        if self._spec is None or self._guest is None or self._acceptor is None:
+            raise HandshakeError("the page server has no guest: open comes first")
+        return self._spec, self._guest, self._acceptor
+
+    def _serve(self, server: _native.PageServer) -> None:
+        try:
+            server.serve()
+        except BaseException as error:
+            self._failure = error
+
+    def _stop_serving(self) -> _native.PageServer | None:
+        if self._server is not None and self._thread is not None:
+            self._server.stop()
+            self._thread.join()
+            self._thread = None
+        return self._server

@@ -1,0 +1,34 @@
+"""What the actors tell the driver: frozen and picklable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class GuestAddress:
+    """Where the VMM processes of a guest find it: the page server's process, its memfds (`region_fd` -1 for anonymous
+    memory), and the socket that takes userfaultfds."""
+
+    pid: int
+    region_fd: int
+    shared_fd: int
+    socket_path: str
+
+
+@dataclass(frozen=True)
+class ServerReport:
+    """The page server's side of a run: counters summed over its threads, each thread's own, and the peers it refused."""
+
+    counters: dict[str, int]
+    threads: list[dict[str, Any]]
+    refused: list[str]
+
+
+@dataclass(frozen=True)
+class VmmReport:
+    """One VMM process's side of a run: counters summed over its vCPUs, and one mapping a vCPU."""
+
+    counters: dict[str, int]
+    vcpus: list[dict[str, Any]]
