@@ -1,0 +1,82 @@
+"""Every column that is computed and not measured: the only place that knows the formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from results.quantiles import Quantiles
+
+NS_PER_S = 1_000_000_000
+SMALL_PAGE_BYTES = 4096
+
+
+class FaultLatencies:
+    """Latencies of a run's faults: from the touch, and from when the touch should have been (open loop)."""
+
+    def __init__(self) -> None:
+        self.closed = Quantiles()
+        self.open = Quantiles()
+
+    def add(self, stages: Mapping[str, npt.NDArray[np.int64]]) -> None:
+        """Add a batch: one int64 array a stage by its column name, all of one length, 0 where it did not happen."""
+        resumed = stages["resumed_ns"]
+        for quantiles, begin in ((self.closed, stages["raised_ns"]), (self.open, stages["intended_ns"])):
+            both = (begin != 0) & (resumed != 0)
+            if both.all():
+                quantiles.add(resumed - begin)
+            elif both.any():
+                quantiles.add(resumed[both] - begin[both])
+
+
+def derive(run: Mapping[str, Any], vcpus: Sequence[Mapping[str, Any]], latencies: FaultLatencies) -> dict[str, Any]:
+    """The derived columns of a `runs` row from its measured ones, its `vcpus` rows and its faults.
+
+    What cannot be computed is None: rates when a vCPU did not start or end, latencies when no fault left a record.
+    """
+    duration_s = _duration_s(vcpus)
+    pages = run.get("pages_resolved")
+    pages_per_s = _ratio(pages, duration_s)
+    page_bytes = run.get("page_bytes")
+    return {
+        "duration_s": duration_s,
+        "pages_per_s": pages_per_s,
+        "pages_per_s_net": _ratio(pages, _net_duration_s(run, duration_s)),
+        "pages_4kib_per_s": None
+        if pages_per_s is None or page_bytes is None
+        else pages_per_s * (page_bytes / SMALL_PAGE_BYTES),
+        "faults_per_s": _ratio(run.get("faults"), duration_s),
+        "latency_p50_ns": latencies.closed.per_mille(500),
+        "latency_p99_ns": latencies.closed.per_mille(990),
+        "latency_p999_ns": latencies.closed.per_mille(999),
+        "latency_open_p50_ns": latencies.open.per_mille(500),
+        "latency_open_p99_ns": latencies.open.per_mille(990),
+        "latency_open_p999_ns": latencies.open.per_mille(999),
+    }
+
+
+def _duration_s(vcpus: Sequence[Mapping[str, Any]]) -> float | None:
+    """Last vCPU's end - common start, both taken by the vCPUs behind their barrier."""
+    starts = [int(row.get("start_ns") or 0) for row in vcpus]
+    ends = [int(row.get("end_ns") or 0) for row in vcpus]
+    if not vcpus or 0 in starts or 0 in ends:
+        return None
+    return (max(ends) - min(starts)) / NS_PER_S
+
+
+def _net_duration_s(run: Mapping[str, Any], duration_s: float | None) -> float | None:
+    """The duration without the emulated exits, which run side by side on as many CPUs as vCPUs can be on."""
+    trips, exit_ns = run.get("trips"), run.get("emulated_exit_ns")
+    vcpus, cores = run.get("vcpus"), run.get("cores")
+    if duration_s is None or trips is None or exit_ns is None or not vcpus or not cores:
+        return None
+    return float(duration_s - trips * exit_ns / NS_PER_S / min(vcpus, cores))
+
+
+def _ratio(amount: float | None, seconds: float | None) -> float | None:
+    if amount is None or seconds is None or seconds <= 0:
+        return None
+    return float(amount) / seconds

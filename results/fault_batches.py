@@ -1,0 +1,73 @@
+"""Fault records as the vCPUs left them, turned into rows of `faults`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from results.schema import STAGES_NS, arrow_schema
+
+ROWS_PER_GROUP = 1 << 18
+"""Rows converted, and written as one row group, at a time: this bounds the memory beside the caller's chunk."""
+
+_SCHEMA = arrow_schema("faults")
+
+
+class FaultBatches:
+    """Turns chunks of records into record batches of one run; ids and names are checked once."""
+
+    def __init__(self, run_id: str, sweep_id: str, kinds: Sequence[str], outcomes: Sequence[str]) -> None:
+        self._run_id = pa.array([run_id])
+        self._sweep_id = pa.array([sweep_id])
+        self._kinds = pa.array(list(kinds), pa.string())
+        self._outcomes = pa.array(list(outcomes), pa.string())
+
+    def convert(
+        self, vcpu: npt.NDArray[np.uint16], faults: npt.NDArray[np.void]
+    ) -> Iterator[tuple[Mapping[str, npt.NDArray[np.int64]], pa.RecordBatch]]:
+        """Yield the stages (int64 ns, 0 where it did not happen) and the rows of each ROWS_PER_GROUP records.
+
+        Everything is copied: the arrays may be reused afterwards. Raises ValueError for a code without a name.
+        """
+        for start in range(0, len(faults), ROWS_PER_GROUP):
+            rows = slice(start, start + ROWS_PER_GROUP)
+            block = faults[rows]
+            stages = {name: block[name].astype(np.int64) for name in STAGES_NS}
+            yield stages, self._batch(vcpu[rows], block, stages)
+
+    def _batch(
+        self,
+        vcpu: npt.NDArray[np.uint16],
+        block: npt.NDArray[np.void],
+        stages: Mapping[str, npt.NDArray[np.int64]],
+    ) -> pa.RecordBatch:
+        constant = np.zeros(len(block), np.int32)
+        columns: dict[str, Any] = {
+            "run_id": pa.DictionaryArray.from_arrays(constant, self._run_id),
+            "sweep_id": pa.DictionaryArray.from_arrays(constant, self._sweep_id),
+            "vcpu": pa.array(vcpu.astype(np.uint16)),
+            "page": pa.array(block["page"].astype(np.uint32)),
+            "kind": _named(block["kind"], self._kinds, "kind"),
+            "outcome": _named(block["outcome"], self._outcomes, "outcome"),
+            "cpu": pa.array(block["cpu"].astype(np.uint16)),
+        }
+        columns |= {name: _null_where_zero(values) for name, values in stages.items()}
+        return pa.RecordBatch.from_arrays([columns[name] for name in _SCHEMA.names], schema=_SCHEMA)
+
+
+def _named(codes: npt.NDArray[np.uint8], names: pa.Array, column: str) -> pa.DictionaryArray:
+    if len(codes) and int(codes.max()) >= len(names):
+        raise ValueError(f"{column} code {int(codes.max())} has no name among {names.to_pylist()}")
+    return pa.DictionaryArray.from_arrays(codes.astype(np.int32), names)
+
+
+def _null_where_zero(values: npt.NDArray[np.int64]) -> pa.Array:
+    nulls = len(values) - int(np.count_nonzero(values))
+    if nulls == 0:
+        return pa.array(values)
+    validity = np.packbits(values != 0, bitorder="little")
+    return pa.Array.from_buffers(pa.int64(), len(values), [pa.py_buffer(validity), pa.py_buffer(values)], nulls)

@@ -1,0 +1,74 @@
+"""Where a data set lives: a local path, or any URI that pyarrow or fsspec knows."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.fs
+
+
+class DataSetError(Exception):
+    """The data set cannot be used; the message names it and says what to do."""
+
+
+@dataclass(frozen=True)
+class Location:
+    """A folder of some file system; `uri` is what the user wrote."""
+
+    filesystem: pyarrow.fs.FileSystem
+    path: str
+    uri: str
+
+    def join(self, *names: str) -> str:
+        """The path of something inside the folder."""
+        return "/".join((self.path.rstrip("/"), *names))
+
+
+def locate(uri: str) -> Location:
+    """Find the file system of `uri`. Raises DataSetError for an unknown scheme or a store that does not answer."""
+    if "://" not in uri:
+        return Location(pyarrow.fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(uri)), uri)
+    try:
+        filesystem, path = pyarrow.fs.FileSystem.from_uri(uri)
+    except pa.ArrowInvalid:
+        return _locate_with_fsspec(uri)
+    except OSError as error:
+        raise DataSetError(f"data set {uri}: cannot reach it: {error}") from error
+    return Location(filesystem, path, uri)
+
+
+def _locate_with_fsspec(uri: str) -> Location:
+    try:
+        fsspec = importlib.import_module("fsspec")
+    except ImportError:
+        raise DataSetError(
+            f"data set {uri}: pyarrow does not know this kind of address; `pip install fsspec` (and the scheme's own "
+            "package) to have more of them, or give a local path"
+        ) from None
+    try:
+        filesystem, path = fsspec.core.url_to_fs(uri)
+    except (ValueError, ImportError, OSError) as error:
+        raise DataSetError(f"data set {uri}: {error}; or give a local path") from error
+    return Location(pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem)), path, uri)
+
+
+@contextmanager
+def reported(uri: str, doing: str) -> Iterator[None]:
+    """Turn what a file system or Parquet reports meanwhile into a DataSetError with the way out."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        code = getattr(error, "errno", None)
+        if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            remedy = "; free some space, store fewer faults, or use a data set elsewhere"
+        elif code in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            remedy = "; make it writable or use a data set elsewhere"
+        else:
+            remedy = ""
+        raise DataSetError(f"data set {uri}: cannot {doing}: {error}{remedy}") from error

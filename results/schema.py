@@ -1,0 +1,220 @@
+"""The three tables of a data set, column by column, with units.
+
+History
+-------
+- 2026-11-23, version 1: `runs`, `vcpus`, `faults`.
+
+A column is added by one line here and a line of history with a new version; a data set holds one version only.
+Null means not measured, not applicable or (for a time) that it did not happen: never 0. Points in time in `_ns`
+columns are CLOCK_MONOTONIC of the run's host. `started_at` has no time zone in its type (it is UTC): with one, DuckDB
+needs another package to hand it to Python. `sweep_id` is in the files and in their folders' names, of the dictionary
+type with which every reader merges the two; `run_id` is a dictionary everywhere, so that tables join as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+STATUSES = ("ok", "failed", "corrupt", "crashed", "stuck", "interrupted")
+
+STAGES_NS = ("intended_ns", "raised_ns", "delivered_ns", "fetched_ns", "installed_ns", "resumed_ns")
+"""The times of a fault record, in the order they happen."""
+
+_NAME = pa.dictionary(pa.int32(), pa.string())
+_TEXT = pa.string()
+_COUNT = pa.int64()
+_REAL = pa.float64()
+_NS = pa.int64()
+_BOOL = pa.bool_()
+_TIME = pa.timestamp("us")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its Arrow type, its unit ("" for names and flags) and one line of what it means.
+
+    `required`: null is refused. `axis`: part of the configuration: runs that differ in it are no repeats of each other.
+    `derived`: computed by `results.derive`, never given.
+    """
+
+    name: str
+    type: pa.DataType
+    unit: str
+    doc: str
+    required: bool = False
+    axis: bool = False
+    derived: bool = False
+
+
+_COUNTERS = (
+    Column("trips", _COUNT, "exits", "exits to user space with their handling"),
+    Column("lost_races", _COUNT, "accesses", "somebody else resolved the page first"),
+    Column("eexist", _COUNT, "calls", "resolving calls that said EEXIST"),
+    Column("eagain", _COUNT, "calls", "resolving calls that said EAGAIN: layout changing, or partial"),
+    Column("partial", _COUNT, "calls", "resolving calls that did part of their block"),
+    Column("efault", _COUNT, "calls", "resolving calls that said EFAULT: the contents were not there"),
+    Column("esrch", _COUNT, "calls", "resolving calls for a process that was gone"),
+    Column("resolved_again", _COUNT, "pages", "pages taken away and installed once more"),
+    Column("retries", _COUNT, "exits", "exits answered by running again"),
+    Column("populate_ok", _COUNT, "calls", "populating calls that did their work"),
+    Column("populate_failed", _COUNT, "calls", "populating calls that failed"),
+    Column("memory_errors", _COUNT, "accesses", "accesses to poisoned contents"),
+    Column("requests", _COUNT, "messages", "pages asked of the page server through the ring"),
+    Column("requests_failed", _COUNT, "messages", "requests answered with an error"),
+    Column("events", _COUNT, "events", "page-fault events read from userfaultfds"),
+    Column("reads", _COUNT, "calls", "reads that returned at least one event"),
+    Column("reads_empty", _COUNT, "calls", "reads that found another reader had been faster"),
+    Column("wakes", _COUNT, "calls", "UFFDIO_WAKE"),
+    Column("deferred", _COUNT, "events", "events put off because the page was in somebody's hands"),
+    Column("fetched_pages", _COUNT, "pages", "contents made by the page server"),
+    Column("delays", _COUNT, "fetches", "fetches delayed on purpose"),
+    Column("delay_ns", _COUNT, "ns", "achieved delays of those fetches, summed"),
+    Column("stray_waits", _COUNT, "accesses", "accesses that slept in the kernel under a strategy meant to avoid it"),
+    Column("unknown_events", _COUNT, "events", "events outside every region or of a kind not asked for"),
+    Column("abandoned", _COUNT, "accesses", "accesses given up because the run was stopped"),
+    Column("records_dropped", _COUNT, "faults", "faults without a slot left for their record"),
+)
+
+RUN_COLUMNS = (
+    Column("run_id", _NAME, "", "one measured phase of one configuration, one repeat; unique in the data set", True),
+    Column("sweep_id", _NAME, "", "all runs of one command", True, axis=True),
+    Column("schema_version", pa.int32(), "", "version of this schema", True),
+    Column("repeat", pa.int32(), "", "number of the repeat, from 0"),
+    Column("status", _TEXT, "", "ok, failed, corrupt, crashed, stuck or interrupted", True),
+    Column("reason", _TEXT, "", "why the status is not ok"),
+    Column("started_at", _TIME, "", "wall clock when the run began, in UTC"),
+    # configuration
+    Column("engine", _TEXT, "", "what touches pages and exits", axis=True),
+    Column("strategy", _TEXT, "", "how an access to a page that is not mapped is handled", axis=True),
+    Column("strategy_options", _TEXT, "", "every option of the strategy, as JSON with sorted keys", axis=True),
+    Column("fault_mix", _TEXT, "", "page states prepared before the clock starts", axis=True),
+    Column("memory_type", _TEXT, "", "shmem, hugetlb or anon", axis=True),
+    Column("page_bytes", _COUNT, "bytes", "size of a page of the region", axis=True),
+    Column("pages", _COUNT, "pages", "pages of page_bytes in the region", axis=True),
+    Column("transparent_huge_pages", _BOOL, "", "whether the region may have transparent huge pages", axis=True),
+    Column("vcpus", _COUNT, "vCPUs", "vCPUs of the guest", axis=True),
+    Column("vcpus_per_vmm", _COUNT, "vCPUs", "vCPUs that share one VMM process", axis=True),
+    Column("uffds_per_vmm", _COUNT, "userfaultfds", "userfaultfds a VMM's mapping is sharded over", axis=True),
+    Column("cores", _COUNT, "CPUs", "CPUs the vCPUs and readers may use", axis=True),
+    Column("readers", _COUNT, "threads", "reader threads of the page server", axis=True),
+    Column("readers_per_uffd", _COUNT, "threads", "reader threads on each userfaultfd", axis=True),
+    Column("wait", _TEXT, "", "how readers wait: poll, epoll or spin", axis=True),
+    Column("events_per_read", _COUNT, "events", "most events one read may return", axis=True),
+    Column("delay_us", _REAL, "us", "service delay asked of the page server", axis=True),
+    Column("delay_distribution", _TEXT, "", "fixed or exponential", axis=True),
+    Column("access_order", _TEXT, "", "order in which a vCPU touches its pages", axis=True),
+    Column("overlap", _BOOL, "", "whether all vCPUs touch the whole region", axis=True),
+    Column("read_share", _REAL, "1", "share of accesses that read", axis=True),
+    Column("passes", _COUNT, "passes", "times each vCPU goes over its accesses", axis=True),
+    Column("accesses_per_pass", _COUNT, "accesses", "accesses of a vCPU in a pass; 0: one for each page", axis=True),
+    Column("stride_pages", _COUNT, "pages", "step of the strided order", axis=True),
+    Column("zipf_exponent", _REAL, "1", "exponent of the zipf order", axis=True),
+    Column("think_ns", _NS, "ns", "pause of a vCPU between accesses", axis=True),
+    Column("rate_per_s", _REAL, "accesses/s", "open-loop rate of each vCPU; 0: closed loop", axis=True),
+    Column("placement", _TEXT, "", "policy that pins vCPUs and readers", axis=True),
+    Column("vcpu_cpus", _TEXT, "", "CPUs each vCPU may run on, as the plan wrote them", axis=True),
+    Column("reader_cpus", _TEXT, "", "CPUs each reader may run on, as the plan wrote them", axis=True),
+    Column("verify", _TEXT, "", "how much of the contents is checked: none, word or page", axis=True),
+    Column("sample_every", _COUNT, "faults", "every how-many-th fault of a vCPU left a record", axis=True),
+    Column("watchdog_s", _REAL, "s", "time without progress after which a run is ended"),
+    Column("seed", _COUNT, "", "seed of contents and access order"),
+    Column("config_json", _TEXT, "", "the whole resolved configuration, as JSON"),
+    # machine and software
+    Column("host", _TEXT, "", "name of the host", axis=True),
+    Column("kernel", _TEXT, "", "kernel release", axis=True),
+    Column("cpu_model", _TEXT, "", "model name of the CPU"),
+    Column("host_cpus", _COUNT, "CPUs", "CPUs of the host"),
+    Column("memory_bytes", _COUNT, "bytes", "memory of the host"),
+    Column("userfaultfd_way", _TEXT, "", "device, syscall or user_mode_only"),
+    Column("userfaultfd_features", _TEXT, "", "features the kernel offers, comma joined"),
+    Column("clock_source", _TEXT, "", "tsc or clock_gettime"),
+    Column("package_version", _TEXT, "", "version of this package"),
+    Column("commit", _TEXT, "", "commit of this package, where known"),
+    # what was prepared
+    Column("hit_pages", _COUNT, "pages", "pages proven mapped before the clock started"),
+    Column("minor_pages", _COUNT, "pages", "pages proven in the page cache and not mapped"),
+    Column("absent_pages", _COUNT, "pages", "pages proven without contents"),
+    Column("unprepared", _COUNT, "pages", "pages that were not in the state asked for"),
+    Column("emulated_exit_ns", _REAL, "ns", "calibrated cost of one emulated exit on this host"),
+    # what was measured
+    Column("accesses", _COUNT, "accesses", "accesses done by all vCPUs"),
+    Column("faults", _COUNT, "faults", "accesses that found the page not mapped"),
+    Column("pages_resolved", _COUNT, "pages", "distinct pages of page_bytes resolved"),
+    Column("fault_records", _COUNT, "rows", "rows of this run in faults"),
+    Column("achieved_delay_us", _REAL, "us", "mean service delay achieved"),
+    Column("mmap_lock_reads", _COUNT, "locks", "read locks of mmap_lock by faults; null where it cannot be counted"),
+    Column("wrong_words", _COUNT, "words", "words of contents that were not what they should have been"),
+    Column("idle_actors", _COUNT, "actors", "Ray actors alive on the host that had no part in the run"),
+    *_COUNTERS,
+    # where the time went
+    Column("fill_s", _REAL, "s", "filling the region"),
+    Column("prepare_s", _REAL, "s", "preparing and proving page states"),
+    Column("verify_s", _REAL, "s", "reading every resolved page in full"),
+    Column("store_s", _REAL, "s", "storing the fault records"),
+    Column("overhead_s", _REAL, "s", "everything but fill, measured phase and full verification"),
+    Column("wall_s", _REAL, "s", "the whole run"),
+    # derived, formulas in derive.py
+    Column("duration_s", _REAL, "s", "measured phase: last vCPU's end - common start", derived=True),
+    Column("pages_per_s", _REAL, "pages/s", "pages_resolved / duration_s", derived=True),
+    Column("pages_per_s_net", _REAL, "pages/s", "the same, net of the cost of emulated exits", derived=True),
+    Column("pages_4kib_per_s", _REAL, "4-KiB pages/s", "pages_per_s in pages of 4 KiB", derived=True),
+    Column("faults_per_s", _REAL, "faults/s", "faults / duration_s", derived=True),
+    Column("latency_p50_ns", _NS, "ns", "median of resumed - raised", derived=True),
+    Column("latency_p99_ns", _NS, "ns", "99th percentile of resumed - raised", derived=True),
+    Column("latency_p999_ns", _NS, "ns", "99.9th percentile of resumed - raised", derived=True),
+    Column("latency_open_p50_ns", _NS, "ns", "median of resumed - intended; null in the closed loop", derived=True),
+    Column("latency_open_p99_ns", _NS, "ns", "99th percentile of resumed - intended", derived=True),
+    Column("latency_open_p999_ns", _NS, "ns", "99.9th percentile of resumed - intended", derived=True),
+)
+
+VCPU_COLUMNS = (
+    Column("run_id", _NAME, "", "the run", True),
+    Column("sweep_id", _NAME, "", "its sweep", True),
+    Column("vcpu", pa.uint16(), "", "number of the vCPU in the guest, from 0", True),
+    Column("vmm", pa.uint16(), "", "number of its VMM process, from 0"),
+    Column("tid", _COUNT, "", "thread id on the host"),
+    Column("accesses", _COUNT, "accesses", "accesses done"),
+    Column("faults", _COUNT, "faults", "accesses that found the page not mapped"),
+    Column("pages_resolved", _COUNT, "pages", "pages resolved for this vCPU, each counted once in its VMM"),
+    Column("start_ns", _NS, "ns", "when it left the barrier"),
+    Column("end_ns", _NS, "ns", "when its last access was done"),
+    Column("cpus", pa.list_(pa.int32()), "", "CPUs it really ran on"),
+    Column("wrong_words", _COUNT, "words", "wrong words it read"),
+    Column("first_wrong", _TEXT, "", "the first of them: page, what was there, what should have been"),
+    Column("stuck", _TEXT, "", "what it was waiting for when the watchdog ended the run"),
+    Column("failure", _TEXT, "", "why it gave up"),
+    Column("recorded", _COUNT, "faults", "faults that left a record"),
+    *_COUNTERS,
+)
+
+FAULT_COLUMNS = (
+    Column("run_id", _NAME, "", "the run", True),
+    Column("sweep_id", _NAME, "", "its sweep", True),
+    Column("vcpu", pa.uint16(), "", "the vCPU that touched the page", True),
+    Column("page", pa.uint32(), "", "page number in the region", True),
+    Column("kind", _NAME, "", "the state the page was prepared in", True),
+    Column("outcome", _NAME, "", "how the fault ended", True),
+    Column("intended_ns", _NS, "ns", "open loop: when the access should have happened"),
+    Column("raised_ns", _NS, "ns", "the vCPU touched the page"),
+    Column("delivered_ns", _NS, "ns", "a reader had the event, or the exit had arrived"),
+    Column("fetched_ns", _NS, "ns", "the contents were complete"),
+    Column("installed_ns", _NS, "ns", "the resolving call had returned"),
+    Column("resumed_ns", _NS, "ns", "the access was done"),
+    Column("cpu", pa.uint16(), "", "CPU the vCPU was on", True),
+)
+
+COLUMNS: dict[str, tuple[Column, ...]] = {"runs": RUN_COLUMNS, "vcpus": VCPU_COLUMNS, "faults": FAULT_COLUMNS}
+
+
+def arrow_schema(table: str) -> pa.Schema:
+    """The Arrow schema of `table`, each field with its `unit` and `doc` as metadata."""
+    return pa.schema(
+        [
+            pa.field(c.name, c.type, nullable=not c.required, metadata={"unit": c.unit, "doc": c.doc})
+            for c in COLUMNS[table]
+        ]
+    )

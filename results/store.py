@@ -1,0 +1,177 @@
+"""A data set: a folder with `_schema.json` and, for each table, Parquet files partitioned by sweep, one a run.
+
+    <data set>/runs/sweep_id=<sweep>/<run>.parquet      and the same for vcpus and faults
+    <data set>/_incoming/                               runs being written; readers never look there
+
+A run is written outside the tables and renamed in, so that no reader meets half of it. Object stores have no rename,
+but show an object only when it is complete.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.fs
+
+from results.location import DataSetError, Location, locate, reported
+from results.run_writer import INCOMING, RunWriter, refuse_duplicate
+from results.schema import COLUMNS, SCHEMA_VERSION, arrow_schema
+
+__all__ = ["DataSet", "DataSetError", "RunWriter"]
+
+_MARKER = "_schema.json"
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_READ_AS_NUMBER_OR_DATE = re.compile(r"\d[\d.]*|0x.*|\d+-\d+-\d+|infinity|epoch", re.IGNORECASE)
+
+
+class DataSet:
+    """A data set of this schema version."""
+
+    def __init__(self, location: Location) -> None:
+        self._location = location
+
+    @property
+    def uri(self) -> str:
+        """The data set's address as the user wrote it."""
+        return self._location.uri
+
+    @classmethod
+    def open(cls, uri: str) -> DataSet:
+        """Open a data set to add runs, creating it if nothing is there.
+
+        Raises DataSetError if it cannot be written, holds another schema version, or is a folder of something else.
+        """
+        location = locate(uri)
+        if not _holds_data_set(location):
+            _refuse_foreign(location)
+            _create(location)
+        else:
+            with reported(uri, "write there"):
+                _remove_after_writing(location)
+        return cls(location)
+
+    @classmethod
+    def existing(cls, uri: str) -> DataSet:
+        """Open a data set to read it. Raises DataSetError if there is none or it holds another schema version."""
+        location = locate(uri)
+        if not _holds_data_set(location):
+            raise DataSetError(f"{uri}: no data set there (no {_MARKER}); `loadgen` makes one with its first run")
+        return cls(location)
+
+    def writer(self, run_id: str, sweep_id: str) -> RunWriter:
+        """Begin a run. Raises DataSetError if it is already there, ValueError for an id that cannot be a file name."""
+        for name, value in (("run_id", run_id), ("sweep_id", sweep_id)):
+            if not _ID.fullmatch(value):
+                raise ValueError(f"{name} {value!r}: only letters, digits and any of ._+- after the first")
+        if _READ_AS_NUMBER_OR_DATE.fullmatch(sweep_id):
+            raise ValueError(f"sweep_id {sweep_id!r}: readers would take the folder's name for a number or a date")
+        with reported(self.uri, f"store run {run_id}"):
+            refuse_duplicate(self._location, run_id)
+        return RunWriter(self._location, run_id, sweep_id)
+
+    def sweeps(self) -> list[str]:
+        """Ids of the sweeps with at least one run, in order."""
+        return sorted({path.split("sweep_id=", 1)[1].split("/", 1)[0] for path in self._files("runs", None)})
+
+    def read(self, table: str, columns: Sequence[str] | None = None, sweep_id: str | None = None) -> pa.Table:
+        """Rows of `table` (all its columns unless named), of all sweeps or one.
+
+        Raises DataSetError for a column or sweep that is not there.
+        """
+        return pa.Table.from_batches(
+            self.batches(table, columns, sweep_id),
+            schema=pa.schema([arrow_schema(table).field(name) for name in self._checked(table, columns)]),
+        )
+
+    def batches(
+        self, table: str, columns: Sequence[str] | None = None, sweep_id: str | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The same rows batch by batch, in bounded memory."""
+        names = self._checked(table, columns)
+        files = self._files(table, sweep_id)
+        if not files:
+            if sweep_id is not None and sweep_id not in self.sweeps():
+                raise DataSetError(f"{self.uri}: no sweep {sweep_id}; it has: {', '.join(self.sweeps()) or 'none'}")
+            return
+        with reported(self.uri, f"read {table}"):
+            yield from pyarrow.dataset.dataset(
+                files, schema=arrow_schema(table), filesystem=self._location.filesystem, format="parquet"
+            ).to_batches(columns=names)
+
+    def unfinished(self) -> list[str]:
+        """Runs being written now, or left behind by a driver that was killed."""
+        selector = pyarrow.fs.FileSelector(self._location.join(INCOMING), allow_not_found=True)
+        with reported(self.uri, "list it"):
+            found = self._location.filesystem.get_file_info(selector)
+        return sorted(info.base_name for info in found if not info.base_name.startswith(_MARKER))
+
+    def _checked(self, table: str, columns: Sequence[str] | None) -> list[str]:
+        known = [column.name for column in COLUMNS[table]]
+        for name in columns or ():
+            if name not in known:
+                raise DataSetError(f"{table} has no column {name!r}; it has: {', '.join(known)}")
+        return known if columns is None else list(columns)
+
+    def _files(self, table: str, sweep_id: str | None) -> list[str]:
+        folder = self._location.join(table) if sweep_id is None else self._location.join(table, f"sweep_id={sweep_id}")
+        selector = pyarrow.fs.FileSelector(folder, recursive=True, allow_not_found=True)
+        with reported(self.uri, "list it"):
+            found = self._location.filesystem.get_file_info(selector)
+        return sorted(info.path for info in found if info.path.endswith(".parquet"))
+
+
+def _holds_data_set(location: Location) -> bool:
+    """Whether there is a data set of this version; raises DataSetError if it is of another."""
+    path = location.join(_MARKER)
+    with reported(location.uri, f"read its {_MARKER}"):
+        info = location.filesystem.get_file_info(path)
+        if info.type == pyarrow.fs.FileType.NotFound:
+            return False
+        with location.filesystem.open_input_stream(path) as stream:
+            text = stream.read()
+    try:
+        version = json.loads(text)["schema_version"]
+    except (ValueError, KeyError, TypeError):
+        raise DataSetError(f"data set {location.uri}: its {_MARKER} makes no sense; use a data set elsewhere") from None
+    if version != SCHEMA_VERSION:
+        raise DataSetError(
+            f"data set {location.uri} holds schema version {version}, this package has version {SCHEMA_VERSION}: "
+            f"use a data set elsewhere, or the release of this package that wrote it"
+        )
+    return True
+
+
+def _refuse_foreign(location: Location) -> None:
+    with reported(location.uri, "look there"):
+        if location.filesystem.get_file_info(location.path).type == pyarrow.fs.FileType.File:
+            raise DataSetError(f"data set {location.uri} is a file: give a folder that is empty or not there yet")
+        found = location.filesystem.get_file_info(pyarrow.fs.FileSelector(location.path, allow_not_found=True))
+    foreign = sorted(info.base_name for info in found if info.base_name not in (_MARKER, INCOMING))
+    if foreign:
+        raise DataSetError(
+            f"{location.uri} is not a data set: it has no {_MARKER} but holds {', '.join(foreign[:3])}"
+            f"{', ...' if len(foreign) > 3 else ''}; give a folder that is empty or not there yet"
+        )
+
+
+def _create(location: Location) -> None:
+    with reported(location.uri, "create it"):
+        path = _write_marker_aside(location)
+        location.filesystem.move(path, location.join(_MARKER))
+
+
+def _remove_after_writing(location: Location) -> None:
+    location.filesystem.delete_file(_write_marker_aside(location))
+
+
+def _write_marker_aside(location: Location) -> str:
+    location.filesystem.create_dir(location.join(INCOMING), recursive=True)
+    path = location.join(INCOMING, f"{_MARKER}-{uuid.uuid4().hex[:8]}")
+    with location.filesystem.open_output_stream(path) as stream:
+        stream.write(json.dumps({"schema_version": SCHEMA_VERSION, "tables": list(COLUMNS)}).encode())
+    return path

@@ -1,0 +1,105 @@
+"""The derived columns against values computed by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from results.derive import FaultLatencies, derive
+from results.quantiles import Quantiles
+from results.schema import RUN_COLUMNS
+from results.store import DataSet
+from tests.results.rows import KINDS, OUTCOMES, faults, run_row, store, vcpu_rows
+
+
+def derived(run: dict[str, Any], vcpus: list[dict[str, Any]]) -> dict[str, Any]:
+    return derive(run, vcpus, FaultLatencies())
+
+
+def test_the_derived_columns_of_the_schema_are_those_derive_computes() -> None:
+    assert set(derived({}, [])) == {column.name for column in RUN_COLUMNS if column.derived}
+
+
+def test_rates_go_from_the_common_start_to_the_last_vcpus_end() -> None:
+    values = derived(run_row(pages_resolved=1_000_000, faults=250_000), vcpu_rows(2.0))
+    assert values["duration_s"] == 2.0
+    assert values["pages_per_s"] == 500_000
+    assert values["faults_per_s"] == 125_000
+
+
+def test_net_rates_take_emulated_exits_off_the_cpus_they_ran_on() -> None:
+    # 400 000 exits of 2 500 ns are 1 s of CPU time, on 2 of the 4 vCPUs at once: 0.5 s of the 2 s.
+    run = run_row(trips=400_000, emulated_exit_ns=2500.0, vcpus=4, cores=2)
+    assert derived(run, vcpu_rows(2.0))["pages_per_s_net"] == pytest.approx(1_000_000 / 1.5)
+    # One vCPU cannot be on two CPUs: 1 s of the 2 s.
+    assert derived({**run, "vcpus": 1}, vcpu_rows(2.0))["pages_per_s_net"] == pytest.approx(1_000_000)
+
+
+def test_a_net_rate_is_null_when_exits_took_all_the_time() -> None:
+    run = run_row(trips=1_600_000, emulated_exit_ns=2500.0, vcpus=4, cores=2)
+    assert derived(run, vcpu_rows(2.0))["pages_per_s_net"] is None
+    assert derived(run, vcpu_rows(2.0))["pages_per_s"] == 500_000
+
+
+def test_pages_of_2_mib_count_as_512_pages_of_4_kib() -> None:
+    assert derived(run_row(page_bytes=2 << 20, pages_resolved=100), vcpu_rows(2.0))["pages_4kib_per_s"] == 50 * 512
+
+
+@pytest.mark.parametrize("missing", ["start_ns", "end_ns"])
+def test_rates_are_null_when_a_vcpu_did_not_start_or_end(missing: str) -> None:
+    vcpus = vcpu_rows(2.0)
+    vcpus[1][missing] = 0
+    values = derived(run_row(), vcpus)
+    assert values["duration_s"] is values["pages_per_s"] is values["pages_per_s_net"] is None
+
+
+def test_latency_percentiles_are_latencies_that_happened(tmp_path: Path) -> None:
+    dataset = DataSet.open(str(tmp_path))
+    store(dataset, "run-a", latencies_ns=list(np.random.default_rng(3).permutation(np.arange(1, 2001))))
+    row = dataset.read("runs").to_pylist()[0]
+    assert [row[f"latency_{name}_ns"] for name in ("p50", "p99", "p999")] == [1000, 1980, 1998]
+    assert [row[f"latency_open_{name}_ns"] for name in ("p50", "p99", "p999")] == [None] * 3
+
+
+def test_open_loop_latency_starts_when_the_access_should_have_happened(tmp_path: Path) -> None:
+    dataset = DataSet.open(str(tmp_path))
+    with dataset.writer("run-a", "sweep-1") as writer:
+        records = faults([100, 200, 300], open_loop_lag_ns=10_000_000_000)
+        writer.faults(np.zeros(3, np.uint16), records, KINDS, OUTCOMES)
+        writer.commit(run_row(), vcpu_rows(1.0))
+    row = dataset.read("runs").to_pylist()[0]
+    assert row["latency_p50_ns"] == 200
+    assert row["latency_open_p50_ns"] == 10_000_000_200
+    assert row["latency_open_p999_ns"] == 10_000_000_300
+
+
+def test_a_fault_that_did_not_resume_has_no_latency(tmp_path: Path) -> None:
+    dataset = DataSet.open(str(tmp_path))
+    records = faults([100, 200, 300])
+    records["resumed_ns"][2] = 0
+    with dataset.writer("run-a", "sweep-1") as writer:
+        writer.faults(np.zeros(3, np.uint16), records, KINDS, OUTCOMES)
+        writer.commit(run_row(), vcpu_rows(1.0))
+    assert dataset.read("runs")["latency_p999_ns"].to_pylist() == [200]
+
+
+def test_quantiles_of_many_batches_are_those_of_all_values_sorted() -> None:
+    rng = np.random.default_rng(5)
+    for scale in (3, 10_000, 2**40):  # many ties, 4 bytes a value, 8 bytes a value
+        batches = [rng.integers(-scale // 100, scale, size) for size in (1, 1000, 0, 7, 4096)]
+        batches.append(np.array([0, scale // 2]))
+        quantiles = Quantiles()
+        for batch in batches:
+            quantiles.add(batch)
+        everything = np.sort(np.concatenate(batches))
+        assert len(quantiles) == len(everything)
+        for rank in (0, 1, 250, 500, 990, 999, 1000):
+            nearest = max(1, -(-len(everything) * rank // 1000))
+            assert quantiles.per_mille(rank) == everything[nearest - 1]
+
+
+def test_there_is_no_quantile_of_nothing() -> None:
+    assert Quantiles().per_mille(500) is None

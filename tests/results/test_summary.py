@@ -1,0 +1,143 @@
+"""The summary and pivot of a sweep against values computed by hand."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from results.location import DataSetError
+from results.pivot import pivot
+from results.store import DataSet
+from results.summary import NotCounted, SummaryRow, summary
+from results.tables import print_pivot, print_summary
+from tests.results.rows import store
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> DataSet:
+    """uffd_wait and no_uffd_wait, three repeats, on a machine that gets slower with each of them; and a failed run."""
+    dataset = DataSet.open(str(tmp_path))
+    for repeat, (base_s, other_s) in enumerate(((1.0, 0.5), (2.0, 0.8), (4.0, 1.0))):
+        store(dataset, f"wait-{repeat}", seconds=base_s, repeat=repeat, latencies_ns=[1000, 2000, 3000])
+        store(
+            dataset,
+            f"exit-{repeat}",
+            seconds=other_s,
+            repeat=repeat,
+            strategy="no_uffd_wait",
+            strategy_options='{"fault_around_pages": 1, "own": 2}',
+            trips=200_000,
+            emulated_exit_ns=1000.0,
+            latencies_ns=[500 * (repeat + 1)],
+        )
+    store(
+        dataset, "exit-3", seconds=0.001, repeat=3, strategy="no_uffd_wait", status="corrupt", reason="page 7 is wrong"
+    )
+    return dataset
+
+
+def row_of(dataset: DataSet, strategy: str, **axes: object) -> SummaryRow:
+    rows = [
+        row
+        for row in summary(dataset).rows
+        if row.strategy == strategy and all(row.axes[axis] == value for axis, value in axes.items())
+    ]
+    assert len(rows) == 1
+    return rows[0]
+
+
+def test_ratios_are_paired_by_repeat_before_the_median_is_taken(dataset: DataSet) -> None:
+    row = row_of(dataset, "no_uffd_wait")
+    # By repeat: 2.0, 2.5 and 4.0. The ratio of the medians would say 1 250 000 / 500 000 = 2.5 as well, so look at net:
+    # 200 000 exits of 1 us on 2 CPUs take off 0.1 s: 1/0.4, 2/0.7 and 4/0.9 times uffd_wait.
+    assert row.ratio == pytest.approx(2.5)
+    assert row.ratio_net == pytest.approx(2.0 / 0.7)
+    assert row.pages_per_s == pytest.approx(1_250_000)
+    assert (row.pages_per_s_lowest, row.pages_per_s_highest) == (1_000_000, 2_000_000)
+    assert row.pages_per_s_net == pytest.approx(1_000_000 / 0.7)
+    assert (row.latency_p50_ns, row.repeats) == (1000, 3)
+
+
+def test_the_pairing_follows_the_repeat_and_not_the_order_of_rates(tmp_path: Path) -> None:
+    dataset = DataSet.open(str(tmp_path))
+    for repeat, (base_s, other_s) in enumerate(((1.0, 4.0), (2.0, 1.0), (4.0, 3.0))):
+        store(dataset, f"wait-{repeat}", seconds=base_s, repeat=repeat)
+        store(dataset, f"exit-{repeat}", seconds=other_s, repeat=repeat, strategy="no_uffd_wait")
+    # By repeat 1/4, 2/1, 4/3: median 4/3. The ratio of the medians would be 2/3.
+    assert row_of(dataset, "no_uffd_wait").ratio == pytest.approx(4 / 3)
+
+
+def test_the_baseline_comes_first_and_is_its_own_ratio_of_one(dataset: DataSet) -> None:
+    assert [row.strategy for row in summary(dataset).rows] == ["uffd_wait", "no_uffd_wait"]
+    assert row_of(dataset, "uffd_wait").ratio == 1.0
+
+
+def test_runs_that_are_not_ok_count_nowhere_and_are_listed_with_their_reason(dataset: DataSet) -> None:
+    assert summary(dataset).not_counted == (NotCounted("exit-3", "no_uffd_wait", "corrupt", "page 7 is wrong"),)
+    assert row_of(dataset, "no_uffd_wait").repeats == 3
+
+
+def test_a_strategy_without_a_baseline_has_no_ratio(dataset: DataSet) -> None:
+    store(dataset, "other", strategy="no_uffd_wait", vcpus=8)
+    assert row_of(dataset, "no_uffd_wait", vcpus=8).ratio is None
+
+
+def test_runs_that_differ_in_any_part_of_the_configuration_are_no_repeats(dataset: DataSet) -> None:
+    store(dataset, "delayed", seconds=8.0, delay_us=50.0, access_order="zipf")
+    assert summary(dataset).axes == ("delay_us", "access_order", "fault_mix", "memory_type", "cores", "vcpus")
+    assert row_of(dataset, "uffd_wait", delay_us=50.0).pages_per_s == 125_000
+    assert row_of(dataset, "uffd_wait", delay_us=None).repeats == 3
+
+
+def test_what_only_follows_from_a_shown_axis_is_no_column_of_its_own(dataset: DataSet) -> None:
+    store(dataset, "eight", vcpus=8, vcpu_cpus="0,1,0,1,0,1,0,1")
+    assert summary(dataset).axes == ("fault_mix", "memory_type", "cores", "vcpus")
+
+
+def test_hosts_are_never_compared_with_each_other(dataset: DataSet) -> None:
+    store(dataset, "elsewhere", strategy="no_uffd_wait", vcpus=8, host="another-host")
+    store(dataset, "here", strategy="uffd_wait", vcpus=8)
+    assert "host" in summary(dataset).axes
+    assert row_of(dataset, "no_uffd_wait", host="another-host").ratio is None
+
+
+def test_a_sweep_that_is_not_there_is_an_error_with_the_list(dataset: DataSet) -> None:
+    with pytest.raises(DataSetError, match="no sweep sweep-9; it has: sweep-1"):
+        summary(dataset, "sweep-9")
+
+
+def test_the_printed_table_is_ascii_and_no_cell_of_it_is_cropped(dataset: DataSet) -> None:
+    store(dataset, "long", fault_mix="a_fault_mix_with_a_name_" * 8)
+    out = io.StringIO()
+    print_summary(summary(dataset, "sweep-1"), out)
+    text = out.getvalue()
+    assert text.isascii()
+    assert "a_fault_mix_with_a_name_" * 8 in text
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if "shmem" in line]
+    assert cells[-1] == [
+        *("no_uffd_wait", "minor", "shmem", "2", "4", "3"),
+        *("1250.0", "1000.0..2000.0", "2.50", "1428.6", "2.86", "1.0", "1.0", "1.0"),
+    ]
+    assert text.splitlines()[-1] == "not counted: exit-3 no_uffd_wait corrupt: page 7 is wrong"
+
+
+def test_a_pivot_takes_medians_of_ok_runs_and_says_what_its_cells_mix(dataset: DataSet) -> None:
+    store(dataset, "eight", vcpus=8, seconds=0.5)
+    store(dataset, "delayed", vcpus=8, seconds=2.0, delay_us=50.0)
+    table = pivot(dataset, "strategy", "vcpus", "duration_s")
+    assert table.cells == {("uffd_wait", 4): 2.0, ("no_uffd_wait", 4): 0.8, ("uffd_wait", 8): 1.25}
+    assert (table.row_values, table.column_values) == (("no_uffd_wait", "uffd_wait"), (4, 8))
+    assert table.mixed == ("delay_us",)
+    out = io.StringIO()
+    print_pivot(table, out)
+    assert "| uffd_wait        |   2 | 1.25 |" in out.getvalue()
+    assert out.getvalue().splitlines()[-1] == "cells mix runs that differ in: delay_us"
+
+
+def test_a_pivot_of_a_column_that_is_not_there_or_no_number_is_an_error(dataset: DataSet) -> None:
+    with pytest.raises(DataSetError, match=r"runs has no column 'speed'; it has: run_id, .*pages_per_s"):
+        pivot(dataset, "strategy", "vcpus", "speed")
+    with pytest.raises(DataSetError, match=r"runs\.kernel is no number \(string\)"):
+        pivot(dataset, "strategy", "vcpus", "kernel")

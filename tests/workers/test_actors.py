@@ -1,0 +1,129 @@
+"""Whole guests through the actors' classes, in one process and without Ray: userfaultfd, memfds and sockets are real."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import threading
+
+import numpy as np
+import pytest
+
+from workers import _native
+from workers.page_server import PageServer
+from workers.reports import ServerReport, VmmReport
+from workers.spec import AccessSpec, FaultMixSpec, MemorySpec, PageServerSpec, PlacementSpec, RunSpec, StrategySpec
+from workers.vcpu import Vcpu
+
+PAGES = 1024
+SPEC = RunSpec(
+    run_id="run",
+    sweep_id="sweep",
+    repeat=0,
+    seed=3,
+    engine="thread",
+    strategy=StrategySpec("uffd_wait", {"fault_around_pages": 1}),
+    memory=MemorySpec("shmem", PAGES * 4096, 4096),
+    fault_mix=FaultMixSpec(hit=0.25, minor=0.5, absent=0.25),
+    access=AccessSpec(),
+    page_server=PageServerSpec(),
+    placement=PlacementSpec("none", ((),) * 4, ((),) * 4),
+    vcpus=4,
+    vcpus_per_vmm=1,
+    uffds_per_vmm=1,
+    cores=2,
+    verify="word",
+    watchdog_s=10.0,
+    sample_every=1,
+    record_capacity=PAGES,
+)
+
+
+def run(spec: RunSpec, server: PageServer, vcpus: list[Vcpu]) -> tuple[ServerReport, list[VmmReport]]:
+    address, filled = server.open(spec)
+    assert filled["unprepared"] == 0
+    for number, vcpu in enumerate(vcpus):
+        vcpu.open(spec, number, address)
+    server.serve()
+    for vcpu in vcpus:
+        assert vcpu.prepare()["unprepared"] == 0
+    threads = [threading.Thread(target=vcpu.run) for vcpu in vcpus]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert server.stop_reason() == ""
+    report = server.finish()
+    return report, [vcpu.finish() for vcpu in vcpus]
+
+
+@pytest.mark.parametrize("strategy", ["uffd_wait", "no_uffd_wait", "no_slow_gup"])
+def test_four_vmm_processes_share_a_guest_and_every_page_is_right(strategy: str) -> None:
+    spec = dataclasses.replace(SPEC, strategy=StrategySpec(strategy, {"fault_around_pages": 1}))
+    server, vcpus = PageServer(), [Vcpu() for _ in range(4)]
+    report, reports = run(spec, server, vcpus)
+    assert sum(vcpu["pages_resolved"] for one in reports for vcpu in one.vcpus) == PAGES * 3 // 4
+    assert report.counters["fetched_pages"] == PAGES // 4
+    assert report.counters["events"] == (PAGES * 3 // 4 if strategy == "uffd_wait" else 0)
+    for vcpu, one in zip(vcpus, reports, strict=True):
+        verified = vcpu.verify()
+        assert verified["wrong_words"] == 0
+        assert verified["pages"] == PAGES // 4 + one.vcpus[0]["pages_resolved"]  # every hit page, and its own
+        assert one.vcpus[0]["wrong_words"] == 0
+        vcpu.close()
+    server.close()
+
+
+def test_fault_chunks_put_together_are_every_fault_once_in_order_of_stages() -> None:
+    spec = dataclasses.replace(SPEC, vcpus_per_vmm=2)
+    server, vcpus = PageServer(), [Vcpu() for _ in range(2)]
+    run(spec, server, vcpus)
+    pages = []
+    for number, vcpu in enumerate(vcpus):
+        start = 0
+        while (chunk := vcpu.fault_chunk(start, 100))[0].size:
+            numbers, faults = chunk
+            assert set(numbers.tolist()) <= {2 * number, 2 * number + 1}
+            stages = [faults[name].astype(np.int64) for name in ("raised_ns", "delivered_ns", "fetched_ns", "installed_ns")]
+            assert all((before <= after).all() for before, after in itertools.pairwise(stages))
+            assert (faults["raised_ns"] <= faults["resumed_ns"]).all()
+            pages += faults["page"].tolist()
+            start += numbers.size
+        vcpu.close()
+    server.close()
+    assert len(pages) == len(set(pages)) == PAGES * 3 // 4
+
+
+def test_actors_are_used_again_for_another_guest_and_leave_nothing_open() -> None:
+    server, vcpus = PageServer(), [Vcpu() for _ in range(4)]
+    run(SPEC, server, vcpus)
+    for vcpu in vcpus:
+        vcpu.close()
+    server.close()
+    before = len(os.listdir("/proc/self/fd"))
+    for strategy in ("no_uffd_wait", "null"):
+        options = {} if strategy == "null" else {"fault_around_pages": 4}
+        mix = FaultMixSpec(minor=1.0)
+        run(dataclasses.replace(SPEC, strategy=StrategySpec(strategy, options), fault_mix=mix), server, vcpus)
+        for vcpu in vcpus:
+            vcpu.close()
+        server.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_guest_whose_page_server_is_gone_is_said_so() -> None:
+    server = PageServer()
+    address, _ = server.open(SPEC)
+    server.close()
+    gone = dataclasses.replace(address, pid=2**22 - 1)
+    with pytest.raises(ConnectionError, match=r"page server .* is gone"):
+        Vcpu().open(SPEC, 0, gone)
+
+
+def test_a_real_failure_of_the_kernel_names_call_errno_address_and_length() -> None:
+    spec = dataclasses.replace(SPEC, memory=MemorySpec("hugetlb", 1 << 40, 2 << 20), fault_mix=FaultMixSpec(minor=1.0))
+    with pytest.raises(_native.KernelError, match=r"populating|mmap") as failure:
+        PageServer().open(spec)
+    assert failure.value.errno is not None
+    assert "errno" in str(failure.value)
