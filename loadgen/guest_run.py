@@ -1,0 +1,189 @@
+"""One run: prepare a guest on its actors, measure, verify, store. Whatever happens, the run leaves a row that says so."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from loadgen.host import Host
+from loadgen.plan import PlannedRun
+from loadgen.run_row import describe, environment
+from loadgen.session import Session
+from results.store import DataSet
+from workers import _native
+from workers.registry import strategy_entry
+
+POLL_S = 0.5
+STEP_TIMEOUT_S = 300.0
+STOP_GRACE_S = 15.0
+CHUNK_FAULTS = 1_000_000
+
+Progress = Callable[[dict[str, int]], None]
+
+
+@dataclass
+class Measured:
+    """What a run has come to so far: columns of its row, and its vCPUs' rows."""
+
+    columns: dict[str, Any]
+    vcpus: list[dict[str, Any]]
+    status: str = "ok"
+    reason: str = ""
+
+    def fail(self, status: str, reason: str) -> None:
+        """The first failure stays."""
+        if self.status == "ok":
+            self.status, self.reason = status, reason
+
+
+def run_guest(session: Session, planned: PlannedRun, dataset: DataSet, host: Host, progress: Progress) -> Measured:
+    """Run `planned` once and store it. Raises KeyboardInterrupt after having stored what was measured, and DataSetError."""
+    spec = planned.spec
+    entry = strategy_entry(spec.strategy.name)
+    began = time.perf_counter()
+    measured = Measured({"started_at": datetime.now(UTC)}, [])
+    interrupted = False
+    with dataset.writer(spec.run_id, spec.sweep_id) as writer:
+        try:
+            measured.columns["emulated_exit_ns"] = session.exit_ns(entry["exit"])
+            began = time.perf_counter()  # the calibration is the session's, not this run's
+            server, vcpus = session.actors(spec.vmms)
+            interrupted = _measure(planned, server, vcpus, measured, progress)
+            store_began = time.perf_counter()
+            for numbers, faults in _fault_chunks(vcpus):
+                writer.faults(numbers, faults, _native.KINDS, _native.OUTCOMES)
+            measured.columns["store_s"] = time.perf_counter() - store_began
+            _get([vcpu.close.remote() for vcpu in vcpus])
+            _get([server.close.remote()])
+        except KeyboardInterrupt:
+            interrupted = True
+            measured.fail("interrupted", "Ctrl-C")
+            session.renew()
+        except RayActorError as error:
+            measured.fail("crashed", f"an actor died: {_first_line(error)}")
+            session.renew()
+        except RayTaskError as error:
+            measured.fail("failed", _first_line(error.cause))
+            session.renew()
+        except RayError as error:
+            measured.fail("failed", _first_line(error))
+            session.renew()
+        wall_s = time.perf_counter() - began
+        measured.columns |= {
+            "idle_actors": session.idle_actors(spec.vmms),
+            "wall_s": wall_s,
+            "overhead_s": wall_s
+            - sum(measured.columns.get(key) or 0.0 for key in ("fill_s", "verify_s"))
+            - _measured_s(measured.vcpus),
+        }
+        row = describe(planned) | environment(host) | measured.columns
+        writer.commit(row | {"status": measured.status, "reason": measured.reason or None}, measured.vcpus)
+    if interrupted:
+        raise KeyboardInterrupt
+    return measured
+
+
+def _measure(planned: PlannedRun, server: Any, vcpus: list[Any], measured: Measured, progress: Progress) -> bool:
+    """The run itself, in the order of the seam between driver and actors. True when it was interrupted meanwhile."""
+    spec, columns = planned.spec, measured.columns
+    [(address, filled)] = _get([server.open.remote(spec)])
+    columns["fill_s"] = filled["seconds"]
+    # The page server waits for the VMM processes' userfaultfds while they are being opened.
+    _get([*(vcpu.open.remote(spec, number, address) for number, vcpu in enumerate(vcpus)), server.serve.remote()])
+    prepared = _get([vcpu.prepare.remote() for vcpu in vcpus])
+    columns["prepare_s"] = max(one["seconds"] for one in prepared)
+    columns["unprepared"] = filled["unprepared"] + sum(one["unprepared"] for one in prepared)
+    for kind in _native.KINDS:
+        columns[f"{kind}_pages"] = min(one[kind] for one in prepared)
+
+    interrupted = _wait(server, [vcpu.run.remote() for vcpu in vcpus], progress)
+    if interrupted:
+        measured.fail("interrupted", "Ctrl-C")
+    [stop_reason] = _get([server.stop_reason.remote()])
+    [served] = _get([server.finish.remote()])
+    reports = _get([vcpu.finish.remote() for vcpu in vcpus])
+    verify_began = time.perf_counter()
+    verified = _get([vcpu.verify.remote() for vcpu in vcpus]) if spec.verify != "none" else []
+    columns["verify_s"] = time.perf_counter() - verify_began
+
+    measured.vcpus += [vcpu | {"vmm": number} for number, one in enumerate(reports) for vcpu in one.vcpus]
+    for vcpu in measured.vcpus:
+        for text in ("first_wrong", "stuck", "failure"):
+            vcpu[text] = vcpu[text] or None
+    columns |= _counters([served.counters, *(one.counters for one in reports)])
+    columns |= {key: sum(vcpu[key] for vcpu in measured.vcpus) for key in ("accesses", "faults", "pages_resolved")}
+    columns["wrong_words"] = sum(one["wrong_words"] for one in (*measured.vcpus, *verified))
+    if columns.get("delays"):
+        columns["achieved_delay_us"] = columns["delay_ns"] / columns["delays"] / 1000
+
+    wrong = [text for text in (*(one["first_wrong"] for one in (*measured.vcpus, *verified)),) if text]
+    if wrong:
+        measured.fail("corrupt", wrong[0])
+    if stop_reason:
+        measured.fail("stuck" if stop_reason.startswith("stuck: ") else "failed", stop_reason.removeprefix("stuck: "))
+    return interrupted
+
+
+def _wait(server: Any, runs: list[Any], progress: Progress) -> bool:
+    """Until every VMM process's vCPUs have ended; looks at most twice a second. Ctrl-C stops the guest and waits it out."""
+    pending = runs
+    try:
+        while pending:
+            _, pending = ray.wait(pending, num_returns=len(pending), timeout=POLL_S)
+            if pending:
+                [now] = _get([server.progress.remote()])
+                progress(now)
+        _get(runs)
+        return False
+    except KeyboardInterrupt:
+        with contextlib.suppress(RayError):
+            _get([server.abort.remote("interrupted")])
+        ray.get(runs, timeout=STOP_GRACE_S)
+        return True
+
+
+def _fault_chunks(vcpus: list[Any]) -> Iterator[tuple[Any, Any]]:
+    """Chunks of every VMM process's records, the next one under way while one is written."""
+    for vcpu in vcpus:
+        start = 0
+        ahead = vcpu.fault_chunk.remote(start, CHUNK_FAULTS)
+        while True:
+            [(numbers, faults)] = _get([ahead])
+            if numbers.size == 0:
+                break
+            start += numbers.size
+            if numbers.size == CHUNK_FAULTS:
+                ahead = vcpu.fault_chunk.remote(start, CHUNK_FAULTS)
+            yield numbers, faults
+            if numbers.size < CHUNK_FAULTS:
+                break
+
+
+def _get(references: list[Any]) -> list[Any]:
+    values: list[Any] = ray.get(references, timeout=STEP_TIMEOUT_S)
+    return values
+
+
+def _counters(parts: list[dict[str, int]]) -> dict[str, int]:
+    # A request is counted by the vCPU that asks and by the page server that answers: it is one request.
+    total = {key: sum(part.get(key, 0) for part in parts) for key in parts[-1]}
+    total["requests"] = sum(part["requests"] for part in parts[1:])
+    total["lost_races"] = sum(part["lost_races"] for part in parts[1:])
+    return total
+
+
+def _measured_s(vcpus: list[dict[str, Any]]) -> float:
+    ends = [vcpu["end_ns"] for vcpu in vcpus if vcpu["end_ns"]]
+    starts = [vcpu["start_ns"] for vcpu in vcpus if vcpu["start_ns"]]
+    return (max(ends) - min(starts)) / 1e9 if ends and starts else 0.0
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

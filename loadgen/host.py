@@ -1,0 +1,71 @@
+"""What this host has and may do: probed once, before anything starts."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from workers import _native
+
+
+@dataclass(frozen=True)
+class Host:
+    """Sizes in bytes; `cpus` are the numbers this process may run on; `userfaultfd_way` is empty when there is none."""
+
+    system: str
+    name: str
+    kernel: str
+    cpu_model: str
+    cpus: tuple[int, ...]
+    memory_bytes: int
+    free_bytes: int
+    huge_pages_free: int
+    userfaultfd_way: str
+    userfaultfd_features: frozenset[str]
+    userfaultfd_errors: tuple[tuple[str, str], ...]
+    clock_source: str
+    swap_bytes: int
+    kvm: bool
+    tracefs: bool
+
+
+def probe() -> Host:
+    """This host, now."""
+    memory = _meminfo()
+    userfaultfd = _native.probe_userfaultfd()
+    return Host(
+        system=platform.system(),
+        name=socket.gethostname(),
+        kernel=platform.release(),
+        cpu_model=_cpu_model(),
+        cpus=tuple(sorted(os.sched_getaffinity(0))),
+        memory_bytes=memory.get("MemTotal", 0),
+        free_bytes=memory.get("MemAvailable", 0),
+        huge_pages_free=memory.get("HugePages_Free", 0),
+        userfaultfd_way=userfaultfd["way"],
+        userfaultfd_features=frozenset(userfaultfd["features"]),
+        userfaultfd_errors=tuple(userfaultfd["errors"].items()),
+        clock_source=_native.clock()["source"],
+        swap_bytes=memory.get("SwapTotal", 0),
+        kvm=os.access("/dev/kvm", os.R_OK | os.W_OK),
+        tracefs=any(os.access(path, os.R_OK) for path in ("/sys/kernel/tracing/events", "/sys/kernel/debug/tracing/events")),
+    )
+
+
+def _meminfo() -> dict[str, int]:
+    values = {}
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        key, _, rest = line.partition(":")
+        number, *unit = rest.split()
+        values[key] = int(number) * (1024 if unit == ["kB"] else 1)
+    return values
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,58 @@
+"""Which strategy goes with which memory, fault mix and privilege: as data, so that it can be printed and checked alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from loadgen.host import Host
+
+MEMORY_FEATURES = {
+    "shmem": frozenset({"MISSING_SHMEM", "MINOR_SHMEM"}),
+    "hugetlb": frozenset({"MISSING_HUGETLBFS", "MINOR_HUGETLBFS"}),
+    "anon": frozenset[str](),
+}
+WAYS_OUT = (
+    "run as root, or give this user access to /dev/userfaultfd (chmod or setfacl), or `sysctl vm.unprivileged_userfaultfd=1`"
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`allowed`, or the reason it is not, with what to do."""
+
+    allowed: bool
+    reason: str = ""
+
+
+def needed_features(strategy: dict[str, Any], memory_type: str) -> frozenset[str]:
+    """userfaultfd features (names as in the kernel's header, without the prefix) a strategy needs on a memory type."""
+    if not strategy["userfaultfd"]:
+        return frozenset()
+    return MEMORY_FEATURES[memory_type] | frozenset(strategy["features"])
+
+
+def judge(strategy: dict[str, Any], memory_type: str, kind: str, host: Host) -> Verdict:
+    """May `strategy` (an entry of the native registry) run pages of `kind` on `memory_type` on this host?"""
+    name = strategy["name"]
+    if memory_type not in strategy["memory_types"]:
+        return Verdict(False, f"strategy {name} does not run on {memory_type} memory; use memory={strategy['memory_types'][0]}")
+    if kind == "minor" and memory_type == "anon":
+        return Verdict(
+            False,
+            "anonymous memory has no page cache, so no page of it can be minor; use fault_mix=absent, or memory=shmem",
+        )
+    if kind == "absent" and not strategy["userfaultfd"]:
+        return Verdict(False, f"under strategy {name} nobody would fetch an absent page; use fault_mix=minor or fault_mix=hit")
+    if strategy["userfaultfd"]:
+        if not host.userfaultfd_way:
+            tried = "; ".join(f"{way}: {error}" for way, error in host.userfaultfd_errors)
+            return Verdict(False, f"this process may not use userfaultfd ({tried}): {WAYS_OUT}")
+        missing = needed_features(strategy, memory_type) - host.userfaultfd_features
+        if missing:
+            return Verdict(
+                False,
+                f"kernel {host.kernel} lacks the userfaultfd feature {', '.join(sorted(missing))} that strategy {name} on "
+                f"{memory_type} memory needs; use another strategy or memory, or a newer kernel",
+            )
+    return Verdict(True)

@@ -1,0 +1,136 @@
+"""The plan: the untyped configuration ends here. Pure: no Ray, no clock; the same configuration gives the same runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from loadgen.host import Host
+from loadgen.placement import place
+from workers.registry import strategy_entry
+from workers.spec import AccessSpec, FaultMixSpec, MemorySpec, PageServerSpec, RunSpec, StrategySpec
+
+MIB = 1 << 20
+RECORD_BYTES = 56
+ESTIMATED_PAGES_PER_S = 30_000
+ESTIMATED_OVERHEAD_S = 0.3
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run with what the driver wants to know of it before it starts; memory in bytes, time in seconds (a rough guess)."""
+
+    spec: RunSpec
+    fault_mix_name: str
+    config_json: str
+    memory_bytes: int
+    estimated_s: float
+
+
+def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
+    """The run of a validated configuration: `repeat` and `sweep_id` as they stand in it, `job` its number in the sweep."""
+    values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    entry = strategy_entry(values["strategy"]["name"])
+    cores = values["cores"] or len(host.cpus)
+    vmms = values["vcpus"] // values["vcpus_per_vmm"]
+    uffds = vmms * values["uffds_per_vmm"] if entry["userfaultfd"] else 0
+    memory = MemorySpec(
+        values["memory"]["type"],
+        values["memory"]["region_mib"] * MIB,
+        values["memory"]["page_bytes"],
+        values["memory"]["transparent_huge_pages"],
+    )
+    access = _access(values["access"])
+    capacity, sample_every = _records(memory.pages, access, values["vcpus"], values["faults_limit"])
+    asked = values["page_server"]
+    spec = RunSpec(
+        run_id=f"{values['sweep_id']}-{values['repeat']:03d}-{job:05d}",
+        sweep_id=values["sweep_id"],
+        repeat=values["repeat"],
+        seed=values["seed"] + values["repeat"],
+        engine=values["engine"]["name"],
+        strategy=StrategySpec(entry["name"], {key: value for key, value in values["strategy"].items() if key != "name"}),
+        memory=memory,
+        fault_mix=FaultMixSpec(*(values["fault_mix"][kind] for kind in ("hit", "minor", "absent"))),
+        access=access,
+        page_server=PageServerSpec(
+            asked["readers_per_uffd"],
+            asked["wait"],
+            asked["events_per_read"],
+            asked["delay_us"],
+            asked["delay_distribution"],
+            tuple(asked["allow_uids"]),
+            asked["handshake_timeout_s"],
+        ),
+        placement=place(
+            values["placement"]["policy"],
+            host.cpus[:cores],
+            values["vcpus"],
+            asked["readers_per_uffd"] * uffds,
+            values["placement"]["vcpu_cpus"],
+            values["placement"]["reader_cpus"],
+        ),
+        vcpus=values["vcpus"],
+        vcpus_per_vmm=values["vcpus_per_vmm"],
+        uffds_per_vmm=values["uffds_per_vmm"],
+        cores=cores,
+        verify=values["verify"],
+        watchdog_s=values["watchdog_s"],
+        sample_every=sample_every,
+        record_capacity=capacity,
+    )
+    return PlannedRun(
+        spec=spec,
+        fault_mix_name=values["fault_mix"]["name"],
+        config_json=json.dumps(values, sort_keys=True),
+        memory_bytes=memory_needed(memory, access, values["vcpus"], capacity),
+        estimated_s=ESTIMATED_OVERHEAD_S + memory.pages / ESTIMATED_PAGES_PER_S + _open_loop_s(memory, access, values["vcpus"]),
+    )
+
+
+def memory_needed(memory: MemorySpec, access: AccessSpec, vcpus: int, capacity: int) -> int:
+    """Bytes a run needs: region, page tables and records of every vCPU, access orders."""
+    region = 0 if memory.type == "hugetlb" else memory.region_bytes
+    orders = 4 * memory.pages * (vcpus if access.overlap else 1)
+    return region + region // 256 + vcpus * capacity * RECORD_BYTES + orders
+
+
+def read_trace(path: str) -> tuple[int, ...]:
+    """Page numbers, one a line. Raises OSError and ValueError."""
+    return tuple(int(line) for line in Path(path).read_text().split())
+
+
+def _access(values: dict[str, Any]) -> AccessSpec:
+    return AccessSpec(
+        order=values["order"],
+        overlap=values["overlap"],
+        read_share=values["read_share"],
+        passes=values["passes"],
+        accesses=values["accesses"],
+        stride_pages=values["stride_pages"],
+        zipf_exponent=values["zipf_exponent"],
+        trace=read_trace(values["trace_file"]) if values["order"] == "trace" else (),
+        think_ns=round(values["think_us"] * 1000),
+        rate_per_s=values["rate_per_s"],
+    )
+
+
+def _records(pages: int, access: AccessSpec, vcpus: int, limit: int) -> tuple[int, int]:
+    """(records preallocated a vCPU, every how-many-th fault is kept), so that a run keeps at most `limit` of them."""
+    expected = pages if access.overlap else -(-pages // vcpus)
+    kept = max(1, min(expected, limit // vcpus))
+    sample_every = -(-expected // kept)
+    # A page that is lost to a race or resolved again faults more than once: leave room for some.
+    return kept + kept // 8 + 64, sample_every
+
+
+def _open_loop_s(memory: MemorySpec, access: AccessSpec, vcpus: int) -> float:
+    if access.rate_per_s <= 0 and access.think_ns <= 0:
+        return 0.0
+    accesses = access.passes * (access.accesses or (memory.pages if access.overlap else memory.pages // vcpus))
+    between = access.think_ns / 1e9 + (1 / access.rate_per_s if access.rate_per_s > 0 else 0.0)
+    return accesses * between

@@ -1,0 +1,101 @@
+"""What a run row says of itself: the whole configuration and the whole environment, by the data set's column names."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from loadgen.host import Host
+from loadgen.plan import PlannedRun
+
+
+def describe(planned: PlannedRun) -> dict[str, Any]:
+    """The configuration columns."""
+    spec = planned.spec
+    return {
+        "repeat": spec.repeat,
+        "engine": spec.engine,
+        "strategy": spec.strategy.name,
+        "strategy_options": json.dumps(dict(spec.strategy.options), sort_keys=True),
+        "fault_mix": planned.fault_mix_name,
+        "memory_type": spec.memory.type,
+        "page_bytes": spec.memory.page_bytes,
+        "pages": spec.memory.pages,
+        "transparent_huge_pages": spec.memory.transparent_huge_pages,
+        "vcpus": spec.vcpus,
+        "vcpus_per_vmm": spec.vcpus_per_vmm,
+        "uffds_per_vmm": spec.uffds_per_vmm,
+        "cores": spec.cores,
+        "readers": len(spec.placement.reader_cpus),
+        "readers_per_uffd": spec.page_server.readers_per_uffd,
+        "wait": spec.page_server.wait,
+        "events_per_read": spec.page_server.events_per_read,
+        "delay_us": spec.page_server.delay_us,
+        "delay_distribution": spec.page_server.delay_distribution,
+        "access_order": spec.access.order,
+        "overlap": spec.access.overlap,
+        "read_share": spec.access.read_share,
+        "passes": spec.access.passes,
+        "accesses_per_pass": spec.access.accesses,
+        "stride_pages": spec.access.stride_pages,
+        "zipf_exponent": spec.access.zipf_exponent,
+        "think_ns": spec.access.think_ns,
+        "rate_per_s": spec.access.rate_per_s,
+        "placement": spec.placement.policy,
+        "vcpu_cpus": _cpu_text(spec.placement.vcpu_cpus),
+        "reader_cpus": _cpu_text(spec.placement.reader_cpus),
+        "verify": spec.verify,
+        "sample_every": spec.sample_every,
+        "watchdog_s": spec.watchdog_s,
+        "seed": spec.seed,
+        "config_json": planned.config_json,
+    }
+
+
+def environment(host: Host) -> dict[str, Any]:
+    """The machine and software columns."""
+    return {
+        "host": host.name,
+        "kernel": host.kernel,
+        "cpu_model": host.cpu_model,
+        "host_cpus": len(host.cpus),
+        "memory_bytes": host.memory_bytes,
+        "userfaultfd_way": host.userfaultfd_way,
+        "userfaultfd_features": ",".join(sorted(host.userfaultfd_features)),
+        "clock_source": host.clock_source,
+        "package_version": package_version(),
+        "commit": commit(),
+    }
+
+
+@cache
+def package_version() -> str | None:
+    """The installed version of this package; None when it is not installed."""
+    try:
+        return version("uffd-loadgen")
+    except PackageNotFoundError:
+        return None
+
+
+@cache
+def commit() -> str | None:
+    """The commit of the checkout the package runs from, with `+` when it was edited since; None without a checkout."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        head = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        edited = subprocess.run(
+            ["git", "-C", str(root), "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip() + ("+" if edited.stdout else "")
+
+
+def _cpu_text(cpus: tuple[tuple[int, ...], ...]) -> str:
+    return ";".join(",".join(map(str, one)) for one in cpus)

@@ -1,0 +1,117 @@
+"""The typed configuration: every key with its unit in its name, so that a typo fails with Hydra's own words.
+
+Strategies are not listed here: each entry of the native registry becomes a choice of the group `strategy`, with its options
+as typed keys, so a new native file is all that a new strategy needs. The YAML files beside them are presets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, make_dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from workers.registry import strategy_entries
+
+
+@dataclass
+class EngineConfig:
+    name: str = "thread"
+
+
+@dataclass
+class MemoryConfig:
+    type: str = MISSING
+    region_mib: int = 64
+    page_bytes: int = 4096
+    transparent_huge_pages: bool = False
+
+
+@dataclass
+class FaultMixConfig:
+    name: str = MISSING
+    hit: float = 0.0
+    minor: float = 0.0
+    absent: float = 0.0
+
+
+@dataclass
+class AccessConfig:
+    order: str = MISSING
+    overlap: bool = False
+    read_share: float = 1.0
+    passes: int = 1
+    accesses: int = 0
+    stride_pages: int = 1
+    zipf_exponent: float = 1.1
+    trace_file: str = ""
+    think_us: float = 0.0
+    rate_per_s: float = 0.0
+
+
+@dataclass
+class PlacementConfig:
+    policy: str = MISSING
+    vcpu_cpus: list[int] = field(default_factory=list)
+    reader_cpus: list[int] = field(default_factory=list)
+
+
+@dataclass
+class PageServerConfig:
+    wait: str = MISSING
+    readers_per_uffd: int = 1
+    events_per_read: int = 16
+    delay_us: float = 0.0
+    delay_distribution: str = "fixed"
+    allow_uids: list[int] = field(default_factory=list)
+    handshake_timeout_s: float = 10.0
+
+
+@dataclass
+class ClusterConfig:
+    name: str = "local"
+
+
+@dataclass
+class Config:
+    """A run. `repeat` and `sweep_id` are set by the sweeper; `cores` 0 means every CPU this process may use."""
+
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    strategy: Any = MISSING
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    fault_mix: FaultMixConfig = field(default_factory=FaultMixConfig)
+    access: AccessConfig = field(default_factory=AccessConfig)
+    placement: PlacementConfig = field(default_factory=PlacementConfig)
+    page_server: PageServerConfig = field(default_factory=PageServerConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    vcpus: int = 1
+    vcpus_per_vmm: int = 1
+    uffds_per_vmm: int = 1
+    cores: int = 0
+    repeats: int = 1
+    seed: int = 1
+    verify: str = "word"
+    watchdog_s: float = 10.0
+    faults_limit: int = 4_000_000
+    dataset: str = "outputs/dataset"
+    dry_run: bool = False
+    quiet: bool = False
+    repeat: int = 0
+    sweep_id: str = ""
+
+
+def register() -> None:
+    """Put the schema, the registry's strategies and the sweeper into Hydra's store."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    for name, entry in strategy_entries().items():
+        fields: list[Any] = [("name", str, field(default=name))]
+        fields += [(option["name"], int, field(default=option["default"])) for option in entry["options"]]
+        store.store(group="strategy", name=name, node=make_dataclass(f"Strategy_{name}", fields))
+    store.store(
+        group="hydra/sweeper",
+        name="loadgen",
+        node={"_target_": "loadgen.sweeper.LoadgenSweeper", "max_batch_size": None, "params": None},
+        provider="loadgen",
+    )

@@ -1,0 +1,78 @@
+"""Ray and its actors, started once and used again from run to run of a sweep."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import shutil
+import tempfile
+from typing import Any
+
+import ray
+
+from workers.page_server import PageServer
+from workers.vcpu import Vcpu
+
+START_TIMEOUT_S = 60.0
+
+
+class Session:
+    """An embedded Ray on loopback: a page server actor, and VMM process actors made as runs ask for them.
+
+    Its files live in a temporary folder of its own. `close` ends all of it.
+    """
+
+    def __init__(self) -> None:
+        self._folder = tempfile.mkdtemp(prefix="ulg-")  # short: Ray puts Unix sockets below it
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+            _temp_dir=self._folder,
+            _node_ip_address="127.0.0.1",
+            object_store_memory=512 << 20,
+        )
+        self._server: Any = None
+        self._vcpus: list[Any] = []
+        self._exit_ns: dict[str, float] = {}
+        atexit.register(self.close)
+
+    def actors(self, vmms: int) -> tuple[Any, list[Any]]:
+        """The page server and `vmms` VMM process actors; those that are not there yet are started."""
+        if self._server is None:
+            self._server = ray.remote(PageServer).options(num_cpus=0, max_concurrency=4).remote()
+        while len(self._vcpus) < vmms:
+            self._vcpus.append(ray.remote(Vcpu).options(num_cpus=0).remote())
+        return self._server, self._vcpus[:vmms]
+
+    def idle_actors(self, vmms: int) -> int:
+        """VMM process actors alive that a run of `vmms` has no use for."""
+        return max(0, len(self._vcpus) - vmms)
+
+    def exit_ns(self, kind: str) -> float:
+        """What an emulated exit of this kind costs here; measured once a session, in an actor as the exits are."""
+        if kind not in self._exit_ns:
+            _, [vcpu] = self.actors(1)
+            self._exit_ns[kind] = float(ray.get(vcpu.calibrate.remote(kind), timeout=START_TIMEOUT_S))
+        return self._exit_ns[kind]
+
+    def renew(self) -> None:
+        """End every actor: after a run that lost one or left one busy. The next run gets new ones."""
+        for actor in (self._server, *self._vcpus):
+            if actor is not None:
+                with contextlib.suppress(Exception):
+                    ray.kill(actor)
+        self._server, self._vcpus = None, []
+
+    def close(self) -> None:
+        """End Ray and remove its files; idempotent."""
+        if not self._folder:
+            return
+        self.renew()
+        ray.shutdown()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder = ""
+        atexit.unregister(self.close)

@@ -1,0 +1,86 @@
+"""A thin sweeper on Hydra's basic one: every job is composed, validated and planned before the first starts, and the repeat is
+the outermost axis, so that drift of the machine hits all configurations alike. Launchers are Hydra's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, open_dict
+
+from loadgen import driver
+from loadgen.dry_run import print_plan
+from loadgen.errors import ConfigError
+from loadgen.host import Host, probe
+from loadgen.plan import PlannedRun, plan_run
+
+
+class LoadgenSweeper(BasicSweeper):
+    """Selected by `conf/config.yaml`; takes the same `params` as Hydra's basic sweeper."""
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run every combination of the swept values, repeat by repeat. Raises ConfigError before anything has started."""
+        assert self.launcher is not None and self.config is not None
+        sweep_id = driver.new_sweep_id()
+        jobs, runs, first = self._plan(arguments, sweep_id)
+        if first.dry_run:
+            print_plan(runs)
+            return []
+        dataset = driver.open_dataset(first.dataset)
+        in_process = isinstance(self.launcher, BasicLauncher)
+        if in_process:
+            driver.current = driver.Driver(dataset, total=len(jobs), quiet=first.quiet)
+        try:
+            returned = self.launcher.launch(jobs, initial_job_idx=0)
+            statuses = [one.return_value for one in returned]
+        finally:
+            if driver.current is not None:
+                driver.current.close()
+                driver.current = None
+            driver.print_results(dataset, sweep_id)
+        if any(status != "ok" for status in statuses):
+            raise SystemExit(1)
+        return returned
+
+    def _plan(self, arguments: list[str], sweep_id: str) -> tuple[list[list[str]], list[PlannedRun], DictConfig]:
+        """Overrides of every job in the order they run, each job's plan, and the first job's configuration."""
+        asked = [*self._parse_config(), *arguments]
+        overrides = OverridesParser.create(config_loader=self._loader()).parse_overrides(asked)
+        host = probe()
+        problems: dict[str, str] = {}
+        composed: list[tuple[list[str], DictConfig]] = []
+        for job in self.split_arguments(overrides, max_batch_size=None)[0]:
+            job_overrides = [*job, f"sweep_id={sweep_id}"]
+            cfg = self._compose(job_overrides)
+            try:
+                driver.check(cfg, host, len(composed))
+            except ConfigError as error:
+                problems |= dict.fromkeys(error.problems, " ".join(job))
+            composed.append((job_overrides, cfg))
+        if problems:
+            raise ConfigError([f"{problem} (job {job})" if job else problem for problem, job in problems.items()])
+        return *self._repeat(composed, host), composed[0][1]
+
+    def _repeat(self, composed: list[tuple[list[str], DictConfig]], host: Host) -> tuple[list[list[str]], list[PlannedRun]]:
+        jobs: list[list[str]] = []
+        runs: list[PlannedRun] = []
+        for repeat in range(max(cfg.repeats for _, cfg in composed)):
+            for job_overrides, cfg in composed:
+                if repeat < cfg.repeats:
+                    cfg.repeat = repeat
+                    runs.append(plan_run(cfg, host, len(jobs)))
+                    jobs.append([*job_overrides, f"repeat={repeat}"])
+        return jobs, runs
+
+    def _compose(self, overrides: list[str]) -> DictConfig:
+        composed: DictConfig = self._loader().load_sweep_config(self.config, overrides)
+        with open_dict(composed):
+            del composed["hydra"]
+        return composed
+
+    def _loader(self) -> ConfigLoader:
+        assert self.hydra_context is not None
+        return self.hydra_context.config_loader

@@ -1,0 +1,191 @@
+"""The one validation: every rule across groups, each refusal with what is wrong, which key, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from loadgen.errors import ConfigError
+from loadgen.host import Host
+from loadgen.legality import judge
+from loadgen.placement import POLICIES
+from loadgen.plan import MIB, plan_run, read_trace
+from workers.registry import strategy_entries
+from workers.spec import ACCESS_ORDERS, DELAY_DISTRIBUTIONS, FAULT_KINDS, MEMORY_TYPES, VERIFY_LEVELS, WAITS
+
+SHARES_TOLERANCE = 1e-6
+
+
+def validate(cfg: DictConfig, host: Host) -> None:
+    """Raises ConfigError with every problem of this configuration on this host."""
+    try:
+        values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    except OmegaConfBaseException as error:
+        raise ConfigError([str(error).splitlines()[0]]) from None
+    problems = list(_platform(host)) or [
+        *_words(values),
+        *_numbers(values),
+    ]
+    if not problems:
+        problems = [*_guest(values, host), *_legality(values, host), *_placement(values, host), *_trace(values)]
+    if not problems:
+        problems = [*_memory(cfg, values, host)]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _platform(host: Host) -> Iterator[str]:
+    if host.system != "Linux":
+        yield f"userfaultfd is a Linux facility and this is {host.system}: run on Linux 5.14 or later"
+
+
+def _words(values: dict[str, Any]) -> Iterator[str]:
+    for key, value, known in (
+        ("strategy.name", values["strategy"]["name"], tuple(strategy_entries())),
+        ("engine.name", values["engine"]["name"], ("thread",)),
+        ("memory.type", values["memory"]["type"], MEMORY_TYPES),
+        ("access.order", values["access"]["order"], ACCESS_ORDERS),
+        ("placement.policy", values["placement"]["policy"], POLICIES),
+        ("page_server.wait", values["page_server"]["wait"], WAITS),
+        ("page_server.delay_distribution", values["page_server"]["delay_distribution"], DELAY_DISTRIBUTIONS),
+        ("cluster.name", values["cluster"]["name"], ("local",)),
+        ("verify", values["verify"], VERIFY_LEVELS),
+    ):
+        if value not in known:
+            yield f"{key}={value} is unknown: use one of {', '.join(known)}"
+
+
+def _numbers(values: dict[str, Any]) -> Iterator[str]:
+    at_least = {
+        "vcpus": 1,
+        "vcpus_per_vmm": 1,
+        "uffds_per_vmm": 1,
+        "cores": 0,
+        "repeats": 1,
+        "faults_limit": 1,
+        "watchdog_s": 0,
+        "memory.region_mib": 1,
+        "access.passes": 1,
+        "access.accesses": 0,
+        "access.stride_pages": 1,
+        "access.think_us": 0,
+        "access.rate_per_s": 0,
+        "page_server.readers_per_uffd": 1,
+        "page_server.events_per_read": 1,
+        "page_server.delay_us": 0,
+        "page_server.handshake_timeout_s": 0,
+        "fault_mix.hit": 0,
+        "fault_mix.minor": 0,
+        "fault_mix.absent": 0,
+    }
+    for key, least in at_least.items():
+        value: Any = values
+        for part in key.split("."):
+            value = value[part]
+        if value < least:
+            yield f"{key}={value} is too small: use at least {least}"
+    if not 0 <= values["access"]["read_share"] <= 1:
+        yield f"access.read_share={values['access']['read_share']} is no share: use a number from 0 to 1"
+    if values["access"]["order"] == "zipf" and values["access"]["zipf_exponent"] <= 0:
+        yield f"access.zipf_exponent={values['access']['zipf_exponent']} is not positive: use for example 1.1"
+    for option in strategy_entries().get(values["strategy"]["name"], {}).get("options", []):
+        value = values["strategy"][option["name"]]
+        if not option["minimum"] <= value <= option["maximum"]:
+            yield (f"strategy.{option['name']}={value} is out of range: use {option['minimum']} to {option['maximum']}")
+
+
+def _guest(values: dict[str, Any], host: Host) -> Iterator[str]:
+    memory, mix = values["memory"], values["fault_mix"]
+    region_bytes, page_bytes = memory["region_mib"] * MIB, memory["page_bytes"]
+    allowed = {"hugetlb": (2 * MIB,)}.get(memory["type"], (4096,))
+    if page_bytes not in allowed:
+        yield f"memory.page_bytes={page_bytes} does not go with {memory['type']} memory: use {allowed[0]}"
+    elif region_bytes % page_bytes:
+        yield (
+            f"memory.region_mib={memory['region_mib']} is not a multiple of the page size {page_bytes}: "
+            f"use a multiple of {max(page_bytes // MIB, 1)} MiB"
+        )
+    elif region_bytes // page_bytes < values["vcpus"]:
+        yield (
+            f"the region has {region_bytes // page_bytes} pages for vcpus={values['vcpus']}: "
+            "use a larger memory.region_mib or fewer vcpus"
+        )
+    total = sum(mix[kind] for kind in FAULT_KINDS)
+    if abs(total - 1) > SHARES_TOLERANCE:
+        yield f"the shares of fault_mix sum to {total:g}, not 1: change {', '.join('fault_mix.' + k for k in FAULT_KINDS)}"
+    if values["vcpus"] % values["vcpus_per_vmm"]:
+        yield (
+            f"vcpus={values['vcpus']} cannot be divided over VMM processes of vcpus_per_vmm={values['vcpus_per_vmm']}: "
+            "make vcpus a multiple of it"
+        )
+    if memory["type"] == "anon" and values["vcpus_per_vmm"] != values["vcpus"]:
+        yield (
+            "anonymous memory has one mapping, so one VMM process holds all vCPUs: "
+            f"set vcpus_per_vmm={values['vcpus']}, or use memory=shmem"
+        )
+    if values["cores"] > len(host.cpus):
+        yield f"cores={values['cores']}, but this process may use {len(host.cpus)} CPUs: use at most {len(host.cpus)}"
+
+
+def _legality(values: dict[str, Any], host: Host) -> Iterator[str]:
+    entry = strategy_entries()[values["strategy"]["name"]]
+    reasons = dict.fromkeys(
+        judge(entry, values["memory"]["type"], kind, host).reason for kind in FAULT_KINDS if values["fault_mix"][kind] > 0
+    )
+    yield from (reason for reason in reasons if reason)
+
+
+def _placement(values: dict[str, Any], host: Host) -> Iterator[str]:
+    placement = values["placement"]
+    named = [*placement["vcpu_cpus"], *placement["reader_cpus"]]
+    if placement["policy"] == "explicit" and not placement["vcpu_cpus"]:
+        yield "placement=explicit needs placement.vcpu_cpus, for example placement.vcpu_cpus=[0,1]"
+    if placement["policy"] != "explicit" and named:
+        yield f"placement.vcpu_cpus and reader_cpus are read under placement=explicit only, not {placement['policy']}"
+    absent = sorted(set(named) - set(host.cpus))
+    if absent:
+        yield (
+            f"placement names CPU {', '.join(map(str, absent))}, which this process may not use: "
+            f"use some of {', '.join(map(str, host.cpus))}"
+        )
+
+
+def _trace(values: dict[str, Any]) -> Iterator[str]:
+    if values["access"]["order"] != "trace":
+        return
+    path = values["access"]["trace_file"]
+    if not path:
+        yield "access=trace needs access.trace_file, a file of page numbers, one a line"
+        return
+    try:
+        pages = read_trace(path)
+    except OSError as error:
+        yield f"access.trace_file={path} cannot be read: {error.strerror}"
+        return
+    except ValueError as error:
+        yield f"access.trace_file={path} holds something that is no page number: {error}"
+        return
+    count = values["memory"]["region_mib"] * MIB // values["memory"]["page_bytes"]
+    outside = [page for page in pages if not 0 <= page < count]
+    if not pages or outside:
+        what = f"touches page {outside[0]} of a region of {count} pages" if outside else "is empty"
+        yield f"access.trace_file={path} {what}: use a trace of this region, or another memory.region_mib"
+
+
+def _memory(cfg: DictConfig, values: dict[str, Any], host: Host) -> Iterator[str]:
+    needed = plan_run(cfg, host).memory_bytes
+    if needed > host.free_bytes:
+        yield (
+            f"the run needs {needed / MIB:.0f} MiB and {host.free_bytes / MIB:.0f} MiB are free: "
+            "use a smaller memory.region_mib or faults_limit"
+        )
+    if values["memory"]["type"] == "hugetlb":
+        pages = values["memory"]["region_mib"] // 2
+        if pages > host.huge_pages_free:
+            yield (
+                f"memory=hugetlb needs {pages} free huge pages of 2 MiB and there are {host.huge_pages_free}: "
+                f"`sysctl vm.nr_hugepages={pages}`"
+            )
