@@ -7,14 +7,13 @@ import sys
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 from loadgen import driver
 from loadgen.dry_run import print_plan
 from loadgen.host import probe
 from loadgen.schema import register
-from loadgen.sweeper import LoadgenSweeper
+from loadgen.sweeper import register_sweeper
 
 INTERRUPTED = 130
 
@@ -67,7 +66,7 @@ def _job(cfg: DictConfig, number: int) -> str:
 def main() -> None:
     """Entry point. Exit status: 0 every run is ok; 1 one is not, or nothing was started; 130 interrupted."""
     register()
-    Plugins.instance().register(LoadgenSweeper)
+    register_sweeper()
     try:
         hydra.main(version_base="1.3", config_path=config_path(), config_name="config")(run)()
     except KeyboardInterrupt:

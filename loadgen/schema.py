@@ -102,7 +102,7 @@ class Config:
 
 
 def register() -> None:
-    """Put the schema, the registry's strategies and the sweeper into Hydra's store."""
+    """Put the schema, the registry's strategies and the choice of sweeper into Hydra's store."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for name, entry in strategy_entries().items():
@@ -112,6 +112,6 @@ def register() -> None:
     store.store(
         group="hydra/sweeper",
         name="loadgen",
-        node={"_target_": "loadgen.sweeper.LoadgenSweeper", "max_batch_size": None, "params": None},
+        node={"_target_": "hydra_plugins.uffd_loadgen.LoadgenSweeper", "max_batch_size": None, "params": None},
         provider="loadgen",
     )

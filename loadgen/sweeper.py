@@ -3,12 +3,14 @@ the outermost axis, so that drift of the machine hits all configurations alike. 
 
 from __future__ import annotations
 
+import importlib
+import sys
+from types import ModuleType
 from typing import Any
 
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, open_dict
 
 from loadgen import driver
@@ -17,9 +19,33 @@ from loadgen.errors import ConfigError
 from loadgen.host import Host, probe
 from loadgen.plan import PlannedRun, plan_run
 
+# The scan loads the core plugins' modules anew, so classes imported from them before it are strangers to those after it.
+_PLUGINS = Plugins.instance()
+
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher  # noqa: E402
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # noqa: E402
+
+PLUGIN_MODULE = "hydra_plugins.uffd_loadgen"
+"""Hydra takes plugins from the package hydra_plugins only, and a namespace package is not served by every kind of editable
+install: this module is known by that name too, and its class registered by hand."""
+
+
+def register_sweeper() -> None:
+    """Make the sweeper known to Hydra."""
+    try:
+        package = importlib.import_module("hydra_plugins")
+    except ImportError:
+        package = sys.modules.setdefault("hydra_plugins", ModuleType("hydra_plugins"))
+    here = sys.modules[__name__]
+    sys.modules[PLUGIN_MODULE] = here
+    vars(package)["uffd_loadgen"] = here
+    _PLUGINS.register(LoadgenSweeper)
+
 
 class LoadgenSweeper(BasicSweeper):
     """Selected by `conf/config.yaml`; takes the same `params` as Hydra's basic sweeper."""
+
+    __module__ = PLUGIN_MODULE
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run every combination of the swept values, repeat by repeat. Raises ConfigError before anything has started."""
@@ -76,7 +102,7 @@ class LoadgenSweeper(BasicSweeper):
         return jobs, runs
 
     def _compose(self, overrides: list[str]) -> DictConfig:
-        composed: DictConfig = self._loader().load_sweep_config(self.config, overrides)
+        composed: DictConfig = self._loader().load_sweep_config(self.config, overrides)  # type: ignore[arg-type]
         with open_dict(composed):
             del composed["hydra"]
         return composed

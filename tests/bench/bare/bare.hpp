@@ -1,0 +1,233 @@
+// What every bare loop needs and none is about: arguments, a filled memfd, a userfaultfd, pinning, the passes.
+// It shares nothing with the project's core, so that a mistake there cannot hide here.
+#pragma once
+
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <map>
+#include <numeric>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace bare {
+
+constexpr std::uint64_t kPage = 4096;
+constexpr std::uint64_t kWords = kPage / 8;
+constexpr std::uint64_t kStride = 0x9E3779B97F4A7C15ull;
+
+[[noreturn]] inline void die(const char* what) {
+  std::perror(what);
+  std::_Exit(1);
+}
+inline int must(int result, const char* what) {
+  if (result == -1) die(what);
+  return result;
+}
+
+/// `--name value` pairs. `--processes 1` forks a process a vCPU, `--readers-apart 1` leaves their readers in the parent;
+/// `--rearm N` waits for a line on stdin before each of N passes.
+class Args {
+ public:
+  Args(int argc, char** argv) {
+    for (int i = 1; i + 1 < argc; i += 2) values_[argv[i]] = argv[i + 1];
+  }
+  std::uint64_t number(const char* name, std::uint64_t otherwise) const {
+    const auto at = values_.find(name);
+    return at == values_.end() ? otherwise : std::strtoull(at->second.c_str(), nullptr, 0);
+  }
+  std::string text(const char* name, const char* otherwise) const {
+    const auto at = values_.find(name);
+    return at == values_.end() ? otherwise : at->second;
+  }
+  std::vector<int> cpus(const char* name) const {
+    std::vector<int> list;
+    const std::string all = text(name, "");
+    for (const char* at = all.c_str(); *at != 0;) {
+      char* end = nullptr;
+      list.push_back(static_cast<int>(std::strtol(at, &end, 10)));
+      at = *end == ',' ? end + 1 : end;
+    }
+    return list;
+  }
+
+ private:
+  std::map<std::string, std::string> values_;
+};
+
+/// Pins this thread to the CPU of its number in the list, round and round; an empty list leaves it alone.
+inline void pin(const std::vector<int>& cpus, std::uint64_t thread) {
+  if (cpus.empty()) return;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(static_cast<unsigned>(cpus[thread % cpus.size()]), &set);
+  must(sched_setaffinity(0, sizeof set, &set), "sched_setaffinity");
+}
+
+inline std::int64_t now_ns() {
+  timespec time{};
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return time.tv_sec * 1'000'000'000ll + time.tv_nsec;
+}
+
+inline std::uint64_t base_of(std::uint64_t seed, std::uint64_t page) {
+  std::uint64_t x = (seed ^ (page * 0xD1B54A32D192ED03ull)) + kStride;
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ull;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBull;
+  return x ^ (x >> 31);
+}
+
+inline char* map(int fd, std::uint64_t bytes) {
+  void* at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | (fd < 0 ? MAP_ANONYMOUS : 0), fd, 0);
+  if (at == MAP_FAILED) die("mmap");
+  if (fd >= 0) must(madvise(at, bytes, MADV_NOHUGEPAGE), "MADV_NOHUGEPAGE");
+  return static_cast<char*>(at);
+}
+
+/// One VMM's view of the guest: its own mapping of the memfd and its userfaultfd (-1 without).
+struct View {
+  char* memory = nullptr;
+  int uffd = -1;
+
+  bool install(std::uint64_t page, std::uint64_t mode) const {
+    uffdio_continue request{.range = {.start = reinterpret_cast<std::uint64_t>(memory) + page * kPage, .len = kPage},
+                            .mode = mode, .mapped = 0};
+    return ioctl(uffd, UFFDIO_CONTINUE, &request) == 0;
+  }
+};
+
+inline View registered(int fd, std::uint64_t bytes, std::uint64_t features) {
+  View view{map(fd, bytes), must(static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK)), "userfaultfd")};
+  uffdio_api api{.api = UFFD_API, .features = features | UFFD_FEATURE_MINOR_SHMEM, .ioctls = 0};
+  must(ioctl(view.uffd, UFFDIO_API, &api), "UFFDIO_API");
+  uffdio_register request{.range = {.start = reinterpret_cast<std::uint64_t>(view.memory), .len = bytes},
+                          .mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR, .ioctls = 0};
+  must(ioctl(view.uffd, UFFDIO_REGISTER, &request), "UFFDIO_REGISTER");
+  return view;
+}
+
+struct Shared {  // one line a vCPU of what it measured, in memory its process shares with the parent
+  pthread_barrier_t mapped, go, start, done;
+  View views[1024];
+  struct alignas(64) Line {
+    std::int64_t ready_ns, end_ns;
+    std::uint64_t pages, wrong;
+  } lines[1024];
+};
+
+/// Runs the passes of a loop: `Loop(fd, bytes, args, vmm)` maps and registers, `touch(page, word)` reads a word of a page.
+template <class Loop>
+int run(int argc, char** argv) {
+  const Args args(argc, argv);
+  const std::uint64_t pages = args.number("--pages", 1 << 16), vcpus = args.number("--vcpus", 1);
+  const std::uint64_t seed = args.number("--seed", 1), rearm = args.number("--rearm", 0);
+  const std::uint64_t passes = std::max<std::uint64_t>(rearm, 1), bytes = pages * kPage;
+  const bool processes = args.number("--processes", 0) != 0;
+  const std::vector<int> cpus = args.cpus("--vcpu-cpus");
+
+  const int fd = must(static_cast<int>(syscall(SYS_memfd_create, "bare", MFD_CLOEXEC)), "memfd_create");
+  must(ftruncate(fd, static_cast<off_t>(bytes)), "ftruncate");
+  auto* alias = reinterpret_cast<std::uint64_t*>(map(fd, bytes));
+  for (std::uint64_t page = 0; page < pages; ++page) {
+    const std::uint64_t base = base_of(seed, page);
+    for (std::uint64_t i = 0; i < kWords; ++i) alias[page * kWords + i] = base + i * kStride;
+  }
+
+  auto* shared = reinterpret_cast<Shared*>(map(-1, sizeof(Shared)));
+  pthread_barrierattr_t attr;
+  pthread_barrierattr_init(&attr);
+  pthread_barrierattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+  pthread_barrier_init(&shared->mapped, &attr, static_cast<unsigned>(vcpus + 1));
+  pthread_barrier_init(&shared->go, &attr, static_cast<unsigned>(vcpus + 1));
+  pthread_barrier_init(&shared->start, &attr, static_cast<unsigned>(vcpus));
+  pthread_barrier_init(&shared->done, &attr, static_cast<unsigned>(vcpus + 1));
+
+  const auto vcpu_thread = [&](Loop* loop, std::uint64_t vcpu) {
+    pin(cpus, vcpu);
+    const std::uint64_t first = pages * vcpu / vcpus, count = pages * (vcpu + 1) / vcpus - first;
+    std::vector<std::uint32_t> order(count);
+    std::iota(order.begin(), order.end(), static_cast<std::uint32_t>(first));
+    std::mt19937_64 random(seed + vcpu);
+    if (args.text("--order", "permutation") == "permutation") std::shuffle(order.begin(), order.end(), random);
+    Shared::Line& line = shared->lines[vcpu];
+    for (std::uint64_t pass = 0; pass < passes; ++pass) {
+      pthread_barrier_wait(&shared->go);
+      if (pass > 0) must(madvise(loop->view.memory + first * kPage, count * kPage, MADV_DONTNEED), "MADV_DONTNEED");
+      std::uint64_t wrong = 0;
+      line.ready_ns = now_ns();
+      pthread_barrier_wait(&shared->start);
+      for (const std::uint32_t page : order) {
+        const std::uint64_t base = base_of(seed, page), word = (base >> 40) & (kWords - 1);
+        wrong += loop->touch(page, word) != base + word * kStride;
+      }
+      line = {line.ready_ns, now_ns(), count, wrong};
+      pthread_barrier_wait(&shared->done);
+    }
+  };
+
+  if (processes) {
+    std::signal(SIGCHLD, [](int) { _exit(1); });  // a child ends by itself only when it failed
+    std::vector<pid_t> children(vcpus);
+    for (std::uint64_t vcpu = 0; vcpu < vcpus; ++vcpu)
+      if ((children[vcpu] = must(fork(), "fork")) == 0) {
+        std::signal(SIGCHLD, SIG_DFL);
+        must(prctl(PR_SET_PDEATHSIG, SIGKILL), "PR_SET_PDEATHSIG");
+        Loop loop(fd, bytes, args, vcpu);
+        shared->views[vcpu] = loop.view;
+        pthread_barrier_wait(&shared->mapped);
+        vcpu_thread(&loop, vcpu);
+        while (true) pause();
+      }
+    pthread_barrier_wait(&shared->mapped);
+    if constexpr (requires { Loop::start_readers(View{}, args, 0); })
+      for (std::uint64_t vcpu = 0; args.number("--readers-apart", 0) != 0 && vcpu < vcpus; ++vcpu) {
+        const int child = must(static_cast<int>(syscall(SYS_pidfd_open, children[vcpu], 0)), "pidfd_open");
+        View view = shared->views[vcpu];
+        view.uffd = must(static_cast<int>(syscall(SYS_pidfd_getfd, child, view.uffd, 0)), "pidfd_getfd");
+        Loop::start_readers(view, args, vcpu);
+      }
+  } else {
+    auto* loop = new Loop(fd, bytes, args, 0);  // lives as long as its threads: until _Exit
+    for (std::uint64_t vcpu = 0; vcpu < vcpus; ++vcpu) std::thread(vcpu_thread, loop, vcpu).detach();
+  }
+
+  for (std::uint64_t pass = 0; pass < passes; ++pass) {
+    if (rearm > 0)
+      for (int c = std::getchar(); c != '\n'; c = std::getchar())
+        if (c == EOF) std::_Exit(0);  // whoever drove us is gone
+    pthread_barrier_wait(&shared->go);
+    pthread_barrier_wait(&shared->done);
+    std::int64_t start = 0, end = 0;
+    std::uint64_t touched = 0, wrong = 0;
+    for (std::uint64_t i = 0; i < vcpus; ++i) {
+      start = std::max(start, shared->lines[i].ready_ns);
+      end = std::max(end, shared->lines[i].end_ns);
+      touched += shared->lines[i].pages;
+      wrong += shared->lines[i].wrong;
+    }
+    const double seconds = static_cast<double>(end - start) * 1e-9;
+    std::printf("{\"pages\": %llu, \"seconds\": %.9f, \"pages_per_s\": %.1f, \"wrong_words\": %llu}\n",
+                static_cast<unsigned long long>(touched), seconds, static_cast<double>(touched) / seconds,
+                static_cast<unsigned long long>(wrong));
+    std::fflush(stdout);
+  }
+  std::_Exit(0);
+}
+
+}  // namespace bare

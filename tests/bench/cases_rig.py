@@ -1,0 +1,109 @@
+"""The rig itself: the driver's overhead a run, what it burns while nobody touches anything, 32 VMM actors."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tests.bench.lines import Asked, Line
+from tests.bench.loadgen_command import start, sweep
+from tests.bench.process_tree import quietest, sampled
+
+OVERHEAD_BAR_S = 0.3
+QUIET_S = 10.0
+QUIET_VCPUS = 4
+
+IDLE_ACTORS = f"""
+import sys, time, ray
+ray.init(include_dashboard=False, log_to_driver=False, num_cpus={QUIET_VCPUS + 1})
+@ray.remote
+class Idle:
+    def ready(self):
+        return True
+actors = [Idle.remote() for _ in range({QUIET_VCPUS + 1})]
+ray.get([actor.ready.remote() for actor in actors])
+time.sleep({QUIET_S + 8})
+"""
+
+
+def overhead(asked: Asked) -> Iterator[Line]:
+    """Everything of a run but fill, measured phase and full verification, at 4 vCPUs, after the sweep's first run."""
+    repeats = 4 if asked.quick else 12
+    with tempfile.TemporaryDirectory(dir=asked.build) as scratch:
+        runs = sweep(["strategy=no_slow_gup", "vcpus=4", f"repeats={repeats}", "memory.region_mib=64"], Path(scratch))
+    seconds = [run["overhead_s"] for run in runs[1:]]
+    worst = max(seconds)
+    yield Line(
+        "overhead",
+        "driver's own seconds a run, 4 vCPUs, after the first",
+        f"{statistics.median(seconds):.3f} (worst {worst:.3f})",
+        f"<= {OVERHEAD_BAR_S}",
+        worst <= OVERHEAD_BAR_S,
+        f"{len(seconds)} runs; the first: {runs[0]['overhead_s']:.3f} s",
+    )
+
+
+def quiet(asked: Asked) -> Iterator[Line]:
+    """CPU time of a run in which every vCPU touches one page and then thinks, beside as many idle Ray actors."""
+    think_us = (QUIET_S + 5) * 1e6
+    still = [
+        "strategy=uffd_wait",
+        f"vcpus={QUIET_VCPUS}",
+        "repeats=1",
+        "memory.region_mib=16",
+        "access.accesses=1",
+        f"access.think_us={think_us}",
+        "watchdog_s=60",
+    ]
+    with tempfile.TemporaryDirectory(dir=asked.build) as scratch:
+        log = Path(scratch) / "loadgen.log"
+        rig = cpu_of_quietest(start(still, Path(scratch), log), log)
+        log = Path(scratch) / "idle.log"
+        with log.open("wb") as out:
+            idle = cpu_of_quietest(
+                subprocess.Popen(
+                    [sys.executable, "-c", IDLE_ACTORS],
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, "RAY_AUTH_MODE": "disabled"},
+                ),
+                log,
+            )
+    yield Line(
+        "quiet",
+        f"CPU seconds in {QUIET_S:.0f} s of a run nobody touches anything in",
+        f"{rig:.2f}",
+        note=f"{QUIET_VCPUS + 1} idle Ray actors by themselves: {idle:.2f}; ours beyond them: {rig - idle:.2f}",
+    )
+
+
+def cpu_of_quietest(process: subprocess.Popen[bytes], log: Path) -> float:
+    """CPU seconds of the process's tree in its quietest stretch. Raises RuntimeError with its output when it failed."""
+    samples = sampled(process.pid, lambda: process.poll() is None)
+    if process.returncode != 0:
+        raise RuntimeError(f"{process.args!r} ended with status {process.returncode}:\n{log.read_text()[-2000:]}")
+    return quietest(samples, QUIET_S)
+
+
+def actors(asked: Asked) -> Iterator[Line]:
+    """32 VMM processes, each a Ray actor of one vCPU, one guest."""
+    count = 32
+    with tempfile.TemporaryDirectory(dir=asked.build) as scratch:
+        runs = sweep(["strategy=no_slow_gup,uffd_wait", f"vcpus={count}", "repeats=1", "memory.region_mib=128"], Path(scratch))
+    yield from ended("actors", f"{count} VMM actors run to the end", runs)
+
+
+def ended(case: str, measure: str, runs: Sequence[dict[str, object]]) -> Iterator[Line]:
+    """A line a run: met when its status is ok."""
+    for run in runs:
+        rate = run["pages_per_s"]
+        said = f"{rate / 1e3:.0f} kpages/s" if isinstance(rate, float) else ""
+        yield Line(case, f"{measure}, {run['strategy']}", said, "ok", run["status"] == "ok", str(run["reason"] or ""))
+
+
+CASES = {"overhead": overhead, "quiet": quiet, "actors": actors}
