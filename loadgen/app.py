@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from loadgen import driver
 from loadgen.dry_run import print_plan
+from loadgen.errors import ConfigError
 from loadgen.host import probe
 from loadgen.schema import register
 from loadgen.sweeper import register_sweeper
@@ -26,8 +27,14 @@ def config_path() -> str:
 
 def run(cfg: DictConfig) -> str:
     """One job: a job of a sweep does its one repeat; a run of its own does them all and prints the table. The last status."""
-    if cfg.sweep_id:
-        return _job(cfg, HydraConfig.get().job.num)
+    try:
+        return _job(cfg, HydraConfig.get().job.num) if cfg.sweep_id else _run_alone(cfg)
+    except ConfigError as error:  # Hydra would print the overrides above it, which are not what is wrong
+        print(error, file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _run_alone(cfg: DictConfig) -> str:
     cfg.sweep_id = driver.new_sweep_id()
     host = probe()
     runs = []
@@ -63,10 +70,19 @@ def _job(cfg: DictConfig, number: int) -> str:
         own.close()
 
 
+def quote_null(argument: str) -> str:
+    """`strategy=null` names a strategy, where Hydra's grammar would read the absence of a value."""
+    key, equals, values = argument.partition("=")
+    if key != "strategy":
+        return argument
+    return key + equals + ",".join("'null'" if value.strip() == "null" else value for value in values.split(","))
+
+
 def main() -> None:
     """Entry point. Exit status: 0 every run is ok; 1 one is not, or nothing was started; 130 interrupted."""
     register()
     register_sweeper()
+    sys.argv[1:] = [quote_null(argument) for argument in sys.argv[1:]]
     try:
         hydra.main(version_base="1.3", config_path=config_path(), config_name="config")(run)()
     except KeyboardInterrupt:

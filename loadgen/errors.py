@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hydra.errors import HydraException
+from hydra.errors import CompactHydraException
 
 
-class ConfigError(HydraException):
+class ConfigError(CompactHydraException):
     """The configuration cannot be run. Each problem says what is wrong, which key, and what to do.
 
     One of Hydra's own exceptions, so that it is printed without a traceback and ends the command with status 1.

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import getpass
 import logging
+import os
 import shutil
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -15,6 +18,7 @@ from workers.page_server import PageServer
 from workers.vcpu import Vcpu
 
 START_TIMEOUT_S = 60.0
+FOLDER_PREFIX = "ulg-"
 
 
 class Session:
@@ -24,7 +28,21 @@ class Session:
     """
 
     def __init__(self) -> None:
-        self._folder = tempfile.mkdtemp(prefix="ulg-")  # short: Ray puts Unix sockets below it
+        _remove_stale_folders()
+        self._folder = tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-")  # short: Unix sockets lie below it
+        self._tmpdir = os.environ.get("TMPDIR")
+        os.environ["TMPDIR"] = self._folder  # inherited by the actors: what a killed one leaves goes with the folder
+        self._server: Any = None
+        self._vcpus: list[Any] = []
+        self._exit_ns: dict[str, float] = {}
+        atexit.register(self.close)
+        try:
+            self._start_ray()
+        except BaseException:
+            self.close()
+            raise
+
+    def _start_ray(self) -> None:
         ray.init(
             address="local",
             include_dashboard=False,
@@ -35,10 +53,6 @@ class Session:
             _node_ip_address="127.0.0.1",
             object_store_memory=512 << 20,
         )
-        self._server: Any = None
-        self._vcpus: list[Any] = []
-        self._exit_ns: dict[str, float] = {}
-        atexit.register(self.close)
 
     def actors(self, vmms: int) -> tuple[Any, list[Any]]:
         """The page server and `vmms` VMM process actors; those that are not there yet are started."""
@@ -75,4 +89,16 @@ class Session:
         ray.shutdown()
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder = ""
+        if self._tmpdir is None:
+            os.environ.pop("TMPDIR", None)
+        else:
+            os.environ["TMPDIR"] = self._tmpdir
         atexit.unregister(self.close)
+
+
+def _remove_stale_folders() -> None:
+    """What drivers that were killed have left: their processes end by themselves, their folders do not."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*-*"):
+        pid = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
+        if pid.isdigit() and folder.owner() == getpass.getuser() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(folder, ignore_errors=True)

@@ -213,8 +213,5 @@ COLUMNS: dict[str, tuple[Column, ...]] = {"runs": RUN_COLUMNS, "vcpus": VCPU_COL
 def arrow_schema(table: str) -> pa.Schema:
     """The Arrow schema of `table`, each field with its `unit` and `doc` as metadata."""
     return pa.schema(
-        [
-            pa.field(c.name, c.type, nullable=not c.required, metadata={"unit": c.unit, "doc": c.doc})
-            for c in COLUMNS[table]
-        ]
+        [pa.field(c.name, c.type, nullable=not c.required, metadata={"unit": c.unit, "doc": c.doc}) for c in COLUMNS[table]]
     )

@@ -88,9 +88,7 @@ class DataSet:
             schema=pa.schema([arrow_schema(table).field(name) for name in self._checked(table, columns)]),
         )
 
-    def batches(
-        self, table: str, columns: Sequence[str] | None = None, sweep_id: str | None = None
-    ) -> Iterator[pa.RecordBatch]:
+    def batches(self, table: str, columns: Sequence[str] | None = None, sweep_id: str | None = None) -> Iterator[pa.RecordBatch]:
         """The same rows batch by batch, in bounded memory."""
         names = self._checked(table, columns)
         files = self._files(table, sweep_id)

@@ -117,9 +117,7 @@ def _baseline_of(run: Row, groups: Iterable[Sequence[Row]], axes: Sequence[str])
     """
     compared = [axis for axis in axes if axis != "strategy_options"]
     alike = [
-        group
-        for group in groups
-        if group[0]["strategy"] == BASELINE and all(group[0][axis] == run[axis] for axis in compared)
+        group for group in groups if group[0]["strategy"] == BASELINE and all(group[0][axis] == run[axis] for axis in compared)
     ]
     if len(alike) > 1:
         alike = [group for group in alike if group[0]["strategy_options"] == run["strategy_options"]]

@@ -56,10 +56,7 @@ def print_pivot(pivot: Pivot, file: TextIO | None = None) -> None:
     """Print the pivot, with a line that names what its medians mix."""
     console = _console(file)
     heads = (f"{pivot.rows} \\ {pivot.columns}", *(cell(value) for value in pivot.column_values))
-    rows = [
-        (cell(row), *(cell(pivot.cells.get((row, column))) for column in pivot.column_values))
-        for row in pivot.row_values
-    ]
+    rows = [(cell(row), *(cell(pivot.cells.get((row, column))) for column in pivot.column_values)) for row in pivot.row_values]
     _print_table(console, heads, rows)
     _print_line(console, f"median of {pivot.value} over runs that are ok")
     if pivot.mixed:

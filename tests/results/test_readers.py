@@ -40,12 +40,8 @@ def test_duckdb_reads_every_table_and_sums_latencies_by_name(folder: Path) -> No
     ]
     whole_rows = duckdb.execute(f"select * from '{folder}/runs/**/*.parquet' where run_id = 'run-a'").fetchall()
     assert STARTED_UTC in whole_rows[0]
-    assert (
-        duckdb.execute(f"select cpus from '{folder}/vcpus/**/*.parquet' where vcpu = 1").fetchall() == [([0, 1],)] * 2
-    )
-    nulls = duckdb.execute(
-        f"select count(fetched_ns), count(delivered_ns) from '{folder}/faults/**/*.parquet'"
-    ).fetchall()
+    assert duckdb.execute(f"select cpus from '{folder}/vcpus/**/*.parquet' where vcpu = 1").fetchall() == [([0, 1],)] * 2
+    nulls = duckdb.execute(f"select count(fetched_ns), count(delivered_ns) from '{folder}/faults/**/*.parquet'").fetchall()
     assert nulls == [(0, 5)]
 
 
@@ -54,9 +50,7 @@ def test_polars_reads_every_table_and_joins_them(folder: Path) -> None:
     assert faults.height == 5
     assert faults["fetched_ns"].null_count() == 5
     summed = (
-        faults.join(runs, on="run_id")
-        .group_by("strategy")
-        .agg((pl.col("resumed_ns") - pl.col("raised_ns")).sum().alias("ns"))
+        faults.join(runs, on="run_id").group_by("strategy").agg((pl.col("resumed_ns") - pl.col("raised_ns")).sum().alias("ns"))
     )
     assert dict(summed.iter_rows()) == {"uffd_wait": 600, "no_uffd_wait": 80}
     assert faults.filter(pl.col("outcome") == "waited").height == 2

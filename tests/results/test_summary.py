@@ -32,9 +32,7 @@ def dataset(tmp_path: Path) -> DataSet:
             emulated_exit_ns=1000.0,
             latencies_ns=[500 * (repeat + 1)],
         )
-    store(
-        dataset, "exit-3", seconds=0.001, repeat=3, strategy="no_uffd_wait", status="corrupt", reason="page 7 is wrong"
-    )
+    store(dataset, "exit-3", seconds=0.001, repeat=3, strategy="no_uffd_wait", status="corrupt", reason="page 7 is wrong")
     return dataset
 
 

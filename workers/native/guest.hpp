@@ -80,7 +80,7 @@ class Guest {
   static Guest attach(int region_fd, int shared_fd);
 
   const GuestConfig& config() const noexcept { return header().config; }
-  std::uint64_t pages() const noexcept { return config().region_bytes / config().page_bytes; }
+  std::uint64_t pages() const noexcept { return pages_; }
   const Contents& contents() const noexcept { return contents_; }
   int region_fd() const noexcept { return region_fd_.get(); }
   int shared_fd() const noexcept { return shared_fd_.get(); }
@@ -138,6 +138,7 @@ class Guest {
   Descriptor shared_fd_;
   Mapping shared_;
   Contents contents_;
+  std::uint64_t pages_;
 };
 
 }  // namespace uffd

@@ -43,9 +43,9 @@ void Vcpu::run() noexcept {
     const ThreadEngine engine(*this);
     if (wait_at_barrier()) {
       seen_.add_current();
-      start_ = Clock::get().now();
+      start_ = clock_.now();
       loop();
-      end_ = Clock::get().now();
+      end_ = clock_.now();
       seen_.add_current();
     }
   } catch (const std::exception& error) {
@@ -62,7 +62,7 @@ bool Vcpu::wait_at_barrier() noexcept {
   SharedHeader& shared = vmm_.guest.header();
   state_.stage.store(Stage::at_barrier, kRelaxed);
   if (shared.arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == vmm_.guest.config().vcpus) {
-    shared.start.store(Clock::get().now(), kRelaxed);
+    shared.start.store(clock_.now(), kRelaxed);
     shared.released.store(1, std::memory_order_release);
     futex_wake(shared.released, 0x7fffffff);
   }
@@ -71,7 +71,7 @@ bool Vcpu::wait_at_barrier() noexcept {
 }
 
 void Vcpu::loop() {
-  const Clock& clock = Clock::get();
+  const Clock& clock = clock_;
   const Ticks interval = config_.rate_per_s > 0.0 ? clock.from_ns(1e9 / config_.rate_per_s) : 0;
   const Ticks think = clock.from_ns(static_cast<double>(config_.think_ns));
   Ticks intended = start_;
@@ -96,7 +96,7 @@ void Vcpu::loop() {
 }
 
 bool Vcpu::wait_until(Ticks when) const noexcept {
-  const Clock& clock = Clock::get();
+  const Clock& clock = clock_;
   // Sleeping overshoots by about 100 us (timer slack, idle CPU), so the last stretch is spun.
   const Ticks spun = clock.from_ns(200'000);
   const Ticks longest = clock.from_ns(static_cast<double>(kLookAgainNs));
@@ -119,7 +119,7 @@ void Vcpu::access(std::uint64_t page, bool read, Ticks intended) {
   attempt_ = 0;
   open_ = abandoned_ = resolved_here_ = memory_error_ = false;
   state_.page.store(page, kRelaxed);
-  raised_ = Clock::get().now();
+  raised_ = clock_.now();
   if (was != PageState::resolved)
     open_record(page, intended);
   else
@@ -172,7 +172,7 @@ void Vcpu::open_record(std::uint64_t page, Ticks intended) noexcept {
 }
 
 void Vcpu::close_record(PageState was) noexcept {
-  slot_->resumed = Clock::get().now_and_cpu(slot_->cpu);
+  slot_->resumed = clock_.now_and_cpu(slot_->cpu);
   seen_.add(slot_->cpu);
   FaultOutcome outcome = FaultOutcome::lost_race;
   if (memory_error_) {
@@ -202,7 +202,7 @@ void Vcpu::close_record(PageState was) noexcept {
 }
 
 void Vcpu::stamp(std::atomic<Ticks> FaultRecord::*stage) noexcept {
-  (slot_->*stage).store(Clock::get().now(), kRelaxed);
+  (slot_->*stage).store(clock_.now(), kRelaxed);
 }
 
 Verdict Vcpu::on_exit() noexcept {
@@ -253,7 +253,6 @@ Verdict Vcpu::resolve(std::uint64_t page) noexcept {
     vmm_.resolver.release(run, PageState::unresolved);
     return stopping() ? Verdict::abandon : Verdict::run_again;
   }
-  stamp(&FaultRecord::fetched);
   state_.stage.store(Stage::installing, kRelaxed);
   const std::byte* from = vmm_.memory == MemoryType::anon ? vmm_.guest.payload(index_) : nullptr;
   const Resolver::Installed installed = vmm_.resolver.install(run, from, false, counters_);
@@ -278,7 +277,10 @@ Verdict Vcpu::resolve_again(std::uint64_t page) noexcept {
 bool Vcpu::fetch(const PageRun& run) noexcept {
   bool here = vmm_.memory != MemoryType::anon;  // contents of anonymous memory travel in the ring's slot, always
   for (std::uint32_t i = 0; here && i < run.count; ++i) here = vmm_.guest.complete(run.first + i);
-  if (here) return true;
+  if (here) {  // complete when the exit arrived: no time of its own
+    slot_->fetched.store(slot_->delivered.load(kRelaxed), kRelaxed);
+    return true;
+  }
   state_.stage.store(Stage::fetching, kRelaxed);
   ++counters_[Counter::requests];
   state_.request_page.store(run.first, kRelaxed);
@@ -289,7 +291,10 @@ bool Vcpu::fetch(const PageRun& run) noexcept {
   while (state_.request.load(std::memory_order_acquire) == asked && !stopping()) futex_wait(state_.request, asked, kLookAgainNs);
   const auto answer = static_cast<RequestState>(state_.request.load(std::memory_order_acquire));
   state_.request.store(static_cast<std::uint32_t>(RequestState::free), kRelaxed);
-  if (answer == RequestState::present) return true;
+  if (answer == RequestState::present) {
+    stamp(&FaultRecord::fetched);
+    return true;
+  }
   if (answer == RequestState::asked) return false;  // the run is being stopped
   ++counters_[Counter::requests_failed];
   vmm_.guest.stop("the page server could not provide page " + std::to_string(run.first));

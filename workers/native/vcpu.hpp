@@ -81,10 +81,11 @@ class Vcpu {
 
   Verdict resolve(std::uint64_t page) noexcept;
   Verdict resolve_again(std::uint64_t page) noexcept;
-  bool fetch(const PageRun& run) noexcept;
+  bool fetch(const PageRun& run) noexcept;  ///< false: not to be had
   void stamp(std::atomic<Ticks> FaultRecord::*stage) noexcept;
 
   const VmmShared& vmm_;
+  const Clock& clock_ = Clock::get();
   std::uint32_t index_;
   VcpuState& state_;
   FaultRecord* records_;

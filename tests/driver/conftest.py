@@ -1,0 +1,53 @@
+"""Configurations composed as the command composes them, and hosts made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+
+from loadgen.app import config_path, quote_null
+from loadgen.host import Host
+from loadgen.schema import register
+from loadgen.sweeper import register_sweeper
+
+GIB = 1 << 30
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _registered() -> None:
+    register()
+    register_sweeper()
+
+
+@pytest.fixture
+def configure() -> Iterator[Callable[..., DictConfig]]:
+    GlobalHydra.instance().clear()
+    with initialize_config_module(config_path().removeprefix("pkg://"), version_base="1.3"):
+        yield lambda *overrides, **more: compose("config", [quote_null(override) for override in overrides], **more)
+
+
+@pytest.fixture
+def host() -> Host:
+    return Host(
+        system="Linux",
+        name="here",
+        kernel="6.18.0",
+        cpu_model="a CPU",
+        cpus=(0, 1, 2, 3),
+        memory_bytes=8 * GIB,
+        free_bytes=4 * GIB,
+        huge_pages_free=0,
+        userfaultfd_way="device",
+        userfaultfd_features=frozenset(
+            {"SIGBUS", "THREAD_ID", "MISSING_SHMEM", "MINOR_SHMEM", "MISSING_HUGETLBFS", "MINOR_HUGETLBFS", "POISON"}
+        ),
+        userfaultfd_errors=(),
+        clock_source="tsc",
+        swap_bytes=0,
+        kvm=False,
+        tracefs=False,
+    )

@@ -1,0 +1,101 @@
+"""Every refusal a user can meet before anything starts, by its text: what is wrong, which key, what to do."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig
+
+from loadgen.errors import ConfigError
+from loadgen.host import Host
+from loadgen.validate import validate
+
+Configure = Callable[..., DictConfig]
+
+
+def refusal(cfg: DictConfig, host: Host) -> str:
+    with pytest.raises(ConfigError) as error:
+        validate(cfg, host)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "texts"),
+    [
+        (["memory=anon"], ["no page of it can be minor; use fault_mix=absent, or memory=shmem"]),
+        (["memory=anon", "fault_mix=absent", "vcpus=2"], ["set vcpus_per_vmm=2, or use memory=shmem"]),
+        (["strategy=null", "fault_mix=absent"], ["nobody would fetch an absent page; use fault_mix=minor"]),
+        (["strategy=null", "memory=anon", "fault_mix=hit"], ["strategy null does not run on anon memory; use memory=shmem"]),
+        (["memory=hugetlb", "memory.region_mib=3"], ["not a multiple of the page size 2097152", "a multiple of 2 MiB"]),
+        (["memory=hugetlb"], ["needs 32 free huge pages of 2 MiB and there are 0", "sysctl vm.nr_hugepages=32"]),
+        (["memory.page_bytes=8192"], ["memory.page_bytes=8192 does not go with shmem memory: use 4096"]),
+        (["memory.region_mib=8000"], ["4096 MiB are free", "use a smaller memory.region_mib"]),
+        (["vcpus=3", "vcpus_per_vmm=2"], ["vcpus=3 cannot be divided over VMM processes of vcpus_per_vmm=2"]),
+        (["fault_mix.minor=0.7"], ["the shares of fault_mix sum to 0.7, not 1"]),
+        (["cores=5"], ["cores=5, but this process may use 4 CPUs"]),
+        (["placement=explicit", "placement.vcpu_cpus=[0,9]"], ["placement names CPU 9", "use some of 0, 1, 2, 3"]),
+        (["placement=explicit"], ["placement=explicit needs placement.vcpu_cpus"]),
+        (["placement.vcpu_cpus=[0]"], ["are read under placement=explicit only, not spread"]),
+        (["strategy.fault_around_pages=0"], ["strategy.fault_around_pages=0 is out of range: use 1 to 512"]),
+        (["vcpus=0"], ["vcpus=0 is too small: use at least 1"]),
+        (["verify=words"], ["verify=words is unknown: use one of none, word, page"]),
+        (["page_server.wait=nap"], ["page_server.wait=nap is unknown: use one of poll, epoll, spin"]),
+        (["engine.name=kvm"], ["engine.name=kvm is unknown: use one of thread"]),
+        (["access.read_share=2"], ["access.read_share=2.0 is no share"]),
+        (["access=zipf", "access.zipf_exponent=0"], ["access.zipf_exponent=0.0 is not positive"]),
+        (["access=trace"], ["access=trace needs access.trace_file"]),
+        (["access=trace", "access.trace_file=/nowhere"], ["access.trace_file=/nowhere cannot be read: No such file"]),
+        (["memory.region_mib=1", "vcpus=300"], ["the region has 256 pages for vcpus=300"]),
+    ],
+)
+def test_a_configuration_that_cannot_run_is_refused_with_its_remedy(
+    configure: Configure, host: Host, overrides: list[str], texts: list[str]
+) -> None:
+    said = refusal(configure(*overrides), host)
+    for text in texts:
+        assert text in said
+
+
+def test_every_problem_is_named_at_once(configure: Configure, host: Host) -> None:
+    said = refusal(configure("vcpus=3", "vcpus_per_vmm=2", "fault_mix.minor=0.5", "cores=9"), host)
+    assert said.count("\n- ") == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "texts"),
+    [
+        ({"system": "Darwin"}, ["userfaultfd is a Linux facility and this is Darwin"]),
+        (
+            {"userfaultfd_way": "", "userfaultfd_errors": (("device", "Permission denied"),)},
+            ["device: Permission denied", "run as root", "/dev/userfaultfd", "vm.unprivileged_userfaultfd=1"],
+        ),
+        (
+            {"userfaultfd_features": frozenset({"MISSING_SHMEM", "SIGBUS"}), "kernel": "5.10.0"},
+            ["kernel 5.10.0 lacks the userfaultfd feature MINOR_SHMEM"],
+        ),
+    ],
+)
+def test_a_host_that_cannot_run_it_is_named_with_the_ways_out(
+    configure: Configure, host: Host, changes: dict[str, object], texts: list[str]
+) -> None:
+    said = refusal(configure("strategy=no_uffd_wait"), dataclasses.replace(host, **changes))  # type: ignore[arg-type]
+    for text in texts:
+        assert text in said
+
+
+def test_a_trace_outside_the_region_is_refused_and_one_inside_is_not(configure: Configure, host: Host, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    trace.write_text("0\n255\n256\n")
+    cfg = configure("access=trace", f"access.trace_file={trace}", "memory.region_mib=1")
+    assert "touches page 256 of a region of 256 pages" in refusal(cfg, host)
+    trace.write_text("0\n255\n")
+    validate(cfg, host)
+    trace.write_text("0\nfive\n")
+    assert "holds something that is no page number" in refusal(cfg, host)
+
+
+def test_the_defaults_are_accepted(configure: Configure, host: Host) -> None:
+    validate(configure(), host)

@@ -1,0 +1,28 @@
+"""The installed commands, run as a user runs them, each in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+
+
+def run(folder: Path, command: str, *arguments: str, timeout_s: float = 100) -> subprocess.CompletedProcess[str]:
+    """Run `loadgen`, `loadgen-doctor` or `loadgen-report` in `folder`."""
+    return subprocess.run(
+        [str(BIN / command), *arguments],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+def environment() -> dict[str, str]:
+    """As a fresh shell has it: Ray settles its authentication by itself, tables are as wide as they are."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("RAY_")} | {"COLUMNS": "250"}

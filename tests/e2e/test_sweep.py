@@ -1,0 +1,232 @@
+"""Whole sweeps on the real kernel, real Ray and real Parquet."""
+
+from __future__ import annotations
+
+import glob
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import polars
+import pytest
+
+from results.store import DataSet
+from tests.e2e.command import BIN, environment, run
+
+HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
+
+
+def leftovers() -> set[str]:
+    """What a run might leave behind: Ray's folders and ours, Ray's token."""
+    return {*glob.glob(f"{tempfile.gettempdir()}/ulg-*"), *glob.glob(f"{tempfile.gettempdir()}/uffd-loadgen-*")}
+
+
+def children_of(pid: int) -> list[int]:
+    found = []
+    for stat in glob.glob("/proc/[0-9]*/stat"):
+        try:
+            fields = Path(stat).read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid:
+            found.append(int(stat.split("/")[2]))
+    return found
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def vmm_processes(driver: int) -> list[int]:
+    """Pids of the VMM process actors below a driver."""
+    found, look = [], [driver]
+    while look:
+        pid = look.pop()
+        look += children_of(pid)
+        if command_line(pid).startswith("ray::Vcpu"):
+            found.append(pid)
+    return found
+
+
+def wait_for(condition: object, what: str, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():  # type: ignore[operator]
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Iterator[object]:
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [str(BIN / "loadgen"), *arguments],
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def test_a_sweep_is_one_data_set_that_everybody_reads(tmp_path: Path) -> None:
+    before = leftovers()
+    done = run(
+        tmp_path,
+        "loadgen",
+        "-m",
+        "strategy=uffd_wait,no_slow_gup",
+        "vcpus=1,2",
+        "fault_mix=minor,absent",
+        "memory.region_mib=4",
+        "repeats=2",
+    )
+    assert done.returncode == 0, done.stderr
+    assert leftovers() == before
+    assert not Path.home().joinpath(".ray").exists()
+    assert "[16/16]" in done.stderr
+    assert "x uffd_wait" in done.stdout and "no_slow_gup" in done.stdout
+
+    dataset = DataSet.existing(str(tmp_path / "outputs/dataset"))
+    runs = dataset.read("runs").to_pylist()
+    assert len(runs) == 16
+    assert {row["status"] for row in runs} == {"ok"}
+    assert all(row["pages_resolved"] == row["pages"] == 1024 for row in runs)
+    assert all(row["fault_records"] == row["faults"] for row in runs)
+    assert all(row["wrong_words"] == 0 and row["unprepared"] == 0 for row in runs)
+    assert [row["repeat"] for row in sorted(runs, key=lambda row: row["run_id"])] == [0] * 8 + [1] * 8
+    absent = [row for row in runs if row["fault_mix"] == "absent"]
+    assert all(row["fetched_pages"] == 1024 for row in absent)
+    assert all(row["requests"] == (1024 if row["strategy"] == "no_slow_gup" else 0) for row in absent)
+
+    path = f"{tmp_path}/outputs/dataset"
+    faults = f"read_parquet('{path}/faults/**/*.parquet')"
+    query = f"select count(*), count(distinct run_id) from {faults} where resumed_ns > raised_ns"
+    assert duckdb.sql(query).fetchall() == [(16 * 1024, 16)]
+    vcpus = polars.scan_parquet(f"{path}/vcpus/**/*.parquet").collect()
+    assert vcpus["pages_resolved"].sum() == 16 * 1024
+
+
+def test_huge_pages_are_served_when_they_are_reserved(tmp_path: Path) -> None:
+    before = HUGE_PAGES.read_text()
+    HUGE_PAGES.write_text("16")
+    try:
+        done = run(
+            tmp_path,
+            "loadgen",
+            "-m",
+            "memory=hugetlb",
+            "memory.region_mib=32",
+            "strategy=uffd_wait,no_uffd_wait,no_slow_gup",
+            "fault_mix=minor,absent",
+        )
+    finally:
+        HUGE_PAGES.write_text(before)
+    assert done.returncode == 0, done.stderr
+    runs = DataSet.existing(str(tmp_path / "outputs/dataset")).read("runs").to_pylist()
+    assert len(runs) == 6
+    assert all(row["pages_resolved"] == 16 and row["wrong_words"] == 0 for row in runs)
+
+
+def test_anonymous_memory_in_one_vmm_process_with_several_readers_and_overlap(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        "loadgen",
+        "memory=anon",
+        "fault_mix=absent",
+        "vcpus=4",
+        "vcpus_per_vmm=4",
+        "page_server.readers_per_uffd=2",
+        "access.overlap=true",
+        "memory.region_mib=4",
+        "strategy.fault_around_pages=4",
+        "quiet=true",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    [row] = DataSet.existing(str(tmp_path / "outputs/dataset")).read("runs").to_pylist()
+    assert row["pages_resolved"] == 1024 and row["wrong_words"] == 0 and row["readers"] == 2
+
+
+def test_faults_above_the_limit_are_sampled_and_the_run_says_so(tmp_path: Path) -> None:
+    done = run(tmp_path, "loadgen", "memory.region_mib=4", "faults_limit=128", "strategy=no_uffd_wait")
+    assert done.returncode == 0, done.stderr
+    dataset = DataSet.existing(str(tmp_path / "outputs/dataset"))
+    [row] = dataset.read("runs").to_pylist()
+    assert (row["faults"], row["sample_every"], row["fault_records"]) == (1024, 8, 128)
+    assert dataset.read("faults").num_rows == 128
+
+
+def test_a_dry_run_prints_the_plan_and_starts_nothing(tmp_path: Path) -> None:
+    done = run(tmp_path, "loadgen", "-m", "strategy=uffd_wait,no_slow_gup", "vcpus=1,2", "repeats=2", "dry_run=true")
+    assert done.returncode == 0, done.stderr
+    assert "8 runs, about" in done.stdout and "nothing was started" in done.stdout
+    order = [line for line in done.stdout.splitlines() if "repeat=" in line]
+    assert [line.count("repeat=0") for line in order] == [1] * 4 + [0] * 4
+    assert not (tmp_path / "outputs" / "dataset").exists()
+
+
+def test_a_wrong_third_value_of_an_axis_fails_before_the_first_run(tmp_path: Path) -> None:
+    done = run(tmp_path, "loadgen", "-m", "fault_mix=minor", "memory=shmem,anon", "vcpus=1,2")
+    assert done.returncode == 1
+    assert "no page of it can be minor; use fault_mix=absent" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "outputs" / "dataset").exists()
+
+
+def test_ctrl_c_keeps_what_was_measured(tmp_path: Path, driver: object) -> None:
+    before = leftovers()
+    process = driver("-m", "strategy=uffd_wait", "access.rate_per_s=100", "memory.region_mib=4", "repeats=3")  # type: ignore[operator]
+    wait_for(lambda: vmm_processes(process.pid), "a VMM process")
+    time.sleep(3)  # into the measured phase, which takes 10 s
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "interrupted; what was measured is stored" in err
+    [row] = DataSet.existing(str(tmp_path / "outputs/dataset")).read("runs").to_pylist()
+    assert row["status"] == "interrupted"
+    assert 0 < row["faults"] < 1024
+    assert leftovers() == before
+    assert "interrupted" in out
+
+
+def test_a_killed_vmm_process_makes_its_run_crashed_and_the_sweep_goes_on(tmp_path: Path, driver: object) -> None:
+    process = driver("-m", "strategy=no_slow_gup", "access.rate_per_s=300", "memory.region_mib=4", "repeats=2", "vcpus=2")  # type: ignore[operator]
+    wait_for(lambda: len(vmm_processes(process.pid)) == 2, "two VMM processes")
+    time.sleep(1)
+    os.kill(vmm_processes(process.pid)[0], signal.SIGKILL)
+    _, err = process.communicate(timeout=90)
+    assert process.returncode == 1
+    runs = sorted(DataSet.existing(str(tmp_path / "outputs/dataset")).read("runs").to_pylist(), key=lambda row: row["run_id"])
+    assert [row["status"] for row in runs] == ["crashed", "ok"], err
+    assert "an actor died" in runs[0]["reason"]
+
+
+def test_a_driver_that_is_killed_leaves_no_process_behind_and_its_files_go_with_the_next(driver: object) -> None:
+    process = driver("strategy=uffd_wait", "access.rate_per_s=50", "memory.region_mib=4")  # type: ignore[operator]
+    wait_for(lambda: vmm_processes(process.pid), "a VMM process")
+    actors = vmm_processes(process.pid)
+    process.kill()
+    process.wait()
+    wait_for(lambda: not any(command_line(pid) for pid in actors), "the actors' end", 10)
+    assert driver("strategy=no_uffd_wait", "memory.region_mib=1").wait(timeout=60) == 0  # type: ignore[operator]
+    assert not glob.glob(f"{tempfile.gettempdir()}/ulg-{process.pid}-*"), "the next driver clears what the killed one left"

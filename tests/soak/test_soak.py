@@ -1,0 +1,66 @@
+"""The long counts: many runs, many vCPUs, much memory. `make soak` runs them; `make test` does not."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+import pytest
+
+from results.store import DataSet
+from tests.e2e.command import run
+
+pytestmark = pytest.mark.soak
+
+
+def all_ok(folder: Path) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = DataSet.existing(str(folder / "outputs/dataset")).read("runs").to_pylist()
+    assert {row["status"] for row in rows} == {"ok"}
+    assert all(row["wrong_words"] == 0 for row in rows)
+    return rows
+
+
+def test_three_hundred_runs_with_overlap_delay_and_several_readers_leave_nothing_wrong(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        "loadgen",
+        "-m",
+        "strategy=uffd_wait,no_uffd_wait,no_slow_gup",
+        "fault_mix=mixed,absent",
+        "vcpus=2,8",
+        "repeats=25",
+        "vcpus_per_vmm=2",
+        "access.overlap=true",
+        "access.read_share=0.5",
+        "page_server.readers_per_uffd=2",
+        "page_server.delay_us=30",
+        "page_server.delay_distribution=exponential",
+        "strategy.fault_around_pages=4",
+        "memory.region_mib=16",
+        timeout_s=1800,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(all_ok(tmp_path)) == 300
+    peak_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    assert peak_mib < 2048, f"the largest process needed {peak_mib:.0f} MiB"
+
+
+@pytest.mark.parametrize("strategy", ["uffd_wait", "no_uffd_wait", "no_slow_gup"])
+def test_256_vcpus_in_one_vmm_process_run_to_the_end(tmp_path: Path, strategy: str) -> None:
+    done = run(tmp_path, "loadgen", f"strategy={strategy}", "vcpus=256", "vcpus_per_vmm=256", timeout_s=600)
+    assert done.returncode == 0, done.stderr
+    [row] = all_ok(tmp_path)
+    assert row["pages_resolved"] == row["pages"]
+
+
+def test_32_vmm_actors_run_to_the_end(tmp_path: Path) -> None:
+    done = run(tmp_path, "loadgen", "vcpus=32", timeout_s=600)
+    assert done.returncode == 0, done.stderr
+    all_ok(tmp_path)
+
+
+def test_a_region_of_4_gib_runs(tmp_path: Path) -> None:
+    done = run(tmp_path, "loadgen", "strategy=no_slow_gup", "memory.region_mib=4096", "vcpus=2", timeout_s=600)
+    assert done.returncode == 0, done.stderr
+    [row] = all_ok(tmp_path)
+    assert row["pages_resolved"] == 1 << 20
