@@ -55,8 +55,9 @@ current: Driver | None = None
 
 
 def new_sweep_id() -> str:
-    """Sortable, and unique enough for sweeps started in the same second."""
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{token_hex(2)}"
+    """Sortable, and unique enough for sweeps started in the same second. The letter keeps readers of the data set, to whom it
+    is a folder's name, from taking it for a date."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-s{token_hex(2)}"
 
 
 def open_dataset(uri: str) -> DataSet:

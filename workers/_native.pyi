@@ -27,7 +27,8 @@ def clock() -> dict[str, Any]:
     """`source` ("tsc" | "clock_gettime"), `ticks_per_s` (float)."""
 
 def calibrate_exit(kind: str, rounds: int) -> float:
-    """Nanoseconds one emulated exit costs here: kind "none" (0.0), "signal" (a SIGBUS taken and returned from), "probe" (one pagemap read)."""
+    """Nanoseconds one emulated exit costs here: kind "none" (0.0), "signal" (a SIGBUS taken and returned from), "probe" (one
+    pagemap read)."""
 
 class KernelError(OSError):
     """A real failure of the kernel: `errno`, and a message that names the call, address and length."""

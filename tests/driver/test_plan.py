@@ -7,10 +7,12 @@ import pytest
 from omegaconf import DictConfig
 
 import conf
+from loadgen.driver import new_sweep_id
 from loadgen.host import Host
 from loadgen.placement import place
 from loadgen.plan import plan_run
 from loadgen.validate import validate
+from results.store import DataSet
 from workers.registry import strategy_entries
 
 Configure = Callable[..., DictConfig]
@@ -94,3 +96,9 @@ def test_every_strategy_of_the_native_registry_is_a_choice_with_typed_options(co
         strategy = configure(f"strategy={name}").strategy
         assert strategy.name == name
         assert set(strategy) == {"name", *(option["name"] for option in entry["options"])}
+
+
+def test_sweep_ids_are_accepted_by_the_data_set(tmp_path: Path) -> None:
+    dataset = DataSet.open(str(tmp_path / "dataset"))
+    for number in range(200):
+        dataset.writer(f"run{number}", new_sweep_id()).discard()

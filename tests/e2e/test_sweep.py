@@ -223,7 +223,8 @@ def test_a_killed_vmm_process_makes_its_run_crashed_and_the_sweep_goes_on(tmp_pa
 
 def test_a_driver_that_is_killed_leaves_no_process_behind_and_its_files_go_with_the_next(driver: object) -> None:
     process = driver("strategy=uffd_wait", "access.rate_per_s=50", "memory.region_mib=4")  # type: ignore[operator]
-    wait_for(lambda: vmm_processes(process.pid), "a VMM process")
+    wait_for(lambda: vmm_processes(process.pid) or process.poll() is not None, "a VMM process")
+    assert process.poll() is None, process.communicate()
     actors = vmm_processes(process.pid)
     process.kill()
     process.wait()
