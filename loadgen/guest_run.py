@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from loadgen.session import Session
 from results.store import DataSet
 from workers import _native
 from workers.registry import strategy_entry
+from workers.spec import RunSpec
 
 POLL_S = 0.5
 STEP_TIMEOUT_S = 300.0
@@ -37,6 +39,11 @@ class Measured:
     status: str = "ok"
     reason: str = ""
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended it: the sweep ends with it."""
+        return self.status == "interrupted"
+
     def fail(self, status: str, reason: str) -> None:
         """The first failure stays."""
         if self.status == "ok":
@@ -47,15 +54,15 @@ def run_guest(session: Session, planned: PlannedRun, dataset: DataSet, host: Hos
     """Run `planned` once and store it. Raises KeyboardInterrupt after having stored what was measured, and DataSetError."""
     spec = planned.spec
     entry = strategy_entry(spec.strategy.name)
-    began = time.perf_counter()
+    began = session.begin_run()
     measured = Measured({"started_at": datetime.now(UTC)}, [])
-    interrupted = False
     with dataset.writer(spec.run_id, spec.sweep_id) as writer:
         try:
+            calibration_began = time.perf_counter()
             measured.columns["emulated_exit_ns"] = session.exit_ns(entry["exit"])
-            began = time.perf_counter()  # the calibration is the session's, not this run's
+            began += time.perf_counter() - calibration_began  # the calibration is the session's, not this run's
             server, vcpus = session.actors(spec.vmms)
-            interrupted = _measure(planned, server, vcpus, measured, progress)
+            _measure(planned, server, vcpus, measured, progress)
             store_began = time.perf_counter()
             for numbers, faults in _fault_chunks(vcpus):
                 writer.faults(numbers, faults, _native.KINDS, _native.OUTCOMES)
@@ -63,11 +70,10 @@ def run_guest(session: Session, planned: PlannedRun, dataset: DataSet, host: Hos
             _get([vcpu.close.remote() for vcpu in vcpus])
             _get([server.close.remote()])
         except KeyboardInterrupt:
-            interrupted = True
             measured.fail("interrupted", "Ctrl-C")
             session.renew()
         except RayActorError as error:
-            measured.fail("crashed", f"an actor died: {_first_line(error)}")
+            measured.fail("crashed", f"{session.name_of(error.actor_id)} died: {_first_line(error)}")
             session.renew()
         except RayTaskError as error:
             measured.fail("failed", _first_line(error.cause))
@@ -75,7 +81,7 @@ def run_guest(session: Session, planned: PlannedRun, dataset: DataSet, host: Hos
         except RayError as error:
             measured.fail("failed", _first_line(error))
             session.renew()
-        wall_s = time.perf_counter() - began
+        wall_s = session.end_run() - began
         measured.columns |= {
             "idle_actors": session.idle_actors(spec.vmms),
             "wall_s": wall_s,
@@ -85,13 +91,13 @@ def run_guest(session: Session, planned: PlannedRun, dataset: DataSet, host: Hos
         }
         row = describe(planned) | environment(host) | measured.columns
         writer.commit(row | {"status": measured.status, "reason": measured.reason or None}, measured.vcpus)
-    if interrupted:
+    if measured.interrupted:
         raise KeyboardInterrupt
     return measured
 
 
-def _measure(planned: PlannedRun, server: Any, vcpus: list[Any], measured: Measured, progress: Progress) -> bool:
-    """The run itself, in the order of the seam between driver and actors. True when it was interrupted meanwhile."""
+def _measure(planned: PlannedRun, server: Any, vcpus: list[Any], measured: Measured, progress: Progress) -> None:
+    """The run itself, in the order of the seam between driver and actors."""
     spec, columns = planned.spec, measured.columns
     [(address, filled)] = _get([server.open.remote(spec)])
     columns["fill_s"] = filled["seconds"]
@@ -103,9 +109,7 @@ def _measure(planned: PlannedRun, server: Any, vcpus: list[Any], measured: Measu
     for kind in _native.KINDS:
         columns[f"{kind}_pages"] = min(one[kind] for one in prepared)
 
-    interrupted = _wait(server, [vcpu.run.remote() for vcpu in vcpus], progress)
-    if interrupted:
-        measured.fail("interrupted", "Ctrl-C")
+    _wait(server, [vcpu.run.remote() for vcpu in vcpus], Deadline(spec), measured, progress)
     [stop_reason] = _get([server.stop_reason.remote()])
     [served] = _get([server.finish.remote()])
     reports = _get([vcpu.finish.remote() for vcpu in vcpus])
@@ -128,25 +132,54 @@ def _measure(planned: PlannedRun, server: Any, vcpus: list[Any], measured: Measu
         measured.fail("corrupt", wrong[0])
     if stop_reason:
         measured.fail("stuck" if stop_reason.startswith("stuck: ") else "failed", stop_reason.removeprefix("stuck: "))
-    return interrupted
 
 
-def _wait(server: Any, runs: list[Any], progress: Progress) -> bool:
-    """Until every VMM process's vCPUs have ended; looks at most twice a second. Ctrl-C stops the guest and waits it out."""
+class Deadline:
+    """The driver's own watchdog, behind the one of the VMM processes: theirs cannot speak when their process is stopped.
+
+    It is passed when nothing has changed for twice the watchdog's time, the longest wait a vCPU was asked to make, and a
+    grace. A watchdog of 0 s is off, here too.
+    """
+
+    def __init__(self, spec: RunSpec) -> None:
+        access = spec.access
+        longest_wait_s = access.think_ns / 1e9 + (1 / access.rate_per_s if access.rate_per_s > 0 else 0.0)
+        self.limit_s = 2 * spec.watchdog_s + longest_wait_s + STOP_GRACE_S if spec.watchdog_s > 0 else math.inf
+        self._seen: dict[str, int] = {}
+        self._since = time.monotonic()
+
+    def passed(self, now: dict[str, int]) -> bool:
+        """Whether the run's progress has stood still for too long."""
+        if now != self._seen:
+            self._seen, self._since = dict(now), time.monotonic()
+        return time.monotonic() - self._since > self.limit_s
+
+
+def _wait(server: Any, runs: list[Any], deadline: Deadline, measured: Measured, progress: Progress) -> None:
+    """Until every VMM process's vCPUs have ended; looks at most twice a second. A VMM process that is lost ends the run at once;
+    Ctrl-C and the deadline stop the guest and wait it out."""
     pending = runs
     try:
         while pending:
-            _, pending = ray.wait(pending, num_returns=len(pending), timeout=POLL_S)
-            if pending:
+            began = time.monotonic()
+            ended, pending = ray.wait(pending, num_returns=1, timeout=POLL_S)
+            _get(ended)
+            if pending and time.monotonic() - began >= POLL_S:
                 [now] = _get([server.progress.remote()])
                 progress(now)
-        _get(runs)
-        return False
+                if deadline.passed(now):
+                    measured.fail("stuck", f"no vCPU got on for {deadline.limit_s:.0f} s, and no VMM process said why")
+                    _stop(server, pending, "no progress")
+                    return
     except KeyboardInterrupt:
-        with contextlib.suppress(RayError):
-            _get([server.abort.remote("interrupted")])
-        ray.get(runs, timeout=STOP_GRACE_S)
-        return True
+        measured.fail("interrupted", "Ctrl-C")
+        _stop(server, pending, "interrupted")
+
+
+def _stop(server: Any, pending: list[Any], reason: str) -> None:
+    with contextlib.suppress(RayError):
+        _get([server.abort.remote(reason)])
+    ray.get(pending, timeout=STOP_GRACE_S)
 
 
 def _fault_chunks(vcpus: list[Any]) -> Iterator[tuple[Any, Any]]:

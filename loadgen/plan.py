@@ -16,6 +16,7 @@ from workers.spec import AccessSpec, FaultMixSpec, MemorySpec, PageServerSpec, R
 
 MIB = 1 << 20
 RECORD_BYTES = 56
+ACTOR_BYTES = 40 * MIB  # private memory of a Ray actor; the page server's is one too
 ESTIMATED_PAGES_PER_S = 30_000
 ESTIMATED_OVERHEAD_S = 0.3
 
@@ -87,7 +88,7 @@ def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
         spec=spec,
         fault_mix_name=values["fault_mix"]["name"],
         config_json=json.dumps(values, sort_keys=True),
-        memory_bytes=memory_needed(memory, access, values["vcpus"], capacity),
+        memory_bytes=memory_needed(memory, access, values["vcpus"], capacity) + (vmms + 1) * ACTOR_BYTES,
         estimated_s=ESTIMATED_OVERHEAD_S + memory.pages / ESTIMATED_PAGES_PER_S + _open_loop_s(memory, access, values["vcpus"]),
     )
 

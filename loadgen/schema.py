@@ -6,7 +6,7 @@ as typed keys, so a new native file is all that a new strategy needs. The YAML f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -14,12 +14,23 @@ from omegaconf import MISSING
 
 from workers.registry import strategy_entries
 
+SET_BY_THE_DRIVER = ("repeat", "sweep_id")
 
+
+def listed(schema: type) -> type:
+    """`schema` under a name that lists its keys: OmegaConf's error for an unknown key quotes the name and nothing else."""
+    keys = ", ".join(one.name for one in fields(schema) if one.name not in SET_BY_THE_DRIVER)
+    schema.__name__ = f"{schema.__name__} (keys: {keys})"
+    return schema
+
+
+@listed
 @dataclass
 class EngineConfig:
     name: str = "thread"
 
 
+@listed
 @dataclass
 class MemoryConfig:
     type: str = MISSING
@@ -28,6 +39,7 @@ class MemoryConfig:
     transparent_huge_pages: bool = False
 
 
+@listed
 @dataclass
 class FaultMixConfig:
     name: str = MISSING
@@ -36,6 +48,7 @@ class FaultMixConfig:
     absent: float = 0.0
 
 
+@listed
 @dataclass
 class AccessConfig:
     order: str = MISSING
@@ -50,6 +63,7 @@ class AccessConfig:
     rate_per_s: float = 0.0
 
 
+@listed
 @dataclass
 class PlacementConfig:
     policy: str = MISSING
@@ -57,6 +71,7 @@ class PlacementConfig:
     reader_cpus: list[int] = field(default_factory=list)
 
 
+@listed
 @dataclass
 class PageServerConfig:
     wait: str = MISSING
@@ -68,11 +83,13 @@ class PageServerConfig:
     handshake_timeout_s: float = 10.0
 
 
+@listed
 @dataclass
 class ClusterConfig:
     name: str = "local"
 
 
+@listed
 @dataclass
 class Config:
     """A run. `repeat` and `sweep_id` are set by the sweeper; `cores` 0 means every CPU this process may use."""
@@ -106,9 +123,9 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for name, entry in strategy_entries().items():
-        fields: list[Any] = [("name", str, field(default=name))]
-        fields += [(option["name"], int, field(default=option["default"])) for option in entry["options"]]
-        store.store(group="strategy", name=name, node=make_dataclass(f"Strategy_{name}", fields))
+        keys: list[Any] = [("name", str, field(default=name))]
+        keys += [(option["name"], int, field(default=option["default"])) for option in entry["options"]]
+        store.store(group="strategy", name=name, node=listed(make_dataclass(f"Strategy_{name}", keys)))
     store.store(
         group="hydra/sweeper",
         name="loadgen",

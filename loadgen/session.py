@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ class Session:
         self._server: Any = None
         self._vcpus: list[Any] = []
         self._exit_ns: dict[str, float] = {}
+        self._ended: float | None = None
         atexit.register(self.close)
         try:
             self._start_ray()
@@ -61,6 +63,22 @@ class Session:
         while len(self._vcpus) < vmms:
             self._vcpus.append(ray.remote(Vcpu).options(num_cpus=0).remote())
         return self._server, self._vcpus[:vmms]
+
+    def name_of(self, actor_id: str | None) -> str:
+        """An actor in the user's words, by the id (hex) that Ray's errors carry."""
+        for number, vcpu in enumerate(self._vcpus):
+            if vcpu._actor_id.hex() == actor_id:
+                return f"VMM process {number}"
+        return "the page server" if self._server is not None and self._server._actor_id.hex() == actor_id else "an actor"
+
+    def begin_run(self) -> float:
+        """When the run's time begins (perf_counter): where the last one's ended, so that nothing between them is lost."""
+        return time.perf_counter() if self._ended is None else self._ended
+
+    def end_run(self) -> float:
+        """The run's time ends now (perf_counter)."""
+        self._ended = time.perf_counter()
+        return self._ended
 
     def idle_actors(self, vmms: int) -> int:
         """VMM process actors alive that a run of `vmms` has no use for."""

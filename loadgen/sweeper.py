@@ -86,6 +86,9 @@ class LoadgenSweeper(BasicSweeper):
             except ConfigError as error:
                 problems |= dict.fromkeys(error.problems, " ".join(job))
             composed.append((job_overrides, cfg))
+        datasets = sorted({cfg.dataset for _, cfg in composed})
+        if len(datasets) > 1:
+            problems[f"a sweep is one data set, and dataset is swept over {', '.join(datasets)}: give one"] = ""
         if problems:
             raise ConfigError([f"{problem} (job {job})" if job else problem for problem, job in problems.items()])
         return *self._repeat(composed, host), composed[0][1]

@@ -65,6 +65,7 @@ def _numbers(values: dict[str, Any]) -> Iterator[str]:
         "uffds_per_vmm": 1,
         "cores": 0,
         "repeats": 1,
+        "seed": 0,
         "faults_limit": 1,
         "watchdog_s": 0,
         "memory.region_mib": 1,
@@ -180,7 +181,7 @@ def _memory(cfg: DictConfig, values: dict[str, Any], host: Host) -> Iterator[str
     if needed > host.free_bytes:
         yield (
             f"the run needs {needed / MIB:.0f} MiB and {host.free_bytes / MIB:.0f} MiB are free: "
-            "use a smaller memory.region_mib or faults_limit"
+            "use a smaller memory.region_mib or faults_limit, or fewer VMM processes (a larger vcpus_per_vmm)"
         )
     if values["memory"]["type"] == "hugetlb":
         pages = values["memory"]["region_mib"] // 2

@@ -2,7 +2,7 @@
 
 The compiled module lies beside an installed package, or is found by the editable install's own finder. A checkout that is
 not installed (as the current directory, or shipped as a Ray working directory) has none: its `workers/` then shadows the
-installed one, and the installed one's module is borrowed, if it is of the same version.
+installed one, and the installed one's module is borrowed.
 """
 
 from __future__ import annotations

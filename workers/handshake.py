@@ -9,9 +9,11 @@ is kept, and nobody else notices.
 from __future__ import annotations
 
 import array
+import contextlib
 import json
 import os
 import select
+import shutil
 import socket
 import struct
 import tempfile
@@ -27,12 +29,18 @@ MAGIC = "uffd-loadgen"
 VERSION = 1
 MAX_MESSAGE_BYTES = 65_536
 MAX_DESCRIPTORS = 8
+MAX_PEERS = 256
+ACCEPT_AGAIN_S = 0.1
 EXTRAS_WAIT_S = 0.2
 ADDRESS_LIMIT = 1 << 64
 
 
 class HandshakeError(Exception):
     """A peer broke the protocol; the text says how."""
+
+
+class Closing(HandshakeError):
+    """The acceptor closes while a peer is still talking."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +142,7 @@ def parse_extras(message: bytes) -> tuple[int, int]:
         raise HandshakeError(f"malformed JSON in the second message: {error}") from None
     if not isinstance(parsed, dict) or parsed.get("magic") != MAGIC:
         raise HandshakeError("the second message lacks our magic")
-    if parsed.get("version") != VERSION:
+    if type(parsed.get("version")) is not int or parsed["version"] != VERSION:
         raise HandshakeError(f"the second message has version {parsed.get('version')!r}, this page server speaks {VERSION}")
     vmm, shard = parsed.get("vmm"), parsed.get("shard")
     if type(vmm) is not int or type(shard) is not int or vmm < 0 or shard < 0:
@@ -149,13 +157,15 @@ def send(
 
     Raises OSError when the page server cannot be reached.
     """
+    published = json.dumps([region.as_json() for region in regions]).encode()
+    extras = json.dumps({"magic": MAGIC, "version": VERSION, "vmm": vmm, "shard": shard}).encode()
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.settimeout(10.0)
         connection.connect(path)
-        socket.send_fds(connection, [json.dumps([region.as_json() for region in regions]).encode()], [uffd])
         # On a stream, but apart all the same: the kernel ends a read after a message that carries descriptors.
-        extras = json.dumps({"magic": MAGIC, "version": VERSION, "vmm": vmm, "shard": shard}).encode()
+        # One right after the other: the page server waits for the second only briefly.
+        socket.send_fds(connection, [published], [uffd])
         socket.send_fds(connection, [extras], [record_fd, faults_fd])
     except BaseException:
         connection.close()
@@ -163,14 +173,33 @@ def send(
     return connection
 
 
-def receive_message(connection: socket.socket, deadline: float, complete: Callable[[bytes], bool]) -> tuple[bytes, list[int]]:
-    """Bytes and descriptors until `complete` says so. Raises HandshakeError; then no descriptor is left open."""
+def _readable(connection: socket.socket, stop: int, seconds: float | None) -> bool:
+    """Whether there is something to read before `seconds` are over (None: whenever that is). Raises Closing at `stop`.
+
+    poll, not select: a page server of many userfaultfds has descriptors past select's 1024.
+    """
+    waiting = select.poll()
+    waiting.register(connection, select.POLLIN)
+    waiting.register(stop, select.POLLIN)
+    ready = dict(waiting.poll(None if seconds is None else seconds * 1000))
+    if stop in ready:
+        raise Closing("the page server closed before the handshake was over")
+    return bool(ready)
+
+
+def receive_message(
+    connection: socket.socket, stop: int, deadline: float, complete: Callable[[bytes], bool]
+) -> tuple[bytes, list[int]]:
+    """Bytes and descriptors until `complete` says so, the deadline has passed or the eventfd `stop` is written.
+
+    Raises HandshakeError and OSError; then no descriptor is left open.
+    """
     message = b""
     descriptors: list[int] = []
     try:
         while not complete(message):
             left = deadline - time.monotonic()
-            if left <= 0 or not select.select([connection], [], [], left)[0]:
+            if left <= 0 or not _readable(connection, stop, left):
                 raise HandshakeError("said nothing in time" if not message else "stopped in the middle of a message")
             data, ancillary, _, _ = connection.recvmsg(
                 MAX_MESSAGE_BYTES + 1, socket.CMSG_SPACE(MAX_DESCRIPTORS * 4), socket.MSG_CMSG_CLOEXEC
@@ -192,13 +221,18 @@ def receive_message(connection: socket.socket, deadline: float, complete: Callab
     return message, descriptors
 
 
-def _whole_json(message: bytes) -> bool:
-    """A JSON value is whole when it parses; text that cannot become JSON any more is whole too: it is refused by the parser."""
+def whole_json(message: bytes) -> bool:
+    """A JSON value is whole when it parses; text that cannot become JSON any more is whole too: it is refused by the parser.
+
+    A read may end anywhere, in the middle of a literal or of a character too; an array or object ends with its bracket.
+    """
     text = message.strip()
     if not text:
         return False
     if text[:1] not in b"[{":
         return True
+    if text[-1:] not in b"]}":
+        return False
     try:
         json.loads(text)
     except RecursionError:
@@ -224,12 +258,17 @@ class Acceptor:
         self._directory = Path(tempfile.mkdtemp(prefix="uffd-loadgen-"))
         self.path = str(self._directory / "page-server.sock")
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(self.path)
-        if self._uids != {os.getuid()}:  # other uids were named: they must be able to reach it; SO_PEERCRED decides
-            self._directory.chmod(0o711)
-            os.chmod(self.path, 0o666)
-        self._listener.listen(128)
-        self._stop = os.eventfd(0, os.EFD_CLOEXEC)
+        try:
+            self._listener.bind(self.path)
+            if self._uids != {os.getuid()}:  # other uids were named: they must be able to reach it; SO_PEERCRED decides
+                self._directory.chmod(0o711)
+                os.chmod(self.path, 0o666)
+            self._listener.listen(1024)
+            self._stop = os.eventfd(0, os.EFD_CLOEXEC)
+        except BaseException:
+            self._listener.close()
+            shutil.rmtree(self._directory, ignore_errors=True)
+            raise
         self._peers: list[threading.Thread] = []
         self._thread = threading.Thread(target=self._accept, name="handshake", daemon=True)
         self._thread.start()
@@ -238,13 +277,30 @@ class Acceptor:
         """The first `count` good connections. Raises HandshakeError when they have not come within the time-out."""
         with self._lock:
             if not self._lock.wait_for(lambda: len(self._connections) >= count, self._timeout_s):
-                came = sorted(connection.vmm for connection in self._connections)
-                why = f"; refused: {'; '.join(self.refused)}" if self.refused else ""
                 raise HandshakeError(
-                    f"{len(self._connections)} of {count} userfaultfds arrived within {self._timeout_s:g} s "
-                    f"(from VMM processes {came}){why}"
+                    f"{len(self._connections)} of {count} userfaultfds arrived within {self._timeout_s:g} s{self._why()}"
                 )
-            return list(self._connections)
+            return self._connections[:count]
+
+    def wait_for_vmms(self, vmms: int, shards: int) -> list[Connection]:
+        """One connection for each shard of each VMM process of ours, in this order; others that came are left aside.
+
+        Raises HandshakeError, which names the VMM processes that are missing when the time is out.
+        """
+        expected = [(vmm, shard) for vmm in range(vmms) for shard in range(shards)]
+        with self._lock:
+            self._lock.wait_for(lambda: self._named().keys() >= set(expected), self._timeout_s)
+            named = self._named()
+            missing = [key for key in expected if key not in named]
+            if missing:
+                of = ", ".join(str(vmm) for vmm in dict.fromkeys(vmm for vmm, _ in missing))
+                foreign = sum(connection.vmm < 0 for connection in self._connections)
+                unnamed = f"; {foreign} came from VMM processes that are not ours" if foreign else ""
+                raise HandshakeError(
+                    f"{len(expected) - len(missing)} of {len(expected)} userfaultfds arrived within {self._timeout_s:g} s, "
+                    f"missing from VMM processes {of}{unnamed}{self._why()}"
+                )
+            return [named[key] for key in expected]
 
     def close(self) -> None:
         """Stop listening, close every connection, remove the socket; idempotent."""
@@ -259,40 +315,65 @@ class Acceptor:
         self._listener.close()
         for connection in self._connections:
             connection.close()
-        Path(self.path).unlink(missing_ok=True)
-        self._directory.rmdir()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _named(self) -> dict[tuple[int, int], Connection]:
+        return {(connection.vmm, connection.shard): connection for connection in self._connections}
+
+    def _why(self) -> str:
+        return f"; refused: {'; '.join(self.refused)}" if self.refused else ""
 
     def _accept(self) -> None:
-        while True:
-            readable, _, _ = select.select([self._listener.fileno(), self._stop], [], [])
-            if self._stop in readable:
-                return
-            try:
-                peer, _ = self._listener.accept()
-            except OSError:
-                continue
-            thread = threading.Thread(target=self._serve, args=(peer,), name="handshake peer", daemon=True)
-            self._peers = [other for other in self._peers if other.is_alive()] + [thread]
-            thread.start()
+        with contextlib.suppress(Closing):
+            while True:
+                _readable(self._listener, self._stop, None)
+                try:
+                    peer, _ = self._listener.accept()
+                except OSError as error:  # out of descriptors: the peer stays in the queue, and this thread must not spin
+                    reason = f"not accepted for now: {error}"
+                    if reason not in self.refused:
+                        self._refuse(reason)
+                    self._pause()
+                    continue
+                self._peers = [other for other in self._peers if other.is_alive()]
+                if len(self._peers) >= MAX_PEERS:
+                    peer.close()
+                    self._refuse(f"more than {MAX_PEERS} peers at once")
+                    continue
+                thread = threading.Thread(target=self._serve, args=(peer,), name="handshake peer", daemon=True)
+                self._peers.append(thread)
+                thread.start()
+
+    def _pause(self) -> None:
+        waiting = select.poll()
+        waiting.register(self._stop, select.POLLIN)
+        waiting.poll(ACCEPT_AGAIN_S * 1000)
+
+    def _refuse(self, reason: str) -> None:
+        with self._lock:
+            self.refused.append(reason)
+            self._lock.notify_all()
 
     def _serve(self, peer: socket.socket) -> None:
         pid, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
         try:
             if uid not in self._uids:
                 raise HandshakeError(f"uid {uid} may not connect; name it in page_server.allow_uids")
-            connection = self._shake(peer)
+            self._keep(self._shake(peer))
         except (HandshakeError, OSError) as error:
             peer.close()
-            with self._lock:
-                self.refused.append(f"pid {pid}: {error}")
-                self._lock.notify_all()
-            return
+            self._refuse(f"pid {pid}: {error}")
+
+    def _keep(self, connection: Connection) -> None:
         with self._lock:
+            if connection.vmm >= 0 and (connection.vmm, connection.shard) in self._named():
+                connection.close()
+                raise HandshakeError(f"VMM process {connection.vmm} handed its userfaultfd {connection.shard} over before")
             self._connections.append(connection)
             self._lock.notify_all()
 
     def _shake(self, peer: socket.socket) -> Connection:
-        message, descriptors = receive_message(peer, time.monotonic() + self._timeout_s / 2, _whole_json)
+        message, descriptors = receive_message(peer, self._stop, time.monotonic() + self._timeout_s / 2, whole_json)
         try:
             regions = parse_regions(message, self._page_bytes, self._region_bytes)
             if len(descriptors) != 1:
@@ -316,7 +397,7 @@ class Acceptor:
     def _extras(self, peer: socket.socket, connection: Connection) -> None:
         """Fill in what a VMM process of ours adds. A foreign one sends no second message and is served without."""
         try:
-            message, descriptors = receive_message(peer, time.monotonic() + EXTRAS_WAIT_S, _whole_json)
+            message, descriptors = receive_message(peer, self._stop, time.monotonic() + EXTRAS_WAIT_S, whole_json)
         except HandshakeError as error:
             if str(error) == "said nothing in time":
                 return

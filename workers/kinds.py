@@ -11,9 +11,11 @@ from workers.spec import FAULT_KINDS, FaultMixSpec
 def page_kinds(mix: FaultMixSpec, pages: int, seed: int) -> npt.NDArray[np.uint8]:
     """One code a page, shape (pages,), in an order shuffled by `seed`; the code is the kind's index in `FAULT_KINDS`.
 
-    The counts are the shares of `pages` to the page (largest remainder), not a draw.
+    The counts are the shares of `pages` to the page (largest remainder), not a draw. Shares are taken relative to their
+    sum: one that is off by as much as validation tolerates would be off by a page in a large region.
     """
-    exact = [getattr(mix, kind) * pages for kind in FAULT_KINDS]
+    shares = [getattr(mix, kind) for kind in FAULT_KINDS]
+    exact = [share / sum(shares) * pages for share in shares]
     counts = [int(share) for share in exact]
     by_remainder = sorted(range(len(exact)), key=lambda kind: counts[kind] - exact[kind])
     for kind in by_remainder[: pages - sum(counts)]:

@@ -28,9 +28,16 @@ class PageServer:
     def open(self, spec: RunSpec) -> tuple[GuestAddress, dict[str, Any]]:
         """Make the guest's memory, fill it, listen. Returns where it is and the fill report of the native core.
 
-        Raises OSError (KernelError) and ValueError.
+        Raises OSError (KernelError) and ValueError; then nothing of the guest is kept.
         """
         self.close()
+        try:
+            return self._open(spec)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, spec: RunSpec) -> tuple[GuestAddress, dict[str, Any]]:
         memory = spec.memory
         self._spec = spec
         self._guest = _native.Guest(
@@ -59,13 +66,12 @@ class PageServer:
         """Wait for every VMM process's userfaultfds, then serve in the background. Raises HandshakeError when one is missing."""
         spec, guest, acceptor = self._opened()
         uses_userfaultfd = bool(strategy_entry(spec.strategy.name)["userfaultfd"])
-        count = spec.vmms * spec.uffds_per_vmm if uses_userfaultfd else 0
-        connections = acceptor.wait_for(count)
+        connections = acceptor.wait_for_vmms(spec.vmms, spec.uffds_per_vmm) if uses_userfaultfd else []
         asked = spec.page_server
         server = _native.PageServer(
             guest,
             {
-                "readers": asked.readers_per_uffd * count,
+                "readers": asked.readers_per_uffd * len(connections),
                 "wait": asked.wait,
                 "events_per_read": asked.events_per_read,
                 "delay_us": asked.delay_us,
@@ -75,7 +81,7 @@ class PageServer:
                 "reader_cpus": [list(cpus) for cpus in spec.placement.reader_cpus],
             },
         )
-        for connection in sorted(connections, key=lambda one: (one.vmm, one.shard)):
+        for connection in connections:
             server.add_userfaultfd(
                 connection.uffd,
                 [region.as_json() for region in connection.regions],

@@ -36,9 +36,16 @@ class Vcpu:
     def open(self, spec: RunSpec, vmm: int, address: GuestAddress) -> None:
         """Attach to the guest, map and register its region, hand the userfaultfds over.
 
-        Raises OSError (KernelError among them) and ValueError.
+        Raises OSError (KernelError among them) and ValueError; then nothing of the guest is kept.
         """
         self.close()
+        try:
+            self._open(spec, vmm, address)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, spec: RunSpec, vmm: int, address: GuestAddress) -> None:
         self._guest = _attach(address)
         first = vmm * spec.vcpus_per_vmm
         access = dataclasses.asdict(spec.access)

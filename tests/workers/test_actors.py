@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from workers import _native
+from workers.handshake import HandshakeError
 from workers.page_server import PageServer
 from workers.reports import ServerReport, VmmReport
 from workers.spec import AccessSpec, FaultMixSpec, MemorySpec, PageServerSpec, PlacementSpec, RunSpec, StrategySpec
@@ -73,6 +74,104 @@ def test_four_vmm_processes_share_a_guest_and_every_page_is_right(strategy: str)
         assert one.vcpus[0]["wrong_words"] == 0
         vcpu.close()
     server.close()
+
+
+MEMORIES = {
+    "shmem": MemorySpec("shmem", PAGES * 4096, 4096),
+    "anon": MemorySpec("anon", PAGES * 4096, 4096),
+    "hugetlb": MemorySpec("hugetlb", 16 << 21, 2 << 20),
+}
+
+
+@pytest.mark.usefixtures("huge_pages")
+@pytest.mark.parametrize("strategy", ["uffd_wait", "no_uffd_wait", "no_slow_gup"])
+@pytest.mark.parametrize(
+    ("memory", "vcpus", "vcpus_per_vmm", "uffds"),
+    [
+        (memory, vcpus, vcpus_per_vmm, uffds)
+        for memory in MEMORIES
+        for vcpus, vcpus_per_vmm, uffds in [(1, 1, 1), (4, 4, 1), (4, 4, 2), (4, 2, 2)]
+        if memory != "anon" or vcpus_per_vmm == vcpus  # anonymous memory has one mapping, so one VMM process
+    ],
+)
+def test_every_fault_of_every_strategy_and_memory_is_counted_once(
+    memory: str, strategy: str, vcpus: int, vcpus_per_vmm: int, uffds: int
+) -> None:
+    minor = 0.0 if memory == "anon" else 0.25  # anonymous memory has no page cache
+    mix = FaultMixSpec(hit=0.25, minor=minor, absent=0.75 - minor)
+    spec = dataclasses.replace(
+        SPEC,
+        strategy=StrategySpec(strategy, {"fault_around_pages": 1}),
+        memory=MEMORIES[memory],
+        fault_mix=mix,
+        access=AccessSpec(overlap=True),
+        vcpus=vcpus,
+        vcpus_per_vmm=vcpus_per_vmm,
+        uffds_per_vmm=uffds,
+    )
+    pages = spec.memory.pages
+    server, vmms = PageServer(), [Vcpu() for _ in range(spec.vmms)]
+    report, reports = run(spec, server, vmms)
+    rows = [row for one in reports for row in one.vcpus]
+    # Overlapping vCPUs touch every page: each VMM process resolves each page that was no hit once, whoever was first.
+    assert [sum(row["pages_resolved"] for row in one.vcpus) for one in reports] == [pages * 3 // 4] * spec.vmms
+    assert [row["vcpu"] for row in rows] == list(range(vcpus))
+    assert all(row["accesses"] == pages for row in rows)
+    assert all(row["recorded"] == row["faults"] for row in rows)
+    assert sum(row["faults"] for row in rows) >= spec.vmms * pages * 3 // 4
+    assert sum(row["wrong_words"] for row in rows) == 0
+    fetched = pages * (3 if memory == "anon" else 2) // 4
+    if memory != "anon":  # a page in the memfd is fetched for all VMM processes
+        assert report.counters["fetched_pages"] == fetched
+    else:  # a copy each time somebody asks
+        assert report.counters["fetched_pages"] >= fetched * spec.vmms
+    exits = strategy != "uffd_wait"
+    assert (report.counters["events"] == 0) == exits
+    assert (sum(one.counters["requests"] for one in reports) > 0) == exits
+    for vmm in vmms:
+        verified = vmm.verify()
+        assert (verified["pages"], verified["wrong_words"]) == (pages, 0)
+        vmm.close()
+    server.close()
+
+
+def test_a_page_server_names_the_vmm_process_that_did_not_come() -> None:
+    spec = dataclasses.replace(SPEC, page_server=PageServerSpec(handshake_timeout_s=0.5))
+    server, vcpus = PageServer(), [Vcpu(), Vcpu()]
+    address, _ = server.open(spec)
+    for number, vcpu in zip((0, 3), vcpus, strict=True):
+        vcpu.open(spec, number, address)
+    with pytest.raises(HandshakeError, match=r"2 of 4 userfaultfds arrived within 0.5 s, missing from VMM processes 1, 2"):
+        server.serve()
+    for vcpu in vcpus:
+        vcpu.close()
+    server.close()
+
+
+def test_a_failed_open_leaves_nothing_behind_and_the_actor_can_be_used() -> None:
+    server, vcpu = PageServer(), Vcpu()
+    spec = dataclasses.replace(SPEC, vcpus=1, fault_mix=FaultMixSpec(minor=1.0))
+    run(spec, server, [vcpu])
+    vcpu.close()
+    server.close()
+    before = len(os.listdir("/proc/self/fd"))
+    impossible = dataclasses.replace(spec, memory=MemorySpec("hugetlb", 1 << 40, 2 << 20))
+    with pytest.raises(_native.KernelError):
+        server.open(impossible)
+    assert len(os.listdir("/proc/self/fd")) == before
+    address, _ = server.open(spec)
+    opened = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError, match="No such file"):
+        vcpu.open(spec, 0, dataclasses.replace(address, socket_path=address.socket_path + "-not"))
+    assert len(os.listdir("/proc/self/fd")) == opened
+    with pytest.raises(RuntimeError, match="open comes first"):
+        vcpu.prepare()
+    run(spec, server, [vcpu])
+    vcpu.close()
+    vcpu.close()
+    server.close()
+    server.close()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_fault_chunks_put_together_are_every_fault_once_in_order_of_stages() -> None:

@@ -1,0 +1,191 @@
+"""Actors and a Ray made of plain Python: each call is written down, and can be told to fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from ray.exceptions import GetTimeoutError
+
+from workers import _native
+from workers.reports import GuestAddress, ServerReport, VmmReport
+from workers.spec import RunSpec
+
+COUNTERS = dict.fromkeys(
+    ("trips", "lost_races", "requests", "events", "delays", "delay_ns", "stray_waits", "records_dropped", "eexist"), 0
+)
+
+
+class Reference:
+    """A call that is under way; `done` is False for one that does not come back before it is told to."""
+
+    def __init__(self, call: Callable[[], Any], done: Callable[[], bool]) -> None:
+        self.call = call
+        self.done = done
+
+
+class FakeRay:
+    """`get` and `wait` as the driver uses them. `waits`: what happens in each wait, in turn."""
+
+    def __init__(self) -> None:
+        self.waits: list[Callable[[], None]] = []
+
+    def get(self, references: Any, timeout: float | None = None) -> Any:
+        """Values; GetTimeoutError for a call that does not come back."""
+        if isinstance(references, Reference):
+            return self.get([references], timeout)[0]
+        if not all(reference.done() for reference in references):
+            raise GetTimeoutError("Get timed out: some object(s) not ready.")
+        return [reference.call() for reference in references]
+
+    def wait(
+        self, references: Sequence[Reference], num_returns: int = 1, timeout: float | None = None
+    ) -> tuple[list[Reference], list[Reference]]:
+        """Those that are done, at most `num_returns`, and the others."""
+        if self.waits:
+            self.waits.pop(0)()
+        done = [reference for reference in references if reference.done()][:num_returns]
+        return done, [reference for reference in references if reference not in done]
+
+
+class Method:
+    """`actor.method.remote(...)`."""
+
+    def __init__(self, actor: Actor, name: str) -> None:
+        self.actor, self.name = actor, name
+
+    def remote(self, *arguments: Any) -> Reference:
+        """The call starts now, as an actor's does; what it raises is raised by `get`."""
+        self.actor.journal.append(f"{self.actor.name}.{self.name}")
+        failure = self.actor.failures.get(self.name)
+
+        def call() -> Any:
+            if failure is not None:
+                raise failure
+            return getattr(self.actor, f"do_{self.name}")(*arguments)
+
+        return Reference(call, lambda: self.name != "run" or self.actor.ended or failure is not None)
+
+
+class Actor:
+    """What both kinds of actors have in common."""
+
+    def __init__(self, name: str, journal: list[str]) -> None:
+        self.name, self.journal = name, journal
+        self.failures: dict[str, BaseException] = {}
+        self.ended = True
+
+    def __getattr__(self, name: str) -> Method:
+        if name.startswith(("do_", "_")):
+            raise AttributeError(name)
+        return Method(self, name)
+
+    def do_close(self) -> None:
+        pass
+
+
+class FakeServer(Actor):
+    """A page server that served `vcpus`."""
+
+    def __init__(self, journal: list[str]) -> None:
+        super().__init__("server", journal)
+        self.reason = ""
+        self.vcpus: list[FakeVcpu] = []
+        self.abort_works = True
+
+    def do_open(self, spec: RunSpec) -> tuple[GuestAddress, dict[str, Any]]:
+        return GuestAddress(1, 3, 4, "/socket"), {"filled": spec.memory.pages, "unprepared": 0, "seconds": 0.25}
+
+    def do_serve(self) -> None:
+        pass
+
+    def do_progress(self) -> dict[str, int]:
+        return {"accesses": 1, "faults": 1, "pages_resolved": 1, "running": 1, "finished": 0}
+
+    def do_abort(self, reason: str) -> None:
+        self.reason = reason
+        for vcpu in self.vcpus:
+            vcpu.ended = vcpu.ended or self.abort_works
+
+    def do_stop_reason(self) -> str:
+        return self.reason
+
+    def do_finish(self) -> ServerReport:
+        return ServerReport({**COUNTERS, "events": 7, "requests": 5, "delays": 2, "delay_ns": 9000}, [], [])
+
+
+class FakeVcpu(Actor):
+    """A VMM process of one vCPU that resolved `records` pages."""
+
+    def __init__(self, number: int, records: int, journal: list[str]) -> None:
+        super().__init__(f"vmm{number}", journal)
+        self.number, self.records = number, records
+        self.row: dict[str, Any] = {"wrong_words": 0, "first_wrong": "", "stuck": "", "failure": ""}
+        self.found: dict[str, Any] = {"pages": records, "wrong_words": 0, "first_wrong": "", "seconds": 0.0}
+
+    def do_open(self, spec: RunSpec, vmm: int, address: GuestAddress) -> None:
+        assert vmm == self.number
+
+    def do_prepare(self) -> dict[str, Any]:
+        return {"hit": 0, "minor": self.records, "absent": 0, "unprepared": 0, "seconds": 0.01}
+
+    def do_run(self) -> None:
+        pass
+
+    def do_finish(self) -> VmmReport:
+        second = 1_000_000_000
+        row = {
+            **COUNTERS,
+            **self.row,
+            "vcpu": self.number,
+            "tid": 1,
+            "accesses": self.records,
+            "faults": self.records,
+            "recorded": self.records,
+            "pages_resolved": self.records,
+            "start_ns": second,
+            "end_ns": 3 * second,
+            "cpus": [0],
+        }
+        return VmmReport({**COUNTERS, "trips": 4, "requests": 5}, [row])
+
+    def do_verify(self) -> dict[str, Any]:
+        return self.found
+
+    def do_fault_chunk(self, start: int, count: int) -> tuple[Any, Any]:
+        pages = np.arange(start, min(start + count, self.records))
+        faults = np.zeros(pages.size, _native.FAULT_DTYPE)
+        faults["page"] = pages
+        faults["raised_ns"], faults["resumed_ns"] = 1000, 2000
+        return np.full(pages.size, self.number, np.uint16), faults
+
+
+class FakeSession:
+    """A session whose actors are fakes."""
+
+    def __init__(self, server: FakeServer, vcpus: list[FakeVcpu]) -> None:
+        self.server, self.vcpus = server, vcpus
+        self.renewed = 0
+
+    def exit_ns(self, kind: str) -> float:
+        return 100.0
+
+    def actors(self, vmms: int) -> tuple[FakeServer, list[FakeVcpu]]:
+        assert vmms == len(self.vcpus)
+        return self.server, self.vcpus
+
+    def name_of(self, actor_id: str | None) -> str:
+        return f"actor {actor_id}"
+
+    def begin_run(self) -> float:
+        return 0.0
+
+    def end_run(self) -> float:
+        return 10.0
+
+    def idle_actors(self, vmms: int) -> int:
+        return 0
+
+    def renew(self) -> None:
+        self.renewed += 1

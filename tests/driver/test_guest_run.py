@@ -1,0 +1,199 @@
+"""One run on fake actors: the order of the seam, and that whatever happens the run leaves a row that says so."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig
+from ray.exceptions import ActorDiedError, RayTaskError
+
+from loadgen import guest_run
+from loadgen.guest_run import run_guest
+from loadgen.host import Host
+from loadgen.plan import plan_run
+from results.store import DataSet
+from tests.driver.fakes import FakeRay, FakeServer, FakeSession, FakeVcpu
+
+
+class Rig:
+    """Two VMM processes and a page server, a data set, and what the run left in it."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, configure: Callable[..., DictConfig], host: Host) -> None:
+        self.configure, self.host = configure, host
+        self.journal: list[str] = []
+        self.server = FakeServer(self.journal)
+        self.vcpus = [FakeVcpu(number, 10 + number, self.journal) for number in range(2)]
+        self.server.vcpus = self.vcpus
+        self.session = FakeSession(self.server, self.vcpus)
+        self.dataset = DataSet.open(str(folder / "dataset"))
+        self.ray = FakeRay()
+        self.looks: list[dict[str, int]] = []
+        monkeypatch.setattr(guest_run.ray, "get", self.ray.get)
+        monkeypatch.setattr(guest_run.ray, "wait", self.ray.wait)
+        monkeypatch.setattr(guest_run, "POLL_S", 0.0)
+
+    def run(self, *overrides: str) -> dict[str, Any]:
+        planned = plan_run(self.configure("sweep_id=sweep", "vcpus=2", "watchdog_s=1", *overrides), self.host)
+        run_guest(self.session, planned, self.dataset, self.host, self.looks.append)  # type: ignore[arg-type]
+        return self.row()
+
+    def row(self) -> dict[str, Any]:
+        [row] = self.dataset.read("runs").to_pylist()
+        return row
+
+    def unended(self, *waits: Callable[[], None]) -> None:
+        """vCPUs that do not end by themselves; what happens in each wait of the driver."""
+        for vcpu in self.vcpus:
+            vcpu.ended = False
+        self.ray.waits = list(waits)
+
+    def end(self) -> None:
+        for vcpu in self.vcpus:
+            vcpu.ended = True
+
+
+@pytest.fixture
+def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, configure: Callable[..., DictConfig], host: Host) -> Rig:
+    return Rig(tmp_path, monkeypatch, configure, host)
+
+
+def interrupt() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def nothing() -> None:
+    pass
+
+
+def test_a_run_goes_through_the_steps_of_the_seam_in_order(rig: Rig) -> None:
+    assert rig.run()["status"] == "ok"
+    steps = list(dict.fromkeys(entry.split(".")[1] for entry in rig.journal))
+    steps = [step for step in steps if step not in ("progress", "stop_reason")]
+    assert steps == ["open", "serve", "prepare", "run", "finish", "verify", "fault_chunk", "close"]
+    opened = [entry for entry in rig.journal if entry.endswith(".open")]
+    assert opened == ["server.open", "vmm0.open", "vmm1.open"]
+    finished = [entry for entry in rig.journal if entry.endswith(".finish")]
+    assert finished == ["server.finish", "vmm0.finish", "vmm1.finish"]
+    assert {entry for entry in rig.journal if entry.endswith(".close")} == {"server.close", "vmm0.close", "vmm1.close"}
+
+
+def test_the_row_of_a_run_says_what_it_was_and_what_it_gave(rig: Rig) -> None:
+    row = rig.run()
+    assert (row["strategy"], row["fault_mix"], row["vcpus"], row["host"]) == ("uffd_wait", "minor", 2, "here")
+    assert (row["accesses"], row["faults"], row["pages_resolved"], row["fault_records"]) == (21, 21, 21, 21)
+    assert (row["fill_s"], row["duration_s"]) == (0.25, 2.0)
+    assert row["wall_s"] == pytest.approx(10.0, abs=0.5)
+    assert row["overhead_s"] == pytest.approx(row["wall_s"] - 0.25 - 2.0 - row["verify_s"])
+    assert (row["trips"], row["events"], row["requests"]) == (8, 7, 10)  # a request is one, asked and answered
+    assert row["achieved_delay_us"] == 4.5
+    assert row["config_json"].startswith("{")
+    vcpus = rig.dataset.read("vcpus").to_pylist()
+    assert [(vcpu["vcpu"], vcpu["vmm"], vcpu["pages_resolved"]) for vcpu in vcpus] == [(0, 0, 10), (1, 1, 11)]
+
+
+def test_every_fault_is_stored_once_however_the_chunks_fall(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guest_run, "CHUNK_FAULTS", 5)  # vCPU 0's ten are two full chunks, vCPU 1's eleven are not
+    rig.run()
+    faults = rig.dataset.read("faults", ["vcpu", "page"]).to_pylist()
+    assert sorted((fault["vcpu"], fault["page"]) for fault in faults) == [(v, p) for v in range(2) for p in range(10 + v)]
+
+
+def test_progress_is_looked_at_while_the_vcpus_run(rig: Rig) -> None:
+    rig.unended(nothing, nothing, rig.end)
+    assert rig.run()["status"] == "ok"
+    assert len(rig.looks) >= 2
+
+
+def test_verification_is_left_out_when_it_is_not_asked_for(rig: Rig) -> None:
+    rig.run("verify=none")
+    assert not [entry for entry in rig.journal if entry.endswith(".verify")]
+
+
+def test_a_wrong_word_makes_the_run_corrupt_and_names_it(rig: Rig) -> None:
+    rig.vcpus[1].found |= {"wrong_words": 3, "first_wrong": "page 7: there was 1, should be 2"}
+    row = rig.run()
+    assert (row["status"], row["reason"], row["wrong_words"]) == ("corrupt", "page 7: there was 1, should be 2", 3)
+
+
+def test_the_watchdog_makes_the_run_stuck_and_keeps_its_words(rig: Rig) -> None:
+    rig.server.reason = "stuck: vCPU 1 made no progress for 1.0 s: page 9 is in flight"
+    row = rig.run()
+    assert (row["status"], row["reason"]) == ("stuck", "vCPU 1 made no progress for 1.0 s: page 9 is in flight")
+
+
+def test_a_guest_stopped_for_another_reason_makes_the_run_failed(rig: Rig) -> None:
+    rig.server.reason = "page server: bad address"
+    row = rig.run()
+    assert (row["status"], row["reason"]) == ("failed", "page server: bad address")
+
+
+@pytest.mark.parametrize("step", ["open", "prepare", "run", "finish", "verify", "fault_chunk", "close"])
+def test_a_vmm_process_that_dies_at_any_step_makes_the_run_crashed_and_is_named(rig: Rig, step: str) -> None:
+    death = ActorDiedError()
+    death.actor_id = "ab12"
+    rig.vcpus[1].failures[step] = death
+    row = rig.run()
+    assert row["status"] == "crashed"
+    assert row["reason"].startswith("actor ab12 died: ")
+    assert rig.session.renewed == 1
+
+
+def test_a_dead_vmm_process_ends_the_run_though_the_others_go_on(rig: Rig) -> None:
+    def too_late() -> None:
+        raise AssertionError("the driver went on waiting for the others")
+
+    rig.unended(nothing, *[too_late] * 3)
+    rig.vcpus[0].failures["run"] = ActorDiedError()
+    assert rig.run()["status"] == "crashed"
+
+
+def test_an_error_of_an_actor_makes_the_run_failed_with_the_errors_words(rig: Rig) -> None:
+    rig.server.failures["serve"] = RayTaskError("serve", "traceback", ConnectionError("VMM process 1 did not come"))
+    row = rig.run()
+    assert (row["status"], row["reason"]) == ("failed", "VMM process 1 did not come")
+    assert rig.session.renewed == 1
+    assert row["pages_resolved"] is None
+
+
+def test_ctrl_c_stops_the_guest_and_keeps_what_was_measured(rig: Rig) -> None:
+    rig.unended(nothing, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        rig.run()
+    row = rig.row()
+    assert (row["status"], row["reason"], row["fault_records"]) == ("interrupted", "Ctrl-C", 21)
+    assert "server.abort" in rig.journal
+
+
+def test_ctrl_c_ends_the_sweep_though_the_guest_does_not_stop(rig: Rig) -> None:
+    rig.server.abort_works = False
+    rig.unended(nothing, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        rig.run()
+    assert rig.row()["status"] == "interrupted"
+    assert rig.session.renewed == 1
+
+
+def test_ctrl_c_while_faults_are_stored_is_an_interrupted_run(rig: Rig) -> None:
+    rig.vcpus[0].failures["fault_chunk"] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        rig.run()
+    assert rig.row()["status"] == "interrupted"
+
+
+def test_a_run_that_stands_still_without_a_word_is_ended_by_the_driver(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guest_run, "STOP_GRACE_S", -2.0)  # the watchdog's second twice, and this: no time at all
+    rig.unended(*[nothing] * 5)
+    row = rig.run()
+    assert row["status"] == "stuck"
+    assert "no vCPU got on" in row["reason"]
+    assert "server.abort" in rig.journal
+
+
+def test_a_run_is_never_stored_twice_under_one_id(rig: Rig) -> None:
+    rig.run()
+    with pytest.raises(Exception, match="already there"):
+        rig.run()
