@@ -23,7 +23,7 @@ FOLDER_PREFIX = "ulg-"
 
 
 class Session:
-    """An embedded Ray on loopback: a page server actor, and VMM process actors made as runs ask for them.
+    """An embedded Ray on this host: a page server actor, and VMM process actors made as runs ask for them.
 
     Its files live in a temporary folder of its own. `close` ends all of it.
     """

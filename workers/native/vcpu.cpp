@@ -130,6 +130,8 @@ void Vcpu::access(std::uint64_t page, bool read, Ticks intended) {
   auto* word = reinterpret_cast<std::uint64_t*>(vmm_.region + page * vmm_.page_bytes) + index;
   const std::uint64_t value = ThreadEngine::touch(*this, page, word, read);
 
+  // A run that is being stopped ends registration to wake its sleepers: what such a touch found is nobody's resolve.
+  if (open_ && stopping() && vmm_.userfaultfd && slot_->installed.load(kRelaxed) == 0) abandoned_ = true;
   if (open_) {
     if (intended != 0 && slot_->intended == 0) slot_->intended = intended;
     close_record(was);
