@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 FAULT_KINDS = ("hit", "minor", "absent")
 """Page states of a fault mix, in the order of their codes in records and in the guest's table of kinds."""
@@ -129,6 +128,3 @@ class RunSpec:
     def vmms(self) -> int:
         """VMM processes of the guest."""
         return self.vcpus // self.vcpus_per_vmm
-
-
-EMPTY_OPTIONS: Mapping[str, int] = MappingProxyType({})

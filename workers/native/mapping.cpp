@@ -32,6 +32,12 @@ Mapping Mapping::shared(int fd, std::uint64_t bytes) {
   return {data, bytes};
 }
 
+Mapping Mapping::populated(int fd, std::uint64_t bytes) {
+  Mapping mapping = shared(fd, bytes);
+  mapping.advise(MADV_POPULATE_WRITE, "madvise MADV_POPULATE_WRITE");
+  return mapping;
+}
+
 Mapping Mapping::anonymous(std::uint64_t bytes, std::uint64_t alignment) {
   const std::uint64_t span = bytes + alignment;
   void* data = ::mmap(nullptr, span, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -17,6 +17,8 @@ class Mapping {
   Mapping() = default;
   /// Maps all of `fd` shared. Throws KernelError.
   static Mapping shared(int fd, std::uint64_t bytes);
+  /// The same with every page of it in the page tables: what the measured path writes must not fault there itself.
+  static Mapping populated(int fd, std::uint64_t bytes);
   /// Maps private anonymous memory, aligned to `alignment`, without reserving swap. Throws KernelError.
   static Mapping anonymous(std::uint64_t bytes, std::uint64_t alignment);
   Mapping(Mapping&& other) noexcept;

@@ -31,12 +31,6 @@ std::uint64_t size_of(int fd) {
   return static_cast<std::uint64_t>(status.st_size);
 }
 
-Mapping populated(int fd, std::uint64_t bytes) {
-  Mapping mapping = Mapping::shared(fd, bytes);
-  mapping.advise(MADV_POPULATE_WRITE, "madvise MADV_POPULATE_WRITE");
-  return mapping;
-}
-
 }  // namespace
 
 PageServer::PageServer(const Guest& guest, PageServerConfig config)
@@ -66,7 +60,7 @@ void PageServer::add(int fd, std::vector<RegionView> regions, int vmm, int recor
   auto peer = std::make_unique<Peer>(Peer{Userfaultfd(std::move(own)), std::move(regions), vmm, {}, {}, 0, nullptr});
   if (record_fd >= 0) {
     if (size_of(record_fd) < guest_.pages()) throw ConfigError("a peer's page record is smaller than the region");
-    peer->record = populated(record_fd, guest_.pages());
+    peer->record = Mapping::populated(record_fd, guest_.pages());
   } else {
     peer->record = Mapping::anonymous((guest_.pages() + kBasePageBytes - 1) / kBasePageBytes * kBasePageBytes, kBasePageBytes);
   }
@@ -75,7 +69,7 @@ void PageServer::add(int fd, std::vector<RegionView> regions, int vmm, int recor
     if (vmm < 0 || static_cast<std::uint32_t>(vmm) >= guest.vcpus / guest.vcpus_per_vmm)
       throw ConfigError("a peer says it is VMM process " + std::to_string(vmm) + ", which the guest does not have");
     peer->slots_per_vcpu = bytes / sizeof(FaultRecord) / guest.vcpus_per_vmm;
-    if (bytes != 0) peer->faults = populated(faults_fd, bytes);
+    if (bytes != 0) peer->faults = Mapping::populated(faults_fd, bytes);
   }
   std::vector<Shard> shards;
   for (const RegionView& view : peer->regions)

@@ -50,13 +50,6 @@ Mapping map_region(const Guest& guest) {
   return region;
 }
 
-// What the measured path writes must not fault there itself.
-Mapping populated(int fd, std::uint64_t bytes) {
-  Mapping mapping = Mapping::shared(fd, bytes);
-  mapping.advise(MADV_POPULATE_WRITE, "madvise MADV_POPULATE_WRITE");
-  return mapping;
-}
-
 }  // namespace
 
 Vmm::Vmm(const Guest& guest, VmmConfig config)
@@ -95,10 +88,10 @@ Vmm::Vmm(const Guest& guest, VmmConfig config)
   }
 
   record_fd_ = make_memfd("uffd-loadgen-record", pages, false);
-  record_ = populated(record_fd_.get(), pages);
+  record_ = Mapping::populated(record_fd_.get(), pages);
   const std::uint64_t fault_bytes = config_.vcpus * slots_per_vcpu() * sizeof(FaultRecord);
   faults_fd_ = make_memfd("uffd-loadgen-faults", fault_bytes, false);
-  faults_ = populated(faults_fd_.get(), fault_bytes);
+  faults_ = Mapping::populated(faults_fd_.get(), fault_bytes);
   if (info_.exit == ExitKind::probe) {
     stage2_ = Mapping::anonymous(pages, kBasePageBytes);
     stage2_.advise(MADV_POPULATE_WRITE, "madvise MADV_POPULATE_WRITE");
