@@ -148,6 +148,7 @@ int run(int argc, char** argv) {
     const std::uint64_t base = base_of(seed, page);
     for (std::uint64_t i = 0; i < kWords; ++i) alias[page * kWords + i] = base + i * kStride;
   }
+  must(munmap(alias, bytes), "munmap");  // as there: nobody maps the page when it is continued
 
   auto* shared = reinterpret_cast<Shared*>(map(-1, sizeof(Shared)));
   pthread_barrierattr_t attr;
