@@ -82,13 +82,7 @@ def run_guest(session: Session, planned: PlannedRun, dataset: DataSet, host: Hos
             measured.fail("failed", _first_line(error))
             session.renew()
         wall_s = session.end_run() - began
-        measured.columns |= {
-            "idle_actors": session.idle_actors(spec.vmms),
-            "wall_s": wall_s,
-            "overhead_s": wall_s
-            - sum(measured.columns.get(key) or 0.0 for key in ("fill_s", "verify_s"))
-            - _measured_s(measured.vcpus),
-        }
+        measured.columns |= {"idle_actors": session.idle_actors(spec.vmms), "wall_s": wall_s}
         row = describe(planned) | environment(host) | measured.columns
         writer.commit(row | {"status": measured.status, "reason": measured.reason or None}, measured.vcpus)
     if measured.interrupted:
@@ -124,8 +118,6 @@ def _measure(planned: PlannedRun, server: Any, vcpus: list[Any], measured: Measu
     columns |= _counters([served.counters, *(one.counters for one in reports)])
     columns |= {key: sum(vcpu[key] for vcpu in measured.vcpus) for key in ("accesses", "faults", "pages_resolved")}
     columns["wrong_words"] = sum(one["wrong_words"] for one in (*measured.vcpus, *verified))
-    if columns.get("delays"):
-        columns["achieved_delay_us"] = columns["delay_ns"] / columns["delays"] / 1000
 
     wrong = [text for text in (*(one["first_wrong"] for one in (*measured.vcpus, *verified)),) if text]
     if wrong:
@@ -210,12 +202,6 @@ def _counters(parts: list[dict[str, int]]) -> dict[str, int]:
     total["requests"] = sum(part["requests"] for part in parts[1:])
     total["lost_races"] = sum(part["lost_races"] for part in parts[1:])
     return total
-
-
-def _measured_s(vcpus: list[dict[str, Any]]) -> float:
-    ends = [vcpu["end_ns"] for vcpu in vcpus if vcpu["end_ns"]]
-    starts = [vcpu["start_ns"] for vcpu in vcpus if vcpu["start_ns"]]
-    return (max(ends) - min(starts)) / 1e9 if ends and starts else 0.0
 
 
 def _first_line(error: BaseException) -> str:
