@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +16,9 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from loadgen.host import Host
 from loadgen.plan import PlannedRun
 from loadgen.run_row import describe, environment
+from loadgen.self_watch import driver_row, snapshot, watched
 from loadgen.session import Session
+from loadgen.thread_rows import thread_rows
 from results.store import DataSet
 from workers import _native
 from workers.registry import strategy_entry
@@ -27,17 +29,19 @@ STEP_TIMEOUT_S = 300.0
 STOP_GRACE_S = 15.0
 CHUNK_FAULTS = 1_000_000
 
-Progress = Callable[[dict[str, int]], None]
+Progress = Callable[[dict[str, Any]], None]
 
 
 @dataclass
 class Measured:
-    """What a run has come to so far: columns of its row, and its vCPUs' rows."""
+    """What a run has come to so far: columns of its row, and its vCPUs' and threads' rows. `row`: the row as it was stored."""
 
     columns: dict[str, Any]
     vcpus: list[dict[str, Any]]
+    threads: list[dict[str, Any]] = field(default_factory=list)
     status: str = "ok"
     reason: str = ""
+    row: dict[str, Any] = field(default_factory=dict)
 
     @property
     def interrupted(self) -> bool:
@@ -58,10 +62,11 @@ def run_guest(session: Session, planned: PlannedRun, dataset: DataSet, host: Hos
     measured = Measured({"started_at": datetime.now(UTC)}, [])
     with dataset.writer(spec.run_id, spec.sweep_id) as writer:
         try:
+            server, vcpus = session.actors(spec.vmms)
             calibration_began = time.perf_counter()
             measured.columns["emulated_exit_ns"] = session.exit_ns(entry["exit"])
-            began += time.perf_counter() - calibration_began  # the calibration is the session's, not this run's
-            server, vcpus = session.actors(spec.vmms)
+            measured.columns["idle_actors_cpu_share"] = session.idle_cpu_share()
+            began += time.perf_counter() - calibration_began  # the calibrations are the session's, not this run's
             _measure(planned, server, vcpus, measured, progress)
             store_began = time.perf_counter()
             for numbers, faults in _fault_chunks(vcpus):
@@ -84,7 +89,8 @@ def run_guest(session: Session, planned: PlannedRun, dataset: DataSet, host: Hos
         wall_s = session.end_run() - began
         measured.columns |= {"idle_actors": session.idle_actors(spec.vmms), "wall_s": wall_s}
         row = describe(planned) | environment(host) | measured.columns
-        writer.commit(row | {"status": measured.status, "reason": measured.reason or None}, measured.vcpus)
+        row |= {"status": measured.status, "reason": measured.reason or None}
+        measured.row = writer.commit(row, measured.vcpus, measured.threads)
     if measured.interrupted:
         raise KeyboardInterrupt
     return measured
@@ -103,7 +109,9 @@ def _measure(planned: PlannedRun, server: Any, vcpus: list[Any], measured: Measu
     for kind in _native.KINDS:
         columns[f"{kind}_pages"] = min(one[kind] for one in prepared)
 
-    _wait(server, [vcpu.run.remote() for vcpu in vcpus], Deadline(spec), measured, progress)
+    before = snapshot()
+    lag_s = _wait(server, [vcpu.run.remote() for vcpu in vcpus], Deadline(spec), measured, progress)
+    after = snapshot()
     [stop_reason] = _get([server.stop_reason.remote()])
     [served] = _get([server.finish.remote()])
     reports = _get([vcpu.finish.remote() for vcpu in vcpus])
@@ -111,8 +119,12 @@ def _measure(planned: PlannedRun, server: Any, vcpus: list[Any], measured: Measu
     verified = _get([vcpu.verify.remote() for vcpu in vcpus]) if spec.verify != "none" else []
     columns["verify_s"] = time.perf_counter() - verify_began
 
+    threads = thread_rows(served, reports)
+    measured.threads += [*threads, driver_row(before, after)]
+    columns |= watched(before, after, threads, lag_s=lag_s, unprepared=columns["unprepared"], exclusive=spec.placement.exclusive)
     measured.vcpus += [vcpu | {"vmm": number} for number, one in enumerate(reports) for vcpu in one.vcpus]
     for vcpu in measured.vcpus:
+        del vcpu["usage"]  # in its row of threads
         for text in ("first_wrong", "stuck", "failure"):
             vcpu[text] = vcpu[text] or None
     columns |= _counters([served.counters, *(one.counters for one in reports)])
@@ -137,35 +149,39 @@ class Deadline:
         access = spec.access
         longest_wait_s = access.think_ns / 1e9 + (1 / access.rate_per_s if access.rate_per_s > 0 else 0.0)
         self.limit_s = 2 * spec.watchdog_s + longest_wait_s + STOP_GRACE_S if spec.watchdog_s > 0 else math.inf
-        self._seen: dict[str, int] = {}
+        self._seen: tuple[int, ...] = ()
         self._since = time.monotonic()
 
-    def passed(self, now: dict[str, int]) -> bool:
+    def passed(self, now: dict[str, Any]) -> bool:
         """Whether the run's progress has stood still for too long."""
-        if now != self._seen:
-            self._seen, self._since = dict(now), time.monotonic()
+        counts = tuple(now[key] for key in ("accesses", "faults", "pages_resolved", "running", "finished"))
+        if counts != self._seen:
+            self._seen, self._since = counts, time.monotonic()
         return time.monotonic() - self._since > self.limit_s
 
 
-def _wait(server: Any, runs: list[Any], deadline: Deadline, measured: Measured, progress: Progress) -> None:
+def _wait(server: Any, runs: list[Any], deadline: Deadline, measured: Measured, progress: Progress) -> float | None:
     """Until every VMM process's vCPUs have ended; looks at most twice a second. A VMM process that is lost ends the run at once;
-    Ctrl-C and the deadline stop the guest and wait it out."""
+    Ctrl-C and the deadline stop the guest and wait it out. Returns the most seconds by which a look came late."""
     pending = runs
+    lag_s: float | None = None
     try:
         while pending:
             began = time.monotonic()
             ended, pending = ray.wait(pending, num_returns=1, timeout=POLL_S)
             _get(ended)
             if pending and time.monotonic() - began >= POLL_S:
-                [now] = _get([server.progress.remote()])
+                [now] = _get([server.look.remote()])
+                lag_s = max(lag_s or 0.0, time.monotonic() - began - POLL_S)
                 progress(now)
                 if deadline.passed(now):
                     measured.fail("stuck", f"no vCPU got on for {deadline.limit_s:.0f} s, and no VMM process said why")
                     _stop(server, pending, "no progress")
-                    return
+                    break
     except KeyboardInterrupt:
         measured.fail("interrupted", "Ctrl-C")
         _stop(server, pending, "interrupted")
+    return lag_s
 
 
 def _stop(server: Any, pending: list[Any], reason: str) -> None:

@@ -16,6 +16,15 @@ COUNTERS = dict.fromkeys(
     ("trips", "lost_races", "requests", "events", "delays", "delay_ns", "stray_waits", "records_dropped", "eexist"), 0
 )
 
+USAGE = {
+    "user_ns": 0,
+    "system_ns": 0,
+    "voluntary_switches": 2,
+    "involuntary_switches": 3,
+    "minor_faults": 0,
+    "major_faults": 0,
+}
+
 
 class Reference:
     """A call that is under way; `done` is False for one that does not come back before it is told to."""
@@ -100,8 +109,9 @@ class FakeServer(Actor):
     def do_serve(self) -> None:
         pass
 
-    def do_progress(self) -> dict[str, int]:
-        return {"accesses": 1, "faults": 1, "pages_resolved": 1, "running": 1, "finished": 0}
+    def do_look(self) -> dict[str, Any]:
+        counts = {"accesses": 1, "faults": 1, "pages_resolved": 1, "running": 1, "finished": 0}
+        return {**counts, "faults_by_kind": {}, "latency_p99_ns": None, "standing": []}
 
     def do_abort(self, reason: str) -> None:
         self.reason = reason
@@ -112,7 +122,9 @@ class FakeServer(Actor):
         return self.reason
 
     def do_finish(self) -> ServerReport:
-        return ServerReport({**COUNTERS, "events": 7, "requests": 5, "delays": 2, "delay_ns": 9000}, [], [])
+        counters = {**COUNTERS, "events": 7, "requests": 5, "delays": 2, "delay_ns": 9000}
+        reader = {"role": "reader", "number": 0, "tid": 1, "cpus": [1], "usage": USAGE}
+        return ServerReport(counters, [reader | counters], [])
 
 
 class FakeVcpu(Actor):
@@ -147,6 +159,7 @@ class FakeVcpu(Actor):
             "start_ns": second,
             "end_ns": 3 * second,
             "cpus": [0],
+            "usage": {**USAGE, "user_ns": 1000},
         }
         return VmmReport({**COUNTERS, "trips": 4, "requests": 5}, [row])
 
@@ -170,6 +183,9 @@ class FakeSession:
 
     def exit_ns(self, kind: str) -> float:
         return 100.0
+
+    def idle_cpu_share(self) -> float:
+        return 0.05
 
     def actors(self, vmms: int) -> tuple[FakeServer, list[FakeVcpu]]:
         assert vmms == len(self.vcpus)

@@ -43,9 +43,11 @@ void Vcpu::run() noexcept {
     const ThreadEngine engine(*this);
     if (wait_at_barrier()) {
       seen_.add_current();
+      const ThreadUsage before = ThreadUsage::of_this_thread();
       start_ = clock_.now();
       loop();
       end_ = clock_.now();
+      usage_ = ThreadUsage::of_this_thread().since(before);
       seen_.add_current();
     }
   } catch (const std::exception& error) {
@@ -200,7 +202,7 @@ void Vcpu::close_record(PageState was) noexcept {
   slot_->outcome = outcome;
   slot_->kind = static_cast<Kind>(vmm_.guest.kinds()[page_]);
   if (slot_ != &records_[vmm_.record_capacity]) ++recorded_;
-  state_.faults.store(++faults_, kRelaxed);
+  state_.faults.store(++faults_, std::memory_order_release);  // whoever sees the count may read the record
 }
 
 void Vcpu::stamp(std::atomic<Ticks> FaultRecord::*stage) noexcept {
