@@ -19,17 +19,21 @@ from typing import Any
 NS_PER_S = 1_000_000_000
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
+PLACED_ROLES = ("vcpu", "reader")
+"""Threads that the placement gives CPUs to; others go where the scheduler puts them, which may be a CPU of these."""
 JUDGED_FROM_S = 0.25
 """Shares of a shorter look are not judged: /proc/stat counts in ticks, and the calls that start and end a run weigh too much."""
 MOST_OF_MACHINE = 0.10
 """Largest part of the machine's CPUs that the rig may use beside the measured threads, and so may everybody else."""
-MOST_STOLEN = 0.02
+MOST_STOLEN = 0.05
 """Largest part of the machine's CPU time that the hypervisor may take."""
 MOST_LAG_S = 0.25
 """A look at the run that comes later than this found a driver, or a page server, that did not get a CPU."""
 MOST_SWITCHES_PER_S = 100.0
 """Most involuntary context switches of a thread in a second where each has a CPU of its own: a thread that has to share takes
 turns of a few milliseconds, hundreds of times a second."""
+IDLE_BELOW = 0.01
+"""A thread that uses less of a CPU takes nothing from anybody."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Seen:
     """What was seen of one run; CPU shares are CPU seconds a second, `lag_s` is None where no look was taken.
 
     `switches_per_s`: involuntary context switches of vCPU and reader threads, each a second; None where threads of the run
-    share CPUs, for then they have to.
+    have to take turns anyway.
     """
 
     watched_s: float
@@ -131,7 +135,11 @@ def watched(
     server_ns = _spent_ns(before, after, {int(thread["tid"]) for thread in threads if thread["role"] != "vcpu"})
     rig = cpu_share(before, after, without=frozenset(int(thread["tid"]) for thread in threads))
     ours = rig + (vcpu_ns + server_ns) / NS_PER_S / watched_s
-    placed = [thread["involuntary_switches"] for thread in threads if thread["role"] in ("vcpu", "reader")]
+    placed = [thread["involuntary_switches"] for thread in threads if thread["role"] in PLACED_ROLES]
+    unplaced = [thread for thread in threads if thread["role"] not in PLACED_ROLES]
+    alone = exclusive and not any(
+        _spent_ns(before, after, {int(thread["tid"])}) > IDLE_BELOW * watched_s * NS_PER_S for thread in unplaced
+    )
     seen = Seen(
         watched_s=watched_s,
         machine_cpus=os.cpu_count() or 1,
@@ -140,7 +148,7 @@ def watched(
         other_cpu_share=max(0.0, (after.busy_s - before.busy_s) / watched_s - ours),
         steal_share=(after.steal_s - before.steal_s) / watched_s,
         lag_s=lag_s,
-        switches_per_s=sum(placed) / len(placed) / watched_s if exclusive and placed else None,
+        switches_per_s=sum(placed) / len(placed) / watched_s if alone and placed else None,
     )
     found = reasons(seen)
     return {

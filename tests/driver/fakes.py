@@ -132,7 +132,7 @@ class FakeVcpu(Actor):
 
     def __init__(self, number: int, records: int, journal: list[str]) -> None:
         super().__init__(f"vmm{number}", journal)
-        self.number, self.records = number, records
+        self.number, self.records, self.unprepared = number, records, 0
         self.row: dict[str, Any] = {"wrong_words": 0, "first_wrong": "", "stuck": "", "failure": ""}
         self.found: dict[str, Any] = {"pages": records, "wrong_words": 0, "first_wrong": "", "seconds": 0.0}
 
@@ -140,7 +140,7 @@ class FakeVcpu(Actor):
         assert vmm == self.number
 
     def do_prepare(self) -> dict[str, Any]:
-        return {"hit": 0, "minor": self.records, "absent": 0, "unprepared": 0, "seconds": 0.01}
+        return {"hit": 0, "minor": self.records, "absent": 0, "unprepared": self.unprepared, "seconds": 0.01}
 
     def do_run(self) -> None:
         pass
