@@ -111,7 +111,7 @@ class FakeServer(Actor):
 
     def do_look(self) -> dict[str, Any]:
         counts = {"accesses": 1, "faults": 1, "pages_resolved": 1, "running": 1, "finished": 0}
-        return {**counts, "faults_by_kind": {}, "latency_p99_ns": None, "standing": []}
+        return {"seconds": 0.5, **counts, "faults_by_kind": {}, "latency_p99_ns": None, "standing": []}
 
     def do_abort(self, reason: str) -> None:
         self.reason = reason

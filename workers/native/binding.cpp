@@ -208,6 +208,7 @@ nb::dict to_dict(const ThreadUsage& usage) {
 
 nb::dict to_dict(const Live::Look& look) {
   nb::dict out;
+  out["seconds"] = look.seconds;
   out["accesses"] = look.accesses;
   out["faults"] = look.faults;
   out["pages_resolved"] = look.pages_resolved;

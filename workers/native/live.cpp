@@ -73,6 +73,10 @@ void Live::take_records(std::uint32_t vcpu, std::uint64_t faults) {
 Live::Look Live::look() {
   const auto now = std::chrono::steady_clock::now();
   Look look;
+  const Clock& clock = Clock::get();
+  const SharedHeader& shared = guest_.header();
+  if (shared.released.load(std::memory_order_acquire) != 0)
+    look.seconds = static_cast<double>(clock.now() - shared.start.load(kRelaxed)) / clock.ticks_per_s();
   for (std::uint32_t i = 0; i < guest_.config().vcpus; ++i) {
     const VcpuState& state = guest_.vcpu(i);
     const std::uint64_t faults = state.faults.load(std::memory_order_acquire);
@@ -97,7 +101,7 @@ Live::Look Live::look() {
                              stage_name(here.stage), std::chrono::duration<double>(now - seen.since).count()});
   }
   look.faults_by_kind = by_kind_;
-  look.latency_p99_ns = static_cast<double>(latencies_.quantile(0.99)) * 1e9 / Clock::get().ticks_per_s();
+  look.latency_p99_ns = static_cast<double>(latencies_.quantile(0.99)) * 1e9 / clock.ticks_per_s();
   return look;
 }
 

@@ -44,6 +44,7 @@ class Live {
     double seconds = 0.0;
   };
   struct Look {
+    double seconds = 0.0;  ///< since the common start; 0 before it
     std::uint64_t accesses = 0, faults = 0, pages_resolved = 0, running = 0, finished = 0;
     std::array<std::uint64_t, kKindNames.size()> faults_by_kind{};  ///< scaled up from the faults that left a record
     double latency_p99_ns = 0.0;                                    ///< so far, of the recorded faults; 0 without one
