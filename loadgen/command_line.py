@@ -25,9 +25,7 @@ def quote_null(argument: str) -> str:
 
 def from_hydra(overrides: Iterable[str]) -> str:
     """Overrides as Hydra keeps them, as one writes them in a shell."""
-    return shlex.join(
-        override.replace("'null'", "null") if override.startswith("strategy=") else override for override in overrides
-    )
+    return shlex.join(one.replace("'null'", "null") if one.startswith("strategy=") else one for one in overrides)
 
 
 def command(task: Iterable[str], hydra: Iterable[str]) -> str:

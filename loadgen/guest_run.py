@@ -29,6 +29,19 @@ STEP_TIMEOUT_S = 300.0
 STOP_GRACE_S = 15.0
 CHUNK_FAULTS = 1_000_000
 
+NOTHING_SEEN = {
+    "seconds": 0.0,
+    "accesses": 0,
+    "faults": 0,
+    "pages_resolved": 0,
+    "running": 0,
+    "finished": 0,
+    "faults_by_kind": {},
+    "latency_p99_ns": None,
+    "standing": [],
+}
+"""A look before the first answer."""
+
 Progress = Callable[[dict[str, Any]], None]
 
 
@@ -163,16 +176,14 @@ class Deadline:
 def _wait(server: Any, runs: list[Any], deadline: Deadline, measured: Measured, progress: Progress) -> float | None:
     """Until every VMM process's vCPUs have ended; looks at most twice a second. A VMM process that is lost ends the run at once;
     Ctrl-C and the deadline stop the guest and wait it out. Returns the most seconds by which a look came late."""
-    pending = runs
-    lag_s: float | None = None
+    pending, looks = runs, Looks(server)
     try:
         while pending:
             began = time.monotonic()
             ended, pending = ray.wait(pending, num_returns=1, timeout=POLL_S)
             _get(ended)
             if pending and time.monotonic() - began >= POLL_S:
-                [now] = _get([server.look.remote()])
-                lag_s = max(lag_s or 0.0, time.monotonic() - began - POLL_S)
+                now = looks.take(due=began + POLL_S)
                 progress(now)
                 if deadline.passed(now):
                     measured.fail("stuck", f"no vCPU got on for {deadline.limit_s:.0f} s, and no VMM process said why")
@@ -181,12 +192,39 @@ def _wait(server: Any, runs: list[Any], deadline: Deadline, measured: Measured, 
     except KeyboardInterrupt:
         measured.fail("interrupted", "Ctrl-C")
         _stop(server, pending, "interrupted")
-    return lag_s
+    return looks.lag_s
+
+
+class Looks:
+    """Looks at the run through the page server, which may itself not answer: then the latest look stands, and says so.
+
+    `lag_s`: the most by which an answer came late, None before the first was due.
+    """
+
+    def __init__(self, server: Any) -> None:
+        self.lag_s: float | None = None
+        self._server = server
+        self._asked: Any = None
+        self._due = 0.0
+        self._latest: dict[str, Any] = NOTHING_SEEN
+
+    def take(self, due: float) -> dict[str, Any]:
+        """The look that was due at `due` (monotonic clock); waits for its answer no longer than until the next one is."""
+        if self._asked is None:
+            self._asked, self._due = self._server.look.remote(), due
+        answered, _ = ray.wait([self._asked], num_returns=1, timeout=POLL_S)
+        late_s = time.monotonic() - self._due
+        self.lag_s = max(self.lag_s or 0.0, late_s)
+        if not answered:
+            return self._latest | {"unanswered_s": late_s}
+        [self._latest] = _get(answered)
+        self._asked = None
+        return self._latest
 
 
 def _stop(server: Any, pending: list[Any], reason: str) -> None:
     with contextlib.suppress(RayError):
-        _get([server.abort.remote(reason)])
+        ray.get([server.abort.remote(reason)], timeout=STOP_GRACE_S)
     ray.get(pending, timeout=STOP_GRACE_S)
 
 

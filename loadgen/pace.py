@@ -40,7 +40,7 @@ class Pace:
             latency_p99_ns=look["latency_p99_ns"],
             faults_by_kind={kind: count for kind, count in look["faults_by_kind"].items() if count},
             done=min(1.0, look["accesses"] / self._accesses) if self._accesses else 0.0,
-            stuck=stuck(look["standing"]),
+            stuck=stuck(look["standing"], look.get("unanswered_s", 0.0)),
         )
 
 
@@ -51,12 +51,18 @@ def accesses(spec: RunSpec) -> int:
     return each_pass * asked.passes
 
 
-def stuck(standing: list[Mapping[str, Any]]) -> str:
-    """Which vCPU has stood longest, on which page in which state, in which stage; empty if none for STUCK_AFTER_S."""
+def stuck(standing: list[Mapping[str, Any]], unanswered_s: float) -> str:
+    """Which vCPU has stood longest, on which page in which state, in which stage; empty if none for STUCK_AFTER_S.
+
+    `unanswered_s`: how long the page server has not answered; then nobody knows of the vCPUs.
+    """
+    if unanswered_s > STUCK_AFTER_S:
+        return f"the page server has not answered for {unanswered_s:.1f} s"
     long = sorted((one for one in standing if one["seconds"] > STUCK_AFTER_S), key=lambda one: -one["seconds"])
     if not long:
         return ""
     first, others = long[0], len(long) - 1
     state = f" is {first['page_state']}" if first["page_state"] else ""
-    more = f"; {others} other vCPU{'s stand' if others > 1 else ' stands'} still too" if others else ""
-    return f"vCPU {first['vcpu']} has not moved for {first['seconds']:.1f} s: page {first['page']}{state}, stage: {first['stage']}{more}"
+    place = f"page {first['page']}{state}, stage: {first['stage']}"
+    more = f"; {others} more like it" if others else ""
+    return f"vCPU {first['vcpu']} has not moved for {first['seconds']:.1f} s: {place}{more}"

@@ -59,9 +59,9 @@ class PageServer:
         """Serve until `stop`; blocks, GIL released."""
     def stop(self) -> None: ...
     def look(self) -> dict[str, Any]:
-        """What the guest is doing, for a look twice a second at most. `seconds` since the common start; over all vCPUs: `accesses`, `faults`,
-        `pages_resolved`, `running` and `finished` (vCPUs), `faults_by_kind` (kind: about how many) and `latency_p99_ns` (to
-        3 %, None before the first record), both of the faults that left a record in memory the page server shares.
+        """What the guest is doing, for a look twice a second at most. `seconds` since the common start; over all vCPUs:
+        `accesses`, `faults`, `pages_resolved`, `running` and `finished` (vCPUs), `faults_by_kind` (kind: about how many) and
+        `latency_p99_ns` (to 3 %, None before the first record), both of faults that left a record the page server can see.
         `standing`: vCPUs that have not moved since the last look: {`vcpu`, `page`, `page_state`, `stage`, `seconds`}."""
     def counters(self) -> dict[str, int]: ...
     def threads(self) -> list[dict[str, Any]]:

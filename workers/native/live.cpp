@@ -61,12 +61,14 @@ void Live::take_records(std::uint32_t vcpu, std::uint64_t faults) {
   // The slot after the last is the scratch slot.
   const std::uint64_t closed = std::min((faults + every - 1) / every, watched.slots_per_vcpu - 1);
   const FaultRecord* records = watched.records + (vcpu % per_vmm) * watched.slots_per_vcpu;
+  const auto kinds = guest_.kinds();
   std::uint64_t& taken = taken_[vcpu];
   const std::uint64_t stride = (closed - taken) / kMostRecordsPerLook + 1;
   for (; taken + stride <= closed; taken += stride) {
     const FaultRecord& record = records[taken];
     if (record.resumed > record.raised) latencies_.add(record.resumed - record.raised, stride);
-    by_kind_[std::min<std::size_t>(static_cast<std::size_t>(record.kind), by_kind_.size() - 1)] += stride * every;
+    const std::uint32_t page = record.page.load(kRelaxed);
+    if (page < kinds.size() && kinds[page] < by_kind_.size()) by_kind_[kinds[page]] += stride * every;
   }
 }
 
