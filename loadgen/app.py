@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from loadgen import driver
-from loadgen.command_line import command, from_hydra, to_hydra
+from loadgen.command_line import command, from_hydra, given, literal, to_hydra
 from loadgen.errors import ConfigError
 from loadgen.host import probe
 from loadgen.schema import SET_BY_THE_DRIVER, register
@@ -27,10 +27,10 @@ def config_path() -> str:
 
 def run(cfg: DictConfig) -> str:
     """One job: a job of a sweep does its one repeat; a run of its own does them all and prints the table. The last status."""
-    overrides = HydraConfig.get().overrides
-    cfg.job_overrides = from_hydra(one for one in overrides.task if one.partition("=")[0] not in SET_BY_THE_DRIVER)
+    task, of_hydra = given(HydraConfig.get().overrides)
+    cfg.job_overrides = literal(from_hydra(one for one in task if one.partition("=")[0] not in SET_BY_THE_DRIVER))
     if not cfg.command:
-        cfg.command = command(overrides.task, overrides.hydra)
+        cfg.command = literal(command(task, of_hydra))
     try:
         return _job(cfg, HydraConfig.get().job.num) if cfg.sweep_id else _run_alone(cfg)
     except ConfigError as error:  # Hydra would print the overrides above it, which are not what is wrong
@@ -79,7 +79,7 @@ def main() -> None:
     """Entry point. Exit status: 0 every run is ok; 1 one is not, or nothing was started; 130 interrupted."""
     register()
     register_sweeper()
-    sys.argv[1:] = [to_hydra(argument) for argument in sys.argv[1:]]
+    sys.argv[1:] = to_hydra(sys.argv[1:])
     try:
         hydra.main(version_base="1.3", config_path=config_path(), config_name="config")(run)()
     except KeyboardInterrupt:

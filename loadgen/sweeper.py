@@ -14,7 +14,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, open_dict
 
 from loadgen import driver
-from loadgen.command_line import as_override, command
+from loadgen.command_line import as_override, command, given
 from loadgen.errors import ConfigError
 from loadgen.host import Host, probe
 from loadgen.plan import PlannedRun, plan_run
@@ -77,8 +77,8 @@ class LoadgenSweeper(BasicSweeper):
         asked = [*self._parse_config(), *arguments]
         overrides = OverridesParser.create(config_loader=self._loader()).parse_overrides(asked)
         host = probe()
-        given = self.config.hydra.overrides  # type: ignore[union-attr]
-        of_the_driver = [f"sweep_id={sweep_id}", as_override("command", command(given.task, given.hydra))]
+        own = self.config.hydra.overrides  # type: ignore[union-attr]
+        of_the_driver = [f"sweep_id={sweep_id}", as_override("command", command(*given(own)))]
         problems: dict[str, str] = {}
         composed: list[tuple[list[str], DictConfig]] = []
         for job in self.split_arguments(overrides, max_batch_size=None)[0]:
