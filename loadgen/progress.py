@@ -77,40 +77,42 @@ class Lines:
         self._was_stuck = bool(now.stuck)
 
     def _print(self, text: str) -> None:
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class Bar(Lines):
-    """A bar with the run under way: pages a second now, p99 and faults by kind so far, time left."""
+    """A bar with the run under way: pages a second now, p99 and faults by kind so far, time left. Drawn with each look and not
+    between them: while a run is measured the driver keeps still."""
 
     def __init__(self, total: int, console: Console | None = None) -> None:
         super().__init__(total, console)
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[now]}", markup=False),
             TimeRemainingColumn(),
             console=self._console,
+            auto_refresh=False,
         )
-        self._task: TaskID = self._bar.add_task("starting", total=total, now="")
+        self._task: TaskID = self._bar.add_task("starting", total=total)
         self._bar.start()
 
     def begin(self, planned: PlannedRun) -> None:
         """The bar names the run."""
         super().begin(planned)
-        self._bar.update(self._task, description=title(planned), now="")
+        self._title = title(planned)
+        self._draw(self._done, "")
 
     def look(self, look: dict[str, Any]) -> None:
         """The bar moves with the run's accesses."""
         now = self._pace.take(look)
         self._say_when_stuck(now)
-        self._bar.update(self._task, completed=self._done + now.done, now="seems stuck" if now.stuck else in_figures(now))
+        self._draw(self._done + now.done, "seems stuck" if now.stuck else in_figures(now))
 
     def end(self, planned: PlannedRun, measured: Measured) -> None:
         """A line above the bar only for what did not go well."""
         self._done += 1
-        self._bar.update(self._task, completed=self._done)
+        self._draw(self._done, "")
         if measured.status != "ok" or measured.row.get("distrust"):
             self._print(outcome(planned, measured))
 
@@ -118,10 +120,13 @@ class Bar(Lines):
         """Give the terminal back."""
         self._bar.stop()
 
+    def _draw(self, completed: float, now: str) -> None:
+        self._bar.update(self._task, completed=completed, description=f"{self._title}\n{now}", refresh=True)
+
 
 def stderr() -> Console:
     """Where people look; stdout is for results."""
-    return Console(file=sys.stderr, highlight=False)
+    return Console(file=sys.stderr)
 
 
 def for_people(total: int) -> Lines:

@@ -74,7 +74,8 @@ class Method:
                 raise failure
             return getattr(self.actor, f"do_{self.name}")(*arguments)
 
-        return Reference(call, lambda: self.name != "run" or self.actor.ended or failure is not None)
+        waiting = {"run": lambda: self.actor.ended, "look": lambda: self.actor.answers}.get(self.name, lambda: True)
+        return Reference(call, lambda: failure is not None or waiting())
 
 
 class Actor:
@@ -84,6 +85,7 @@ class Actor:
         self.name, self.journal = name, journal
         self.failures: dict[str, BaseException] = {}
         self.ended = True
+        self.answers = True
 
     def __getattr__(self, name: str) -> Method:
         if name.startswith(("do_", "_")):

@@ -49,7 +49,9 @@ def test_overrides_come_back_as_a_shell_takes_them() -> None:
     assert shlex.split(from_hydra(["strategy='null'", "dataset=a b", "x=$y"])) == ["strategy=null", "dataset=a b", "x=$y"]
 
 
-ANY_COMMAND = st.lists(st.sampled_from(["'", "\\", "${", "$", "{", "}", " ", ",", "=", "a", '"', "[", "oc.env:HOME"]), max_size=12)
+ANY_COMMAND = st.lists(
+    st.sampled_from(["'", "\\", "${", "$", "{", "}", " ", ",", "=", "a", '"', "[", "oc.env:HOME"]), max_size=12
+)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

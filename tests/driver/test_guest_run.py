@@ -137,6 +137,14 @@ def test_progress_is_looked_at_while_the_vcpus_run(rig: Rig) -> None:
     assert len(rig.looks) >= 2
 
 
+def test_a_page_server_that_does_not_answer_is_seen_and_does_not_hold_the_driver_up(rig: Rig) -> None:
+    rig.server.answers = False
+    rig.unended(*[nothing] * 4, rig.end)
+    assert rig.run()["status"] == "ok"
+    assert rig.looks and all(look["unanswered_s"] >= 0 and look["accesses"] == 0 for look in rig.looks)
+    assert rig.journal.count("server.look") == 1
+
+
 def test_verification_is_left_out_when_it_is_not_asked_for(rig: Rig) -> None:
     rig.run("verify=none")
     assert not [entry for entry in rig.journal if entry.endswith(".verify")]
