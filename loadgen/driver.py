@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from secrets import token_hex
 
 from omegaconf import DictConfig
 
+from loadgen import events
+from loadgen.dry_run import print_plan
 from loadgen.errors import ConfigError
 from loadgen.guest_run import Measured, run_guest
 from loadgen.host import Host, probe
 from loadgen.plan import PlannedRun, plan_run
-from loadgen.progress import SweepProgress
+from loadgen.progress import Quiet, Watcher, for_people
+from loadgen.self_watch import headline
 from loadgen.session import Session
 from loadgen.validate import validate
 from results.location import DataSetError
@@ -24,10 +29,10 @@ from results.tables import print_summary
 class Driver:
     """Runs planned runs one after the other. Made by the sweeper for its jobs, or by a job that runs elsewhere."""
 
-    def __init__(self, dataset: DataSet, *, total: int, quiet: bool) -> None:
+    def __init__(self, dataset: DataSet, watcher: Watcher) -> None:
         self.statuses: list[str] = []
         self._dataset = dataset
-        self._progress = SweepProgress(total, quiet=quiet)
+        self._watcher = watcher
         self._session: Session | None = None
         self._host = probe()
 
@@ -36,15 +41,15 @@ class Driver:
         planned = plan_run(cfg, self._host, job)
         if self._session is None:
             self._session = Session()
-        self._progress.begin(planned)
-        measured = run_guest(self._session, planned, self._dataset, self._host, self._progress.look)
+        self._watcher.begin(planned)
+        measured = run_guest(self._session, planned, self._dataset, self._host, self._watcher.look)
         self.statuses.append(measured.status)
-        self._progress.end(planned, measured)
+        self._watcher.end(planned, measured)
         return measured
 
     def close(self) -> None:
-        """End Ray and the progress; idempotent."""
-        self._progress.close()
+        """End Ray and what is shown of the runs; idempotent."""
+        self._watcher.close()
         if self._session is not None:
             self._session.close()
             self._session = None
@@ -74,8 +79,46 @@ def check(cfg: DictConfig, host: Host, job: int) -> PlannedRun:
     return plan_run(cfg, host, job)
 
 
-def print_results(dataset: DataSet, sweep_id: str) -> None:
-    """The table of a sweep, computed from what was stored."""
-    if sweep_id in dataset.sweeps():
-        print_summary(summary(dataset, sweep_id), sys.stdout)
-        print(f"\nsweep {sweep_id} in {dataset.uri}")
+def watcher(cfg: DictConfig, total: int) -> Watcher:
+    """What the user asked to see of the runs, of which there are `total` (0: nobody knows)."""
+    if cfg.json:
+        return events.Events()
+    return Quiet() if cfg.quiet else for_people(total)
+
+
+def show_plan(cfg: DictConfig, runs: Sequence[PlannedRun]) -> None:
+    """What would be run."""
+    if cfg.json:
+        events.planned_runs(runs)
+    else:
+        print_plan(runs)
+
+
+def announce(cfg: DictConfig, sweep_id: str, runs: int) -> None:
+    """A sweep begins."""
+    if cfg.json:
+        events.emit("sweep_started", sweep_id, runs=runs, dataset=cfg.dataset, command=cfg.command)
+
+
+def show_results(cfg: DictConfig, dataset: DataSet, sweep_id: str) -> None:
+    """A sweep has ended: its table, computed from what was stored, and what is not to be trusted of it."""
+    stored = sweep_id in dataset.sweeps()
+    rows = dataset.read("runs", ["status", "trusted", "distrust"], sweep_id).to_pylist() if stored else []
+    doubted = [row["distrust"] for row in rows if row["trusted"] is False]
+    if cfg.json:
+        by_status = dict(Counter(row["status"] for row in rows))
+        events.emit("sweep_ended", sweep_id, runs=len(rows), by_status=by_status, not_trusted=len(doubted))
+        return
+    if not stored:
+        return
+    print_summary(summary(dataset, sweep_id), sys.stdout)
+    if doubted:
+        print(f"\n{not_trusted(doubted, len(rows))}")
+    print(f"\nsweep {sweep_id} in {dataset.uri}")
+
+
+def not_trusted(doubted: Sequence[str], runs: int) -> str:
+    """A line that says how many of `runs` are not to be trusted, and what speaks against how many of them."""
+    counts = Counter(headline(reason) for text in doubted for reason in text.split("; "))
+    why = ", ".join(f"{what} ({count})" for what, count in counts.most_common())
+    return f"{len(doubted)} of {runs} runs are not to be trusted: {why}; each one's figures are in its column distrust"

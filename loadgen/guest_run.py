@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +16,9 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from loadgen.host import Host
 from loadgen.plan import PlannedRun
 from loadgen.run_row import describe, environment
+from loadgen.self_watch import driver_row, snapshot, watched
 from loadgen.session import Session
+from loadgen.thread_rows import thread_rows
 from results.store import DataSet
 from workers import _native
 from workers.registry import strategy_entry
@@ -27,17 +29,32 @@ STEP_TIMEOUT_S = 300.0
 STOP_GRACE_S = 15.0
 CHUNK_FAULTS = 1_000_000
 
-Progress = Callable[[dict[str, int]], None]
+NOTHING_SEEN = {
+    "seconds": 0.0,
+    "accesses": 0,
+    "faults": 0,
+    "pages_resolved": 0,
+    "running": 0,
+    "finished": 0,
+    "faults_by_kind": {},
+    "latency_p99_ns": None,
+    "standing": [],
+}
+"""A look before the first answer."""
+
+Progress = Callable[[dict[str, Any]], None]
 
 
 @dataclass
 class Measured:
-    """What a run has come to so far: columns of its row, and its vCPUs' rows."""
+    """What a run has come to so far: columns of its row, and its vCPUs' and threads' rows. `row`: the row as it was stored."""
 
     columns: dict[str, Any]
     vcpus: list[dict[str, Any]]
+    threads: list[dict[str, Any]] = field(default_factory=list)
     status: str = "ok"
     reason: str = ""
+    row: dict[str, Any] = field(default_factory=dict)
 
     @property
     def interrupted(self) -> bool:
@@ -58,10 +75,11 @@ def run_guest(session: Session, planned: PlannedRun, dataset: DataSet, host: Hos
     measured = Measured({"started_at": datetime.now(UTC)}, [])
     with dataset.writer(spec.run_id, spec.sweep_id) as writer:
         try:
+            server, vcpus = session.actors(spec.vmms)
             calibration_began = time.perf_counter()
             measured.columns["emulated_exit_ns"] = session.exit_ns(entry["exit"])
-            began += time.perf_counter() - calibration_began  # the calibration is the session's, not this run's
-            server, vcpus = session.actors(spec.vmms)
+            measured.columns["idle_actors_cpu_share"] = session.idle_cpu_share()
+            began += time.perf_counter() - calibration_began  # the calibrations are the session's, not this run's
             _measure(planned, server, vcpus, measured, progress)
             store_began = time.perf_counter()
             for numbers, faults in _fault_chunks(vcpus):
@@ -82,15 +100,10 @@ def run_guest(session: Session, planned: PlannedRun, dataset: DataSet, host: Hos
             measured.fail("failed", _first_line(error))
             session.renew()
         wall_s = session.end_run() - began
-        measured.columns |= {
-            "idle_actors": session.idle_actors(spec.vmms),
-            "wall_s": wall_s,
-            "overhead_s": wall_s
-            - sum(measured.columns.get(key) or 0.0 for key in ("fill_s", "verify_s"))
-            - _measured_s(measured.vcpus),
-        }
+        measured.columns |= {"idle_actors": session.idle_actors(spec.vmms), "wall_s": wall_s}
         row = describe(planned) | environment(host) | measured.columns
-        writer.commit(row | {"status": measured.status, "reason": measured.reason or None}, measured.vcpus)
+        row |= {"status": measured.status, "reason": measured.reason or None}
+        measured.row = writer.commit(row, measured.vcpus, measured.threads)
     if measured.interrupted:
         raise KeyboardInterrupt
     return measured
@@ -109,7 +122,9 @@ def _measure(planned: PlannedRun, server: Any, vcpus: list[Any], measured: Measu
     for kind in _native.KINDS:
         columns[f"{kind}_pages"] = min(one[kind] for one in prepared)
 
-    _wait(server, [vcpu.run.remote() for vcpu in vcpus], Deadline(spec), measured, progress)
+    before = snapshot()
+    lag_s = _wait(server, [vcpu.run.remote() for vcpu in vcpus], Deadline(spec), measured, progress)
+    after = snapshot()
     [stop_reason] = _get([server.stop_reason.remote()])
     [served] = _get([server.finish.remote()])
     reports = _get([vcpu.finish.remote() for vcpu in vcpus])
@@ -117,15 +132,17 @@ def _measure(planned: PlannedRun, server: Any, vcpus: list[Any], measured: Measu
     verified = _get([vcpu.verify.remote() for vcpu in vcpus]) if spec.verify != "none" else []
     columns["verify_s"] = time.perf_counter() - verify_began
 
+    threads = thread_rows(served, reports)
+    measured.threads += [*threads, driver_row(before, after)]
+    columns |= watched(before, after, threads, lag_s=lag_s, unprepared=columns["unprepared"], exclusive=spec.placement.exclusive)
     measured.vcpus += [vcpu | {"vmm": number} for number, one in enumerate(reports) for vcpu in one.vcpus]
     for vcpu in measured.vcpus:
+        del vcpu["usage"]  # in its row of threads
         for text in ("first_wrong", "stuck", "failure"):
             vcpu[text] = vcpu[text] or None
     columns |= _counters([served.counters, *(one.counters for one in reports)])
     columns |= {key: sum(vcpu[key] for vcpu in measured.vcpus) for key in ("accesses", "faults", "pages_resolved")}
     columns["wrong_words"] = sum(one["wrong_words"] for one in (*measured.vcpus, *verified))
-    if columns.get("delays"):
-        columns["achieved_delay_us"] = columns["delay_ns"] / columns["delays"] / 1000
 
     wrong = [text for text in (*(one["first_wrong"] for one in (*measured.vcpus, *verified)),) if text]
     if wrong:
@@ -145,40 +162,69 @@ class Deadline:
         access = spec.access
         longest_wait_s = access.think_ns / 1e9 + (1 / access.rate_per_s if access.rate_per_s > 0 else 0.0)
         self.limit_s = 2 * spec.watchdog_s + longest_wait_s + STOP_GRACE_S if spec.watchdog_s > 0 else math.inf
-        self._seen: dict[str, int] = {}
+        self._seen: tuple[int, ...] = ()
         self._since = time.monotonic()
 
-    def passed(self, now: dict[str, int]) -> bool:
+    def passed(self, now: dict[str, Any]) -> bool:
         """Whether the run's progress has stood still for too long."""
-        if now != self._seen:
-            self._seen, self._since = dict(now), time.monotonic()
+        counts = tuple(now[key] for key in ("accesses", "faults", "pages_resolved", "running", "finished"))
+        if counts != self._seen:
+            self._seen, self._since = counts, time.monotonic()
         return time.monotonic() - self._since > self.limit_s
 
 
-def _wait(server: Any, runs: list[Any], deadline: Deadline, measured: Measured, progress: Progress) -> None:
+def _wait(server: Any, runs: list[Any], deadline: Deadline, measured: Measured, progress: Progress) -> float | None:
     """Until every VMM process's vCPUs have ended; looks at most twice a second. A VMM process that is lost ends the run at once;
-    Ctrl-C and the deadline stop the guest and wait it out."""
-    pending = runs
+    Ctrl-C and the deadline stop the guest and wait it out. Returns the most seconds by which a look came late."""
+    pending, looks = runs, Looks(server)
     try:
         while pending:
             began = time.monotonic()
             ended, pending = ray.wait(pending, num_returns=1, timeout=POLL_S)
             _get(ended)
             if pending and time.monotonic() - began >= POLL_S:
-                [now] = _get([server.progress.remote()])
+                now = looks.take(due=began + POLL_S)
                 progress(now)
                 if deadline.passed(now):
                     measured.fail("stuck", f"no vCPU got on for {deadline.limit_s:.0f} s, and no VMM process said why")
                     _stop(server, pending, "no progress")
-                    return
+                    break
     except KeyboardInterrupt:
         measured.fail("interrupted", "Ctrl-C")
         _stop(server, pending, "interrupted")
+    return looks.lag_s
+
+
+class Looks:
+    """Looks at the run through the page server, which may itself not answer: then the latest look stands, and says so.
+
+    `lag_s`: the most by which an answer came late, None before the first was due.
+    """
+
+    def __init__(self, server: Any) -> None:
+        self.lag_s: float | None = None
+        self._server = server
+        self._asked: Any = None
+        self._due = 0.0
+        self._latest: dict[str, Any] = NOTHING_SEEN
+
+    def take(self, due: float) -> dict[str, Any]:
+        """The look that was due at `due` (monotonic clock); waits for its answer no longer than until the next one is."""
+        if self._asked is None:
+            self._asked, self._due = self._server.look.remote(), due
+        answered, _ = ray.wait([self._asked], num_returns=1, timeout=POLL_S)
+        late_s = time.monotonic() - self._due
+        self.lag_s = max(self.lag_s or 0.0, late_s)
+        if not answered:
+            return self._latest | {"unanswered_s": late_s}
+        [self._latest] = _get(answered)
+        self._asked = None
+        return self._latest
 
 
 def _stop(server: Any, pending: list[Any], reason: str) -> None:
     with contextlib.suppress(RayError):
-        _get([server.abort.remote(reason)])
+        ray.get([server.abort.remote(reason)], timeout=STOP_GRACE_S)
     ray.get(pending, timeout=STOP_GRACE_S)
 
 
@@ -210,12 +256,6 @@ def _counters(parts: list[dict[str, int]]) -> dict[str, int]:
     total["requests"] = sum(part["requests"] for part in parts[1:])
     total["lost_races"] = sum(part["lost_races"] for part in parts[1:])
     return total
-
-
-def _measured_s(vcpus: list[dict[str, Any]]) -> float:
-    ends = [vcpu["end_ns"] for vcpu in vcpus if vcpu["end_ns"]]
-    starts = [vcpu["start_ns"] for vcpu in vcpus if vcpu["start_ns"]]
-    return (max(ends) - min(starts)) / 1e9 if ends and starts else 0.0
 
 
 def _first_line(error: BaseException) -> str:

@@ -28,6 +28,8 @@ class PlannedRun:
     spec: RunSpec
     fault_mix_name: str
     config_json: str
+    command: str
+    job_overrides: str
     memory_bytes: int
     estimated_s: float
 
@@ -35,6 +37,7 @@ class PlannedRun:
 def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
     """The run of a validated configuration: `repeat` and `sweep_id` as they stand in it, `job` its number in the sweep."""
     values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    command, job_overrides = values.pop("command"), values.pop("job_overrides")
     entry = strategy_entry(values["strategy"]["name"])
     cores = values["cores"] or len(host.cpus)
     vmms = values["vcpus"] // values["vcpus_per_vmm"]
@@ -88,6 +91,8 @@ def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
         spec=spec,
         fault_mix_name=values["fault_mix"]["name"],
         config_json=json.dumps(values, sort_keys=True),
+        command=command,
+        job_overrides=job_overrides,
         memory_bytes=memory_needed(memory, access, values["vcpus"], capacity) + (vmms + 1) * ACTOR_BYTES,
         estimated_s=ESTIMATED_OVERHEAD_S + memory.pages / ESTIMATED_PAGES_PER_S + _open_loop_s(memory, access, values["vcpus"]),
     )

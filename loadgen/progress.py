@@ -1,72 +1,156 @@
-"""What the user sees while a sweep runs: a bar on a terminal, a line a run elsewhere, nothing when quiet."""
+"""What people see while a sweep runs: a bar on a terminal, a line a run elsewhere, nothing when quiet."""
 
 from __future__ import annotations
 
 import sys
 import time
+from typing import Any, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from loadgen.guest_run import Measured
+from loadgen.pace import Now, Pace
 from loadgen.plan import PlannedRun
 
 
-class SweepProgress:
-    """Counts runs of `total`; `total` 0 when nobody knows it (a job of a launcher that runs elsewhere)."""
-
-    def __init__(self, total: int, *, quiet: bool = False) -> None:
-        self._total = total
-        self._done = 0
-        self._quiet = quiet
-        self._console = Console(file=sys.stderr, highlight=False)
-        self._bar: Progress | None = None
-        self._began = 0.0
-        if not quiet and total and self._console.is_terminal:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
-                TimeRemainingColumn(),
-                console=self._console,
-            )
-            self._task = self._bar.add_task("starting", total=total, rate="")
-            self._bar.start()
+class Watcher(Protocol):
+    """Is told of each run of a sweep as it goes."""
 
     def begin(self, planned: PlannedRun) -> None:
         """A run starts."""
-        self._began = time.monotonic()
-        if self._bar is not None:
-            self._bar.update(self._task, description=title(planned), rate="")
 
-    def look(self, now: dict[str, int]) -> None:
+    def look(self, look: dict[str, Any]) -> None:
         """The run under way, at most twice a second."""
-        if self._bar is not None:
-            rate = now["pages_resolved"] / max(time.monotonic() - self._began, 1e-9) / 1000
-            self._bar.update(self._task, rate=f"{rate:.0f} kpages/s")
 
     def end(self, planned: PlannedRun, measured: Measured) -> None:
         """A run has ended and is stored."""
-        self._done += 1
-        why = f": {measured.reason}" if measured.reason else ""
-        if self._bar is not None:
-            self._bar.update(self._task, completed=self._done)
-            if measured.status != "ok":
-                self._bar.console.print(f"{title(planned)}: {measured.status}{why}", markup=False)
-        elif not self._quiet:
-            number = f"[{self._done}/{self._total}] " if self._total else ""
-            took = time.monotonic() - self._began
-            self._console.print(f"{number}{title(planned)}: {measured.status}{why} ({took:.1f} s)", markup=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Give the terminal back; idempotent."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        """No more runs; idempotent."""
+
+
+class Quiet:
+    """Says nothing."""
+
+    def begin(self, planned: PlannedRun) -> None:
+        """Nothing."""
+
+    def look(self, look: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def end(self, planned: PlannedRun, measured: Measured) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class Lines:
+    """A line a run on stderr, and one when a run seems stuck. `total` 0: nobody knows it (a job of a launcher elsewhere)."""
+
+    def __init__(self, total: int, console: Console | None = None) -> None:
+        self._total, self._done = total, 0
+        self._console = console or stderr()
+
+    def begin(self, planned: PlannedRun) -> None:
+        """The run's time begins."""
+        self._began = time.monotonic()
+        self._pace, self._was_stuck = Pace(planned.spec), False
+
+    def look(self, look: dict[str, Any]) -> None:
+        """A line when the run has begun to look stuck."""
+        self._say_when_stuck(self._pace.take(look))
+
+    def end(self, planned: PlannedRun, measured: Measured) -> None:
+        """The run's line."""
+        self._done += 1
+        number = f"[{self._done}/{self._total}] " if self._total else ""
+        self._print(f"{number}{outcome(planned, measured)} ({time.monotonic() - self._began:.1f} s)")
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def _say_when_stuck(self, now: Now) -> None:
+        if now.stuck and not self._was_stuck:
+            self._print(f"seems stuck: {now.stuck}")
+        self._was_stuck = bool(now.stuck)
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class Bar(Lines):
+    """A bar with the run under way: pages a second now, p99 and faults by kind so far, time left. Drawn with each look and not
+    between them: while a run is measured the driver keeps still."""
+
+    def __init__(self, total: int, console: Console | None = None) -> None:
+        super().__init__(total, console)
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=12),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            auto_refresh=False,
+        )
+        self._task: TaskID = self._bar.add_task("starting", total=total)
+        self._bar.start()
+
+    def begin(self, planned: PlannedRun) -> None:
+        """The bar names the run."""
+        super().begin(planned)
+        self._title = title(planned)
+        self._draw(self._done, "")
+
+    def look(self, look: dict[str, Any]) -> None:
+        """The bar moves with the run's accesses."""
+        now = self._pace.take(look)
+        self._say_when_stuck(now)
+        self._draw(self._done + now.done, "seems stuck" if now.stuck else in_figures(now))
+
+    def end(self, planned: PlannedRun, measured: Measured) -> None:
+        """A line above the bar only for what did not go well."""
+        self._done += 1
+        self._draw(self._done, "")
+        if measured.status != "ok" or measured.row.get("distrust"):
+            self._print(outcome(planned, measured))
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        self._bar.stop()
+
+    def _draw(self, completed: float, now: str) -> None:
+        self._bar.update(self._task, completed=completed, description=f"{self._title}\n{now}", refresh=True)
+
+
+def stderr() -> Console:
+    """Where people look; stdout is for results."""
+    return Console(file=sys.stderr)
+
+
+def for_people(total: int) -> Lines:
+    """A bar where there is a terminal and the total is known, lines elsewhere."""
+    console = stderr()
+    return Bar(total, console) if total and console.is_terminal else Lines(total, console)
 
 
 def title(planned: PlannedRun) -> str:
     """A run in a few words."""
     spec = planned.spec
     return f"{spec.strategy.name} {planned.fault_mix_name} {spec.memory.type} vcpus={spec.vcpus} repeat={spec.repeat}"
+
+
+def outcome(planned: PlannedRun, measured: Measured) -> str:
+    """How a run ended, and what speaks against it."""
+    why = f": {measured.reason}" if measured.reason else ""
+    distrust = measured.row.get("distrust")
+    return f"{title(planned)}: {measured.status}{why}" + (f", not to be trusted: {distrust}" if distrust else "")
+
+
+def in_figures(now: Now) -> str:
+    """A look in a few figures."""
+    figures = [f"{now.pages_per_s / 1000:.1f} kpages/s"]
+    if now.latency_p99_ns is not None:
+        figures.append(f"p99 {now.latency_p99_ns / 1000:.0f} us")
+    return "  ".join([*figures, *(f"{kind} {count}" for kind, count in now.faults_by_kind.items())])

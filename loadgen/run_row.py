@@ -53,6 +53,8 @@ def describe(planned: PlannedRun) -> dict[str, Any]:
         "watchdog_s": spec.watchdog_s,
         "seed": spec.seed,
         "config_json": planned.config_json,
+        "command": planned.command,
+        "job_overrides": planned.job_overrides,
     }
 
 

@@ -14,7 +14,7 @@ from omegaconf import MISSING
 
 from workers.registry import strategy_entries
 
-SET_BY_THE_DRIVER = ("repeat", "sweep_id")
+SET_BY_THE_DRIVER = ("repeat", "sweep_id", "command", "job_overrides")
 
 
 def listed(schema: type) -> type:
@@ -92,7 +92,7 @@ class ClusterConfig:
 @listed
 @dataclass
 class Config:
-    """A run. `repeat` and `sweep_id` are set by the sweeper; `cores` 0 means every CPU this process may use."""
+    """A run. SET_BY_THE_DRIVER are nobody's to set; `cores` 0 means every CPU this process may use."""
 
     engine: EngineConfig = field(default_factory=EngineConfig)
     strategy: Any = MISSING
@@ -114,8 +114,11 @@ class Config:
     dataset: str = "outputs/dataset"
     dry_run: bool = False
     quiet: bool = False
+    json: bool = False
     repeat: int = 0
     sweep_id: str = ""
+    command: str = ""
+    job_overrides: str = ""
 
 
 def register() -> None:

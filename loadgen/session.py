@@ -15,10 +15,12 @@ from typing import Any
 
 import ray
 
+from loadgen.self_watch import cpu_share, snapshot
 from workers.page_server import PageServer
 from workers.vcpu import Vcpu
 
 START_TIMEOUT_S = 60.0
+QUIET_S = 0.5
 FOLDER_PREFIX = "ulg-"
 
 
@@ -36,6 +38,7 @@ class Session:
         self._server: Any = None
         self._vcpus: list[Any] = []
         self._exit_ns: dict[str, float] = {}
+        self._idle_cpu_share: dict[int, float] = {}
         self._ended: float | None = None
         atexit.register(self.close)
         try:
@@ -90,6 +93,17 @@ class Session:
             _, [vcpu] = self.actors(1)
             self._exit_ns[kind] = float(ray.get(vcpu.calibrate.remote(kind), timeout=START_TIMEOUT_S))
         return self._exit_ns[kind]
+
+    def idle_cpu_share(self) -> float:
+        """CPUs that driver, Ray and the actors there are use while nobody asks anything of them; measured once for each number
+        of actors, in QUIET_S."""
+        alive = len(self._vcpus)
+        if alive not in self._idle_cpu_share:
+            ray.get([actor.__ray_ready__.remote() for actor in (self._server, *self._vcpus)], timeout=START_TIMEOUT_S)
+            before = snapshot()
+            time.sleep(QUIET_S)
+            self._idle_cpu_share[alive] = cpu_share(before, snapshot())
+        return self._idle_cpu_share[alive]
 
     def renew(self) -> None:
         """End every actor: after a run that lost one or left one busy. The next run gets new ones."""

@@ -14,7 +14,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, open_dict
 
 from loadgen import driver
-from loadgen.dry_run import print_plan
+from loadgen.command_line import as_override, command, given
 from loadgen.errors import ConfigError
 from loadgen.host import Host, probe
 from loadgen.plan import PlannedRun, plan_run
@@ -53,12 +53,13 @@ class LoadgenSweeper(BasicSweeper):
         sweep_id = driver.new_sweep_id()
         jobs, runs, first = self._plan(arguments, sweep_id)
         if first.dry_run:
-            print_plan(runs)
+            driver.show_plan(first, runs)
             return []
         dataset = driver.open_dataset(first.dataset)
         in_process = isinstance(self.launcher, BasicLauncher)
+        driver.announce(first, sweep_id, len(runs))
         if in_process:
-            driver.current = driver.Driver(dataset, total=len(jobs), quiet=first.quiet)
+            driver.current = driver.Driver(dataset, driver.watcher(first, len(jobs)))
         try:
             returned = self.launcher.launch(jobs, initial_job_idx=0)
             statuses = [one.return_value for one in returned]
@@ -66,7 +67,7 @@ class LoadgenSweeper(BasicSweeper):
             if driver.current is not None:
                 driver.current.close()
                 driver.current = None
-            driver.print_results(dataset, sweep_id)
+            driver.show_results(first, dataset, sweep_id)
         if any(status != "ok" for status in statuses):
             raise SystemExit(1)
         return returned
@@ -76,10 +77,12 @@ class LoadgenSweeper(BasicSweeper):
         asked = [*self._parse_config(), *arguments]
         overrides = OverridesParser.create(config_loader=self._loader()).parse_overrides(asked)
         host = probe()
+        own = self.config.hydra.overrides  # type: ignore[union-attr]
+        of_the_driver = [f"sweep_id={sweep_id}", as_override("command", command(*given(own)))]
         problems: dict[str, str] = {}
         composed: list[tuple[list[str], DictConfig]] = []
         for job in self.split_arguments(overrides, max_batch_size=None)[0]:
-            job_overrides = [*job, f"sweep_id={sweep_id}"]
+            job_overrides = [*job, *of_the_driver]
             cfg = self._compose(job_overrides)
             try:
                 driver.check(cfg, host, len(composed))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from results.quantiles import Quantiles
 
 NS_PER_S = 1_000_000_000
+NS_PER_US = 1_000
 SMALL_PAGE_BYTES = 4096
 
 
@@ -42,6 +43,8 @@ def derive(run: Mapping[str, Any], vcpus: Sequence[Mapping[str, Any]], latencies
     pages_per_s = _ratio(pages, duration_s)
     page_bytes = run.get("page_bytes")
     return {
+        "achieved_delay_us": _achieved_delay_us(run),
+        "overhead_s": _overhead_s(run, duration_s),
         "duration_s": duration_s,
         "pages_per_s": pages_per_s,
         "pages_per_s_net": _ratio(pages, _net_duration_s(run, duration_s)),
@@ -63,6 +66,20 @@ def _duration_s(vcpus: Sequence[Mapping[str, Any]]) -> float | None:
     if not vcpus or 0 in starts or 0 in ends:
         return None
     return (max(ends) - min(starts)) / NS_PER_S
+
+
+def _achieved_delay_us(run: Mapping[str, Any]) -> float | None:
+    """Mean over the fetches that were delayed; None when none was."""
+    delays, delay_ns = run.get("delays"), run.get("delay_ns")
+    return delay_ns / delays / NS_PER_US if delays and delay_ns is not None else None
+
+
+def _overhead_s(run: Mapping[str, Any], duration_s: float | None) -> float | None:
+    """What is left of the run when fill, measured phase and full verification are taken out, as far as they happened."""
+    wall_s = run.get("wall_s")
+    if wall_s is None:
+        return None
+    return float(wall_s) - sum(part or 0.0 for part in (run.get("fill_s"), run.get("verify_s"), duration_s))
 
 
 def _net_duration_s(run: Mapping[str, Any], duration_s: float | None) -> float | None:

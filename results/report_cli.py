@@ -9,7 +9,7 @@ from collections import Counter
 from results.export import FORMATS, export
 from results.location import DataSetError
 from results.pivot import pivot
-from results.schema import COLUMNS, SCHEMA_VERSION
+from results.schema import COLUMNS
 from results.store import DataSet
 from results.summary import summary
 from results.tables import print_pivot, print_rows, print_summary
@@ -58,7 +58,7 @@ def _show(arguments: argparse.Namespace) -> None:
     dataset = DataSet.existing(arguments.dataset)
     runs = dataset.read("runs", ["sweep_id", "status", "host", "kernel", "started_at", "fault_records"]).to_pylist()
     sweeps = dataset.sweeps()
-    print(f"data set {dataset.uri}, schema version {SCHEMA_VERSION}: {len(runs)} runs in {len(sweeps)} sweeps")
+    print(f"data set {dataset.uri}, schema version {dataset.version}: {len(runs)} runs in {len(sweeps)} sweeps")
     by_sweep = []
     for sweep in sweeps:
         mine = [run for run in runs if run["sweep_id"] == sweep]

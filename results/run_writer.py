@@ -65,8 +65,11 @@ class RunWriter:
                 self._latencies.add(stages)
         self._fault_records += len(faults)
 
-    def commit(self, run: Mapping[str, Any], vcpus: Sequence[Mapping[str, Any]]) -> None:
-        """Derive the rest, write the rows of `runs` and `vcpus`, and let everything appear in the tables.
+    def commit(
+        self, run: Mapping[str, Any], vcpus: Sequence[Mapping[str, Any]], threads: Sequence[Mapping[str, Any]] = ()
+    ) -> dict[str, Any]:
+        """Derive the rest, write the rows of `runs`, `vcpus` and `threads`, and let everything appear in the tables. Returns
+        the row of `runs` as it was stored.
 
         Keys are columns of the schema; a missing one is null; derived columns are not to be given. Ids, the schema
         version and `fault_records` are filled in. The `runs` row appears last: where it is, the others are.
@@ -75,7 +78,7 @@ class RunWriter:
         """
         self._require_open()
         try:
-            self._commit(run, vcpus)
+            return self._commit(run, vcpus, threads)
         finally:
             self.discard()
 
@@ -100,7 +103,9 @@ class RunWriter:
         if self._ended:
             raise ValueError(f"run {self.run_id} has been committed or discarded")
 
-    def _commit(self, run: Mapping[str, Any], vcpus: Sequence[Mapping[str, Any]]) -> None:
+    def _commit(
+        self, run: Mapping[str, Any], vcpus: Sequence[Mapping[str, Any]], threads: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
         ids = {"run_id": self.run_id, "sweep_id": self.sweep_id}
         fixed = {**ids, "schema_version": SCHEMA_VERSION, "fault_records": self._fault_records}
         given = [column.name for column in COLUMNS["runs"] if column.derived and column.name in run]
@@ -110,7 +115,12 @@ class RunWriter:
             raise ValueError(f"status {run.get('status')!r} is none of {', '.join(STATUSES)}")
         run_row = {**run, **_agreeing(run, fixed), **derive(run, vcpus, self._latencies)}
         vcpu_rows = [{**row, **_agreeing(row, ids), **_times_that_happened(row)} for row in vcpus]
-        tables = {"runs": as_table("runs", [run_row]), "vcpus": as_table("vcpus", vcpu_rows)}
+        thread_rows = [{**row, **_agreeing(row, ids)} for row in threads]
+        tables = {
+            "threads": as_table("threads", thread_rows),
+            "vcpus": as_table("vcpus", vcpu_rows),
+            "runs": as_table("runs", [run_row]),
+        }
 
         uri, filesystem = self._location.uri, self._location.filesystem
         staged = []
@@ -118,15 +128,16 @@ class RunWriter:
             if self._fault_file is not None:
                 self._fault_file.close()
                 staged.append("faults")
-            for name in ("vcpus", "runs"):
-                if tables[name].num_rows:
-                    pq.write_table(tables[name], self._staged(name), filesystem=filesystem, compression="lz4")
+            for name, table in tables.items():
+                if table.num_rows:
+                    pq.write_table(table, self._staged(name), filesystem=filesystem, compression="lz4")
                     staged.append(name)
             refuse_duplicate(self._location, self.run_id)
             for name in staged:
                 folder = self._location.join(name, f"sweep_id={self.sweep_id}")
                 filesystem.create_dir(folder, recursive=True)
                 filesystem.move(self._staged(name), f"{folder}/{self.run_id}.parquet")
+        return run_row
 
     def _staged(self, table: str) -> str:
         return f"{self._incoming}/{table}.parquet"

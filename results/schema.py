@@ -1,10 +1,16 @@
-"""The three tables of a data set, column by column, with units.
+"""The tables of a data set, column by column, with units.
 
 History
 -------
 - 2026-11-23, version 1: `runs`, `vcpus`, `faults`.
+- 2026-11-24, version 2: the table `threads`; in `runs` `command`, `job_overrides`, and what the driver saw of itself and of
+  the machine while it measured (`watched_s` to `distrust`). `achieved_delay_us` and `overhead_s`, given by the driver before,
+  are derived. Nothing of version 1 was taken away or changed its meaning.
 
-A column is added by one line here and a line of history with a new version; a data set holds one version only.
+A column is added by one line here and a word in the history: in the newest version's line for as long as that version has
+not been released, in a new version's afterwards. A data set holds one version only. Older ones stay readable: columns and
+tables they lack come as nulls and as no rows, so nothing is ever renamed, taken away or given another meaning.
+
 Null means not measured, not applicable or (for a time) that it did not happen: never 0. Points in time in `_ns`
 columns are CLOCK_MONOTONIC of the run's host. `started_at` has no time zone in its type (it is UTC): with one, DuckDB
 needs another package to hand it to Python. `sweep_id` is in the files and in their folders' names, of the dictionary
@@ -17,9 +23,13 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""What this package writes; it reads every version from 1."""
 
 STATUSES = ("ok", "failed", "corrupt", "crashed", "stuck", "interrupted")
+
+ROLES = ("vcpu", "reader", "ring", "driver")
+"""Whose a row of `threads` is: vCPUs, readers and the request ring's thread of the page server, the driver's process."""
 
 STAGES_NS = ("intended_ns", "raised_ns", "delivered_ns", "fetched_ns", "installed_ns", "resumed_ns")
 """The times of a fault record, in the order they happen."""
@@ -123,6 +133,8 @@ RUN_COLUMNS = (
     Column("watchdog_s", _REAL, "s", "time without progress after which a run is ended"),
     Column("seed", _COUNT, "", "seed of contents and access order"),
     Column("config_json", _TEXT, "", "the whole resolved configuration, as JSON"),
+    Column("command", _TEXT, "", "the command that repeats the sweep"),
+    Column("job_overrides", _TEXT, "", "what sets this run's configuration apart in its sweep, as overrides"),
     # machine and software
     Column("host", _TEXT, "", "name of the host", axis=True),
     Column("kernel", _TEXT, "", "kernel release", axis=True),
@@ -145,7 +157,6 @@ RUN_COLUMNS = (
     Column("faults", _COUNT, "faults", "accesses that found the page not mapped"),
     Column("pages_resolved", _COUNT, "pages", "distinct pages of page_bytes resolved"),
     Column("fault_records", _COUNT, "rows", "rows of this run in faults"),
-    Column("achieved_delay_us", _REAL, "us", "mean service delay achieved"),
     Column("mmap_lock_reads", _COUNT, "locks", "read locks of mmap_lock by faults; null where it cannot be counted"),
     Column("wrong_words", _COUNT, "words", "words of contents that were not what they should have been"),
     Column("idle_actors", _COUNT, "actors", "Ray actors alive on the host that had no part in the run"),
@@ -155,9 +166,22 @@ RUN_COLUMNS = (
     Column("prepare_s", _REAL, "s", "preparing and proving page states"),
     Column("verify_s", _REAL, "s", "reading every resolved page in full"),
     Column("store_s", _REAL, "s", "storing the fault records"),
-    Column("overhead_s", _REAL, "s", "everything but fill, measured phase and full verification"),
     Column("wall_s", _REAL, "s", "the whole run"),
+    # what the driver saw of itself and of the machine meanwhile, rules in loadgen's self_watch.py
+    Column("watched_s", _REAL, "s", "from its look at the machine before the measured phase to the one after it"),
+    Column("rig_cpu_share", _REAL, "CPUs", "used by driver, Ray and actors beside the threads that are measured"),
+    Column("idle_actors_cpu_share", _REAL, "CPUs", "used by the same while nothing ran: the cost of idle Ray actors"),
+    Column("driver_cpu_share", _REAL, "CPUs", "used by the driver's own process"),
+    Column("driver_lag_s", _REAL, "s", "most by which a look at the run came late; null without a look"),
+    Column("other_cpu_share", _REAL, "CPUs", "used by whatever is not ours"),
+    Column("steal_share", _REAL, "CPUs", "taken away by the hypervisor"),
+    Column("load_average", _REAL, "tasks", "the kernel's load average of the minute before"),
+    Column("involuntary_switches", _COUNT, "switches", "of vCPU and reader threads: somebody else wanted their CPU"),
+    Column("trusted", _BOOL, "", "whether nothing was seen that speaks against the run; null if it was not measured"),
+    Column("distrust", _TEXT, "", "what speaks against it"),
     # derived, formulas in derive.py
+    Column("achieved_delay_us", _REAL, "us", "mean service delay achieved", derived=True),
+    Column("overhead_s", _REAL, "s", "everything but fill, measured phase and full verification", derived=True),
     Column("duration_s", _REAL, "s", "measured phase: last vCPU's end - common start", derived=True),
     Column("pages_per_s", _REAL, "pages/s", "pages_resolved / duration_s", derived=True),
     Column("pages_per_s_net", _REAL, "pages/s", "the same, net of the cost of emulated exits", derived=True),
@@ -207,7 +231,29 @@ FAULT_COLUMNS = (
     Column("cpu", pa.uint16(), "", "CPU the vCPU was on", True),
 )
 
-COLUMNS: dict[str, tuple[Column, ...]] = {"runs": RUN_COLUMNS, "vcpus": VCPU_COLUMNS, "faults": FAULT_COLUMNS}
+THREAD_COLUMNS = (
+    Column("run_id", _NAME, "", "the run", True),
+    Column("sweep_id", _NAME, "", "its sweep", True),
+    Column("role", _NAME, "", f"{', '.join(ROLES)} (the driver's row is its whole process)", True),
+    Column("number", pa.int32(), "", "number among those of its role, from 0", True),
+    Column("vmm", pa.uint16(), "", "number of its VMM process; null where it belongs to none"),
+    Column("tid", _COUNT, "", "thread id on the host"),
+    Column("user_ns", _NS, "ns", "CPU time in user mode; the kernel's ticks split the sum, which is exact"),
+    Column("system_ns", _NS, "ns", "CPU time in the kernel"),
+    Column("voluntary_switches", _COUNT, "switches", "it went to sleep"),
+    Column("involuntary_switches", _COUNT, "switches", "it was made to wait for its CPU"),
+    Column("minor_faults", _COUNT, "faults", "page faults the kernel counted without I/O, on whatever memory"),
+    Column("major_faults", _COUNT, "faults", "page faults with I/O"),
+    Column("cpus", pa.list_(pa.int32()), "", "CPUs it was seen on"),
+    *_COUNTERS,
+)
+
+COLUMNS: dict[str, tuple[Column, ...]] = {
+    "runs": RUN_COLUMNS,
+    "vcpus": VCPU_COLUMNS,
+    "faults": FAULT_COLUMNS,
+    "threads": THREAD_COLUMNS,
+}
 
 
 def arrow_schema(table: str) -> pa.Schema:

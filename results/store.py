@@ -1,6 +1,6 @@
 """A data set: a folder with `_schema.json` and, for each table, Parquet files partitioned by sweep, one a run.
 
-    <data set>/runs/sweep_id=<sweep>/<run>.parquet      and the same for vcpus and faults
+    <data set>/runs/sweep_id=<sweep>/<run>.parquet      and the same for vcpus, threads and faults
     <data set>/_incoming/                               runs being written; readers never look there
 
 A run is written outside the tables and renamed in, so that no reader meets half of it. Object stores have no rename,
@@ -30,9 +30,13 @@ _READ_AS_NUMBER_OR_DATE = re.compile(r"\d[\d.]*|0x.*|\d+-\d+-\d+|infinity|epoch"
 
 
 class DataSet:
-    """A data set of this schema version."""
+    """A data set: of this schema version to add runs to, of any version up to it to read.
 
-    def __init__(self, location: Location) -> None:
+    Columns and tables that an older version lacks are read as nulls and as no rows.
+    """
+
+    def __init__(self, location: Location, version: int) -> None:
+        self.version = version
         self._location = location
 
     @property
@@ -47,24 +51,29 @@ class DataSet:
         Raises DataSetError if it cannot be written, holds another schema version, or is a folder of something else.
         """
         location = locate(uri)
-        if not _holds_data_set(location):
+        version = _version_held(location)
+        if version is None:
             _refuse_foreign(location)
             _create(location)
         else:
+            _refuse_to_mix(uri, version)
             with reported(uri, "write there"):
                 _remove_after_writing(location)
-        return cls(location)
+        return cls(location, SCHEMA_VERSION)
 
     @classmethod
     def existing(cls, uri: str) -> DataSet:
-        """Open a data set to read it. Raises DataSetError if there is none or it holds another schema version."""
+        """Open a data set to read it. Raises DataSetError if there is none or it holds a newer schema version."""
         location = locate(uri)
-        if not _holds_data_set(location):
+        version = _version_held(location)
+        if version is None:
             raise DataSetError(f"{uri}: no data set there (no {_MARKER}); `loadgen` makes one with its first run")
-        return cls(location)
+        return cls(location, version)
 
     def writer(self, run_id: str, sweep_id: str) -> RunWriter:
-        """Begin a run. Raises DataSetError if it is already there, ValueError for an id that cannot be a file name."""
+        """Begin a run. Raises DataSetError if it is already there or the data set holds an older schema version, ValueError
+        for an id that cannot be a file name."""
+        _refuse_to_mix(self.uri, self.version)
         for name, value in (("run_id", run_id), ("sweep_id", sweep_id)):
             if not _ID.fullmatch(value):
                 raise ValueError(f"{name} {value!r}: only letters, digits and any of ._+- after the first")
@@ -123,25 +132,33 @@ class DataSet:
         return sorted(info.path for info in found if info.path.endswith(".parquet"))
 
 
-def _holds_data_set(location: Location) -> bool:
-    """Whether there is a data set of this version; raises DataSetError if it is of another."""
+def _version_held(location: Location) -> int | None:
+    """The schema version of the data set that is there, None if none is; raises DataSetError for one this package cannot read."""
     path = location.join(_MARKER)
     with reported(location.uri, f"read its {_MARKER}"):
         info = location.filesystem.get_file_info(path)
         if info.type == pyarrow.fs.FileType.NotFound:
-            return False
+            return None
         with location.filesystem.open_input_stream(path) as stream:
             text = stream.read()
     try:
-        version = json.loads(text)["schema_version"]
+        version = int(json.loads(text)["schema_version"])
     except (ValueError, KeyError, TypeError):
         raise DataSetError(f"data set {location.uri}: its {_MARKER} makes no sense; use a data set elsewhere") from None
-    if version != SCHEMA_VERSION:
+    if not 1 <= version <= SCHEMA_VERSION:
         raise DataSetError(
             f"data set {location.uri} holds schema version {version}, this package has version {SCHEMA_VERSION}: "
             f"use a data set elsewhere, or the release of this package that wrote it"
         )
-    return True
+    return version
+
+
+def _refuse_to_mix(uri: str, version: int) -> None:
+    if version != SCHEMA_VERSION:
+        raise DataSetError(
+            f"data set {uri} holds schema version {version} and can be read, but this package writes version "
+            f"{SCHEMA_VERSION} and a data set holds one only: use a data set elsewhere for new runs"
+        )
 
 
 def _refuse_foreign(location: Location) -> None:

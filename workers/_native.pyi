@@ -48,8 +48,6 @@ class Guest:
     def stop(self, reason: str) -> None:
         """End the measured phase from outside: every native wait of every process of the guest returns."""
     def stop_reason(self) -> str: ...
-    def progress(self) -> dict[str, int]:
-        """`accesses`, `faults`, `pages_resolved` so far over all vCPUs, `running` and `finished` vCPUs."""
 
 class PageServer:
     """Reader threads over the userfaultfds handed to it, and one thread that answers the request ring."""
@@ -60,8 +58,15 @@ class PageServer:
     def serve(self) -> None:
         """Serve until `stop`; blocks, GIL released."""
     def stop(self) -> None: ...
+    def look(self) -> dict[str, Any]:
+        """What the guest is doing, for a look twice a second at most. `seconds` since the common start; over all vCPUs:
+        `accesses`, `faults`, `pages_resolved`, `running` and `finished` (vCPUs), `faults_by_kind` (kind: about how many) and
+        `latency_p99_ns` (to 3 %, None before the first record), both of faults that left a record the page server can see.
+        `standing`: vCPUs that have not moved since the last look: {`vcpu`, `page`, `page_state`, `stage`, `seconds`}."""
     def counters(self) -> dict[str, int]: ...
-    def threads(self) -> list[dict[str, int]]: ...
+    def threads(self) -> list[dict[str, Any]]:
+        """One a thread that ran: `role` ("reader" | "ring"), `number`, `tid`, `cpus` (list), `usage` (as a vCPU's, of its whole
+        life), counters by name."""
 
 class Vmm:
     """One VMM process's side: its mapping, its userfaultfds, its page record, its vCPU threads."""
@@ -82,6 +87,7 @@ class Vmm:
     def counters(self) -> dict[str, int]: ...
     def vcpus(self) -> list[dict[str, Any]]:
         """One a vCPU: `vcpu`, `tid`, `accesses`, `faults`, `pages_resolved`, `start_ns`, `end_ns`, `cpus` (list), `wrong_words`,
-        `first_wrong` (str), `stuck` (str, empty), counters by name."""
+        `first_wrong` (str), `stuck` (str, empty), `usage` (of the measured phase: `user_ns`, `system_ns`, `voluntary_switches`,
+        `involuntary_switches`, `minor_faults`, `major_faults`), counters by name."""
     def records(self, vcpu: int) -> npt.NDArray[np.void]:
         """The vCPU's fault records (FAULT_DTYPE), a view without a copy."""

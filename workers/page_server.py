@@ -94,9 +94,11 @@ class PageServer:
         self._thread = threading.Thread(target=self._serve, args=(server,), name="page server", daemon=True)
         self._thread.start()
 
-    def progress(self) -> dict[str, int]:
-        """Accesses, faults, pages resolved so far, vCPUs running and finished."""
-        return self._opened()[1].progress()
+    def look(self) -> dict[str, Any]:
+        """What the guest is doing now, as `_native.PageServer.look` says. Raises HandshakeError before `serve`."""
+        if self._server is None:
+            raise HandshakeError("the page server does not serve yet: serve comes first")
+        return self._server.look()
 
     def abort(self, reason: str) -> None:
         """End the measured phase from outside: every vCPU of the guest comes back."""

@@ -19,7 +19,8 @@ class GuestAddress:
 
 @dataclass(frozen=True)
 class ServerReport:
-    """The page server's side of a run: counters summed over its threads, each thread's own, and the peers it refused."""
+    """The page server's side of a run: counters summed over its threads, each thread's own with what it used, and the peers
+    it refused."""
 
     counters: dict[str, int]
     threads: list[dict[str, Any]]

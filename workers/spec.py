@@ -95,6 +95,12 @@ class PlacementSpec:
     vcpu_cpus: tuple[tuple[int, ...], ...]
     reader_cpus: tuple[tuple[int, ...], ...]
 
+    @property
+    def exclusive(self) -> bool:
+        """Whether every vCPU and every reader has a CPU of its own."""
+        threads = [*self.vcpu_cpus, *self.reader_cpus]
+        return all(len(cpus) == 1 for cpus in threads) and len(set(threads)) == len(threads)
+
 
 @dataclass(frozen=True)
 class RunSpec:

@@ -9,7 +9,8 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from loadgen.app import config_path, quote_null
+from loadgen.app import config_path
+from loadgen.command_line import quote_null
 from loadgen.host import Host
 from loadgen.schema import register
 from loadgen.sweeper import register_sweeper

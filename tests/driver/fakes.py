@@ -16,6 +16,15 @@ COUNTERS = dict.fromkeys(
     ("trips", "lost_races", "requests", "events", "delays", "delay_ns", "stray_waits", "records_dropped", "eexist"), 0
 )
 
+USAGE = {
+    "user_ns": 0,
+    "system_ns": 0,
+    "voluntary_switches": 2,
+    "involuntary_switches": 3,
+    "minor_faults": 0,
+    "major_faults": 0,
+}
+
 
 class Reference:
     """A call that is under way; `done` is False for one that does not come back before it is told to."""
@@ -65,7 +74,8 @@ class Method:
                 raise failure
             return getattr(self.actor, f"do_{self.name}")(*arguments)
 
-        return Reference(call, lambda: self.name != "run" or self.actor.ended or failure is not None)
+        waiting = {"run": lambda: self.actor.ended, "look": lambda: self.actor.answers}.get(self.name, lambda: True)
+        return Reference(call, lambda: failure is not None or waiting())
 
 
 class Actor:
@@ -75,6 +85,7 @@ class Actor:
         self.name, self.journal = name, journal
         self.failures: dict[str, BaseException] = {}
         self.ended = True
+        self.answers = True
 
     def __getattr__(self, name: str) -> Method:
         if name.startswith(("do_", "_")):
@@ -100,8 +111,9 @@ class FakeServer(Actor):
     def do_serve(self) -> None:
         pass
 
-    def do_progress(self) -> dict[str, int]:
-        return {"accesses": 1, "faults": 1, "pages_resolved": 1, "running": 1, "finished": 0}
+    def do_look(self) -> dict[str, Any]:
+        counts = {"accesses": 1, "faults": 1, "pages_resolved": 1, "running": 1, "finished": 0}
+        return {"seconds": 0.5, **counts, "faults_by_kind": {}, "latency_p99_ns": None, "standing": []}
 
     def do_abort(self, reason: str) -> None:
         self.reason = reason
@@ -112,7 +124,9 @@ class FakeServer(Actor):
         return self.reason
 
     def do_finish(self) -> ServerReport:
-        return ServerReport({**COUNTERS, "events": 7, "requests": 5, "delays": 2, "delay_ns": 9000}, [], [])
+        counters = {**COUNTERS, "events": 7, "requests": 5, "delays": 2, "delay_ns": 9000}
+        reader = {"role": "reader", "number": 0, "tid": 1, "cpus": [1], "usage": USAGE}
+        return ServerReport(counters, [reader | counters], [])
 
 
 class FakeVcpu(Actor):
@@ -120,7 +134,7 @@ class FakeVcpu(Actor):
 
     def __init__(self, number: int, records: int, journal: list[str]) -> None:
         super().__init__(f"vmm{number}", journal)
-        self.number, self.records = number, records
+        self.number, self.records, self.unprepared = number, records, 0
         self.row: dict[str, Any] = {"wrong_words": 0, "first_wrong": "", "stuck": "", "failure": ""}
         self.found: dict[str, Any] = {"pages": records, "wrong_words": 0, "first_wrong": "", "seconds": 0.0}
 
@@ -128,7 +142,7 @@ class FakeVcpu(Actor):
         assert vmm == self.number
 
     def do_prepare(self) -> dict[str, Any]:
-        return {"hit": 0, "minor": self.records, "absent": 0, "unprepared": 0, "seconds": 0.01}
+        return {"hit": 0, "minor": self.records, "absent": 0, "unprepared": self.unprepared, "seconds": 0.01}
 
     def do_run(self) -> None:
         pass
@@ -147,6 +161,7 @@ class FakeVcpu(Actor):
             "start_ns": second,
             "end_ns": 3 * second,
             "cpus": [0],
+            "usage": {**USAGE, "user_ns": 1000},
         }
         return VmmReport({**COUNTERS, "trips": 4, "requests": 5}, [row])
 
@@ -170,6 +185,9 @@ class FakeSession:
 
     def exit_ns(self, kind: str) -> float:
         return 100.0
+
+    def idle_cpu_share(self) -> float:
+        return 0.05
 
     def actors(self, vmms: int) -> tuple[FakeServer, list[FakeVcpu]]:
         assert vmms == len(self.vcpus)

@@ -31,7 +31,7 @@ class Rig:
         self.session = FakeSession(self.server, self.vcpus)
         self.dataset = DataSet.open(str(folder / "dataset"))
         self.ray = FakeRay()
-        self.looks: list[dict[str, int]] = []
+        self.looks: list[dict[str, Any]] = []
         monkeypatch.setattr(guest_run.ray, "get", self.ray.get)
         monkeypatch.setattr(guest_run.ray, "wait", self.ray.wait)
         monkeypatch.setattr(guest_run, "POLL_S", 0.0)
@@ -72,7 +72,7 @@ def nothing() -> None:
 def test_a_run_goes_through_the_steps_of_the_seam_in_order(rig: Rig) -> None:
     assert rig.run()["status"] == "ok"
     steps = list(dict.fromkeys(entry.split(".")[1] for entry in rig.journal))
-    steps = [step for step in steps if step not in ("progress", "stop_reason")]
+    steps = [step for step in steps if step not in ("look", "stop_reason")]
     assert steps == ["open", "serve", "prepare", "run", "finish", "verify", "fault_chunk", "close"]
     opened = [entry for entry in rig.journal if entry.endswith(".open")]
     assert opened == ["server.open", "vmm0.open", "vmm1.open"]
@@ -95,6 +95,35 @@ def test_the_row_of_a_run_says_what_it_was_and_what_it_gave(rig: Rig) -> None:
     assert [(vcpu["vcpu"], vcpu["vmm"], vcpu["pages_resolved"]) for vcpu in vcpus] == [(0, 0, 10), (1, 1, 11)]
 
 
+def test_what_every_thread_used_is_stored_and_the_run_says_what_the_rig_cost(rig: Rig) -> None:
+    row = rig.run()
+    threads = rig.dataset.read("threads").to_pylist()
+    assert [(thread["role"], thread["number"], thread["vmm"]) for thread in threads] == [
+        ("vcpu", 0, 0),
+        ("vcpu", 1, 1),
+        ("reader", 0, None),
+        ("driver", 0, None),
+    ]
+    assert [thread["user_ns"] for thread in threads[:3]] == [1000, 1000, 0]
+    assert [thread["events"] for thread in threads] == [None, None, 7, None]
+    assert row["involuntary_switches"] == 9
+    assert row["idle_actors_cpu_share"] == 0.05
+    assert row["watched_s"] > 0 and row["rig_cpu_share"] >= 0
+    assert (row["trusted"], row["distrust"]) == (True, None)
+
+
+def test_pages_that_were_not_in_the_state_asked_for_make_a_run_one_not_to_be_trusted(rig: Rig) -> None:
+    rig.vcpus[0].unprepared = 2
+    row = rig.run()
+    assert (row["status"], row["unprepared"], row["trusted"]) == ("ok", 2, False)
+    assert row["distrust"] == "pages were not in the state asked for (2)"
+
+
+def test_a_run_that_was_not_measured_is_neither_trusted_nor_not(rig: Rig) -> None:
+    rig.server.failures["serve"] = RayTaskError("serve", "traceback", ConnectionError("nobody came"))
+    assert rig.run()["trusted"] is None
+
+
 def test_every_fault_is_stored_once_however_the_chunks_fall(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guest_run, "CHUNK_FAULTS", 5)  # vCPU 0's ten are two full chunks, vCPU 1's eleven are not
     rig.run()
@@ -106,6 +135,14 @@ def test_progress_is_looked_at_while_the_vcpus_run(rig: Rig) -> None:
     rig.unended(nothing, nothing, rig.end)
     assert rig.run()["status"] == "ok"
     assert len(rig.looks) >= 2
+
+
+def test_a_page_server_that_does_not_answer_is_seen_and_does_not_hold_the_driver_up(rig: Rig) -> None:
+    rig.server.answers = False
+    rig.unended(*[nothing] * 4, rig.end)
+    assert rig.run()["status"] == "ok"
+    assert rig.looks and all(look["unanswered_s"] >= 0 and look["accesses"] == 0 for look in rig.looks)
+    assert rig.journal.count("server.look") == 1
 
 
 def test_verification_is_left_out_when_it_is_not_asked_for(rig: Rig) -> None:

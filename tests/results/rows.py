@@ -64,6 +64,23 @@ def vcpu_rows(seconds: float) -> list[dict[str, Any]]:
     ]
 
 
+def thread_rows() -> list[dict[str, Any]]:
+    """The threads of those vCPUs, the first of which did twice the work, and the driver."""
+    vcpus = [
+        {
+            "role": "vcpu",
+            "number": number,
+            "vmm": 0,
+            "tid": 100 + number,
+            "user_ns": user_ns,
+            "system_ns": 1_000,
+            "cpus": [number],
+        }
+        for number, user_ns in enumerate((20_000, 10_000))
+    ]
+    return [*vcpus, {"role": "driver", "number": 0, "tid": 99, "user_ns": 500, "system_ns": 500}]
+
+
 def store(
     dataset: DataSet,
     run_id: str,
@@ -78,4 +95,4 @@ def store(
         if latencies_ns:
             records = faults(latencies_ns)
             writer.faults(np.arange(len(records), dtype=np.uint16) % 2, records, KINDS, OUTCOMES)
-        writer.commit(run_row(**values), vcpu_rows(seconds))
+        writer.commit(run_row(**values), vcpu_rows(seconds), thread_rows())

@@ -41,6 +41,10 @@ def test_duckdb_reads_every_table_and_sums_latencies_by_name(folder: Path) -> No
     whole_rows = duckdb.execute(f"select * from '{folder}/runs/**/*.parquet' where run_id = 'run-a'").fetchall()
     assert STARTED_UTC in whole_rows[0]
     assert duckdb.execute(f"select cpus from '{folder}/vcpus/**/*.parquet' where vcpu = 1").fetchall() == [([0, 1],)] * 2
+    busiest = (
+        f"select role, number, cpus from '{folder}/threads/**/*.parquet' where run_id = 'run-a' order by user_ns desc limit 1"
+    )
+    assert duckdb.execute(busiest).fetchall() == [("vcpu", 0, [0])]
     nulls = duckdb.execute(f"select count(fetched_ns), count(delivered_ns) from '{folder}/faults/**/*.parquet'").fetchall()
     assert nulls == [(0, 5)]
 
@@ -56,6 +60,7 @@ def test_polars_reads_every_table_and_joins_them(folder: Path) -> None:
     assert faults.filter(pl.col("outcome") == "waited").height == 2
     assert runs.filter(pl.col("sweep_id") == "sweep-1")["started_at"].to_list() == [STARTED_UTC]
     assert pl.read_parquet(f"{folder}/vcpus/**/*.parquet")["pages_resolved"].sum() == 2_000_000
+    assert pl.read_parquet(folder / "threads").filter(pl.col("role") == "vcpu")["cpus"].to_list() == [[0], [1]] * 2
 
 
 def test_pandas_reads_every_table_and_merges_them(folder: Path) -> None:
@@ -67,6 +72,7 @@ def test_pandas_reads_every_table_and_merges_them(folder: Path) -> None:
     assert (faults["kind"] == "minor").all()
     assert faults["fetched_ns"].isna().all()
     assert pd.read_parquet(folder / "vcpus")["pages_resolved"].sum() == 2_000_000
+    assert pd.read_parquet(folder / "threads").groupby("role")["user_ns"].sum().to_dict() == {"driver": 1_000, "vcpu": 60_000}
 
 
 @pytest.mark.parametrize("sweep_id", ["20261123", "2026-11-23", "0x10", "Infinity"])

@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> str:
 def test_show_names_sweeps_statuses_hosts_and_columns(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", folder]) == 0
     out = capsys.readouterr().out
-    assert f"data set {folder}, schema version 1: 4 runs in 2 sweeps" in out
+    assert f"data set {folder}, schema version 2: 4 runs in 2 sweeps" in out
     line = next(line for line in out.splitlines() if "sweep-1" in line)
     assert "2 ok, 1 crashed" in line
     assert "a-host (6.1.0)" in line

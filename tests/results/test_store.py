@@ -113,7 +113,7 @@ def test_a_run_is_never_stored_twice_not_even_in_another_sweep(tmp_path: Path) -
     assert dataset.read("runs", ["seed"])["seed"].to_pylist() == [None, 1]
 
 
-def test_another_schema_version_is_refused_with_both_versions_and_the_way_out(tmp_path: Path) -> None:
+def test_a_newer_schema_version_is_refused_with_both_versions_and_the_way_out(tmp_path: Path) -> None:
     DataSet.open(str(tmp_path))
     (tmp_path / "_schema.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION + 1}))
     expected = (
@@ -127,9 +127,26 @@ def test_another_schema_version_is_refused_with_both_versions_and_the_way_out(tm
 
 
 def test_a_marker_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "_schema.json").write_text("[]")
-    with pytest.raises(DataSetError, match=r"its _schema\.json makes no sense; use a data set elsewhere"):
-        DataSet.open(str(tmp_path))
+    for marker in ("[]", '{"schema_version": null}', "not JSON"):
+        (tmp_path / "_schema.json").write_text(marker)
+        with pytest.raises(DataSetError, match=r"its _schema\.json makes no sense; use a data set elsewhere"):
+            DataSet.open(str(tmp_path))
+
+
+def test_what_a_thread_used_is_a_row_of_its_own_and_commit_returns_the_row_it_stored(tmp_path: Path) -> None:
+    dataset = DataSet.open(str(tmp_path))
+    threads = [
+        {"role": "vcpu", "number": 0, "vmm": 0, "user_ns": 5, "cpus": [1]},
+        {"role": "driver", "number": 0, "tid": 9, "system_ns": 7},
+    ]
+    stored = dataset.writer("run-a", "sweep-1").commit(run_row(delays=4, delay_ns=10_000), vcpu_rows(1.0), threads)
+    assert dataset.read("runs").to_pylist() == [dict.fromkeys(dataset.read("runs").column_names) | stored]
+    assert (stored["pages_per_s"], stored["achieved_delay_us"]) == (1_000_000, 2.5)
+    names = ["run_id", "role", "number", "vmm", "tid", "user_ns", "system_ns", "cpus"]
+    assert [tuple(row.values()) for row in dataset.read("threads", names).to_pylist()] == [
+        ("run-a", "vcpu", 0, 0, None, 5, None, [1]),
+        ("run-a", "driver", 0, None, 9, None, 7, None),
+    ]
 
 
 def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:

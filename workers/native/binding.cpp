@@ -195,22 +195,40 @@ nb::tuple name_tuple(const Names& all) {
   return nb::tuple(out);
 }
 
-nb::dict guest_progress(const Guest& guest) {
-  std::uint64_t accesses = 0, faults = 0, pages = 0, finished = 0, running = 0;
-  for (std::uint32_t i = 0; i < guest.config().vcpus; ++i) {
-    const VcpuState& state = guest.vcpu(i);
-    accesses += state.accesses.load(std::memory_order_relaxed);
-    faults += state.faults.load(std::memory_order_relaxed);
-    pages += state.resolved_by_vcpu.load(std::memory_order_relaxed) + state.resolved_by_reader.load(std::memory_order_relaxed);
-    finished += state.finished.load(std::memory_order_relaxed);
-    running += state.tid.load(std::memory_order_relaxed) != 0 && state.finished.load(std::memory_order_relaxed) == 0;
-  }
+nb::dict to_dict(const ThreadUsage& usage) {
   nb::dict out;
-  out["accesses"] = accesses;
-  out["faults"] = faults;
-  out["pages_resolved"] = pages;
-  out["running"] = running;
-  out["finished"] = finished;
+  out["user_ns"] = usage.user_ns;
+  out["system_ns"] = usage.system_ns;
+  out["voluntary_switches"] = usage.voluntary_switches;
+  out["involuntary_switches"] = usage.involuntary_switches;
+  out["minor_faults"] = usage.minor_faults;
+  out["major_faults"] = usage.major_faults;
+  return out;
+}
+
+nb::dict to_dict(const Live::Look& look) {
+  nb::dict out;
+  out["seconds"] = look.seconds;
+  out["accesses"] = look.accesses;
+  out["faults"] = look.faults;
+  out["pages_resolved"] = look.pages_resolved;
+  out["running"] = look.running;
+  out["finished"] = look.finished;
+  nb::dict kinds;
+  for (std::size_t i = 0; i < kKindNames.size(); ++i) kinds[kKindNames[i]] = look.faults_by_kind[i];
+  out["faults_by_kind"] = kinds;
+  out["latency_p99_ns"] = look.latency_p99_ns > 0.0 ? nb::cast(look.latency_p99_ns) : nb::none();
+  nb::list standing;
+  for (const Live::Standing& one : look.standing) {
+    nb::dict entry;
+    entry["vcpu"] = one.vcpu;
+    entry["page"] = one.page;
+    entry["page_state"] = one.page_state;
+    entry["stage"] = one.stage;
+    entry["seconds"] = one.seconds;
+    standing.append(entry);
+  }
+  out["standing"] = standing;
   return out;
 }
 
@@ -234,6 +252,7 @@ nb::list vmm_vcpus(const Vmm& vmm) {
     entry["first_wrong"] = vcpu.first_wrong();
     entry["stuck"] = vmm.stuck(i);
     entry["failure"] = vcpu.failure();
+    entry["usage"] = to_dict(vcpu.usage());
     out.append(entry);
   }
   return out;
@@ -331,8 +350,7 @@ NB_MODULE(_native, m) {
            },
            "kinds"_a)
       .def("stop", &Guest::stop, "reason"_a)
-      .def("stop_reason", &Guest::stop_reason)
-      .def("progress", &guest_progress);
+      .def("stop_reason", &Guest::stop_reason);
 
   nb::class_<PageServer>(m, "PageServer")
       .def("__init__",
@@ -345,15 +363,20 @@ NB_MODULE(_native, m) {
            "fd"_a, "regions"_a, nb::kw_only(), "vmm"_a, "record_fd"_a, "faults_fd"_a)
       .def("serve", &PageServer::serve, nb::call_guard<nb::gil_scoped_release>())
       .def("stop", &PageServer::stop)
+      .def("look", [](PageServer& server) { return to_dict(server.look()); })  // the GIL makes it one caller at a time
       .def("counters", [](const PageServer& server) { return to_dict(server.counters()); })
       .def("threads", [](const PageServer& server) {
         nb::list out;
         for (std::size_t i = 0; i < server.threads().size(); ++i) {
           const ReaderInfo& info = server.threads()[i];
+          if (info.tid == 0) continue;  // no userfaultfd, no reader
           nb::dict entry = to_dict(info.counters);
-          entry["reader"] = i;
+          const bool ring = i + 1 == server.threads().size();
+          entry["role"] = ring ? "ring" : "reader";
+          entry["number"] = ring ? 0 : i;
           entry["tid"] = info.tid;
-          entry["cpus"] = info.cpus;
+          entry["cpus"] = info.seen.list();
+          entry["usage"] = to_dict(info.usage);
           out.append(entry);
         }
         return out;

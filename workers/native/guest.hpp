@@ -63,6 +63,7 @@ struct alignas(64) SharedHeader {
   FutexWord released;              ///< 1 once all have arrived
   std::atomic<Ticks> start;        ///< the last one's stamp: the common start
   std::atomic<std::uint32_t> exits;  ///< 1 when the strategy is meant to avoid sleeping: events are then stray waits
+  std::atomic<std::uint64_t> sample_every;  ///< every how-many-th fault of a vCPU leaves a record
   FutexWord stopping;              ///< 1 once the run was stopped from outside or by a watchdog
   FutexWord ended;                 ///< bumped by each vCPU that ends: what the watchdogs sleep on
   std::atomic<std::uint32_t> reason_set;

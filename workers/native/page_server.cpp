@@ -34,7 +34,11 @@ std::uint64_t size_of(int fd) {
 }  // namespace
 
 PageServer::PageServer(const Guest& guest, PageServerConfig config)
-    : guest_(guest), config_(std::move(config)), wait_(wait_of(config_.wait)), stop_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    : guest_(guest),
+      config_(std::move(config)),
+      wait_(wait_of(config_.wait)),
+      live_(guest),
+      stop_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (!stop_event_.valid()) throw KernelError("eventfd", errno);
   if (config_.events_per_read == 0) throw ConfigError("page_server.events_per_read must be at least 1");
   if (!(config_.delay_us >= 0.0)) throw ConfigError("page_server.delay_us must not be negative");
@@ -77,6 +81,9 @@ void PageServer::add(int fd, std::vector<RegionView> regions, int vmm, int recor
   peer->resolver = std::make_unique<Resolver>(
       std::move(shards), PageRecord(reinterpret_cast<std::atomic<std::uint8_t>*>(peer->record.data())), guest.memory,
       guest.page_bytes, std::min(config_.fault_around_pages, guest.fault_around_pages));
+  if (vmm >= 0)
+    live_.watch(static_cast<std::uint32_t>(vmm), reinterpret_cast<const FaultRecord*>(peer->faults.data()),
+                peer->slots_per_vcpu, peer->resolver->record());
   peers_.push_back(std::move(peer));
 }
 
@@ -100,11 +107,10 @@ void PageServer::serve() {
         info.tid = static_cast<std::uint32_t>(::syscall(SYS_gettid));
         name_this_thread(index == config_.readers ? "ring" : "reader " + std::to_string(index));
         if (index < config_.reader_cpus.size()) pin_this_thread(config_.reader_cpus[index]);
-        CpusSeen seen;
-        seen.add_current();
+        info.seen.add_current();
         work(info);
-        seen.add_current();
-        info.cpus = seen.list();
+        info.seen.add_current();
+        info.usage = ThreadUsage::of_this_thread();
       } catch (const std::exception& error) {
         const std::lock_guard lock(mutex);
         if (failure == nullptr) failure = std::current_exception();
@@ -185,7 +191,9 @@ void PageServer::serve_ring(ReaderInfo& info) {
         answer(vcpu, RequestState::failed);
         continue;
       }
-      Request request{0, clock.now(), vcpu, {}, false};
+      std::uint16_t cpu = 0;
+      Request request{0, clock.now_and_cpu(cpu), vcpu, {}, false};
+      info.seen.add(cpu);
       if (!anon) source_->take(run, request.mine);
       if (delay.none()) {
         advance(std::move(request));

@@ -11,9 +11,11 @@
 #include "counters.hpp"
 #include "descriptor.hpp"
 #include "guest.hpp"
+#include "live.hpp"
 #include "placement.hpp"
 #include "resolver.hpp"
 #include "source.hpp"
+#include "thread_usage.hpp"
 
 namespace uffd {
 
@@ -46,9 +48,10 @@ struct Peer {
 };
 
 struct ReaderInfo {
-  std::uint32_t tid = 0;
+  std::uint32_t tid = 0;  ///< 0: never started
   Counters counters;
-  CpuList cpus;
+  CpusSeen seen;
+  ThreadUsage usage;  ///< of its whole life
 };
 
 class PageServer {
@@ -65,7 +68,11 @@ class PageServer {
   void serve();
   void stop() noexcept;
 
+  /// What the guest is doing; at most twice a second, one caller at a time.
+  Live::Look look() { return live_.look(); }
+
   Counters counters() const;
+  /// The readers, then the ring's thread.
   const std::vector<ReaderInfo>& threads() const noexcept { return infos_; }
 
  private:
@@ -80,6 +87,7 @@ class PageServer {
   std::unique_ptr<Source> source_;
   std::vector<std::unique_ptr<Peer>> peers_;
   std::vector<ReaderInfo> infos_;  ///< readers, then the ring thread
+  Live live_;
   Descriptor stop_event_;
   std::atomic<bool> stopping_{false};
 };

@@ -22,6 +22,7 @@ Reader::Reader(PageServer& server, std::uint32_t index, ReaderInfo& info)
     : server_(server),
       guest_(server.guest_),
       counters_(info.counters),
+      seen_(info.seen),
       peers_(server.peers_of(index)),
       messages_(server.config_.events_per_read),
       staging_(guest_.config().memory == MemoryType::anon
@@ -99,7 +100,9 @@ void Reader::epoll_once(const timespec* timeout) {
     return;
   }
   ++counters_[Counter::reads];
-  const Ticks delivered = Clock::get().now();
+  std::uint16_t cpu = 0;
+  const Ticks delivered = Clock::get().now_and_cpu(cpu);
+  seen_.add(cpu);
   const std::size_t count = static_cast<std::size_t>(bytes) / sizeof(uffd_msg);
   for (std::size_t i = 0; i < count; ++i) {
     const uffd_msg& message = messages_[i];

@@ -54,6 +54,7 @@ class Reader {
   PageServer& server_;
   const Guest& guest_;
   Counters& counters_;
+  CpusSeen& seen_;
   std::vector<Peer*> peers_;
   std::vector<uffd_msg> messages_;
   std::priority_queue<Job, std::vector<Job>, std::greater<>> jobs_;

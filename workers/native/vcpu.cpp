@@ -44,9 +44,11 @@ void Vcpu::run() noexcept {
     const ThreadEngine engine(*this);
     if (wait_at_barrier()) {
       seen_.add_current();
+      const ThreadUsage before = ThreadUsage::of_this_thread();
       start_ = clock_.now();
       loop();
       end_ = clock_.now();
+      usage_ = ThreadUsage::of_this_thread().since(before);
       seen_.add_current();
     }
   } catch (const std::exception& error) {
@@ -201,7 +203,7 @@ bool Vcpu::wait_until(Ticks when) const noexcept {
   if (outcome == FaultOutcome::lost_race) ++counters_[Counter::lost_races];
   slot_->outcome = outcome;
   if (slot_ != &records_[vmm_.record_capacity]) ++recorded_;
-  state_.faults.store(++faults_, kRelaxed);
+  state_.faults.store(++faults_, std::memory_order_release);  // whoever sees the count may read the record
 }
 
 [[gnu::hot]] void Vcpu::stamp(std::atomic<Ticks> FaultRecord::*stage) noexcept {

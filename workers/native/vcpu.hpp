@@ -14,6 +14,7 @@
 #include "placement.hpp"
 #include "resolver.hpp"
 #include "strategy.hpp"
+#include "thread_usage.hpp"
 
 namespace uffd {
 
@@ -63,6 +64,7 @@ class Vcpu {
   FaultRecord* records() const noexcept { return records_; }
   const Counters& counters() const noexcept { return counters_; }
   CpuList cpus_seen() const { return seen_.list(); }
+  const ThreadUsage& usage() const noexcept { return usage_; }  ///< of the measured phase
   std::uint64_t wrong_words() const noexcept { return wrong_words_; }
   const std::string& first_wrong() const noexcept { return first_wrong_; }
   const std::string& failure() const noexcept { return failure_; }
@@ -92,6 +94,7 @@ class Vcpu {
   AccessOrder order_;
   CpuList cpus_;
   CpusSeen seen_;
+  ThreadUsage usage_;
   Counters counters_;
 
   // The access under way.

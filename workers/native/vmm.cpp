@@ -110,6 +110,7 @@ Vmm::Vmm(const Guest& guest, VmmConfig config)
   for (std::uint32_t i = 0; i < config_.vcpus; ++i)
     vcpus_.push_back(std::make_unique<Vcpu>(*shared_, config_.first_vcpu + i, records_of(i), config_.access,
                                             i < config_.vcpu_cpus.size() ? config_.vcpu_cpus[i] : CpuList{}));
+  guest_.header().sample_every.store(config_.sample_every, std::memory_order_relaxed);
   guest_.header().exits.store(info_.exit != ExitKind::none, std::memory_order_release);
   ThreadEngine::install_handlers();
 }

@@ -1,0 +1,222 @@
+"""The driver watches itself and the machine while a run is measured, and says which runs cannot be trusted.
+
+It looks once before the measured phase and once after it, never in between: at the CPU time of every thread of its process
+tree (driver, Ray, actors; nanoseconds, from /proc/PID/task/TID/schedstat) and at the machine's (/proc/stat, in ticks). What
+the tree used beside the vCPU, reader and ring threads is the rig's own cost; what the machine used beside the tree is somebody
+else's.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+NS_PER_S = 1_000_000_000
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+PLACED_ROLES = ("vcpu", "reader")
+"""Threads that the placement gives CPUs to; others go where the scheduler puts them, which may be a CPU of these."""
+JUDGED_FROM_S = 0.25
+"""Shares of a shorter look are not judged: /proc/stat counts in ticks, and the calls that start and end a run weigh too much."""
+MOST_OF_MACHINE = 0.10
+"""Largest part of the machine's CPUs that the rig may use beside the measured threads, and so may everybody else."""
+MOST_STOLEN = 0.05
+"""Largest part of the machine's CPU time that the hypervisor may take."""
+MOST_LAG_S = 0.25
+"""A look at the run that comes later than this found a driver, or a page server, that did not get a CPU."""
+MOST_SWITCHES_PER_S = 100.0
+"""Most involuntary context switches of a thread in a second where each has a CPU of its own: a thread that has to share takes
+turns of a few milliseconds, hundreds of times a second."""
+IDLE_BELOW = 0.01
+"""A thread that uses less of a CPU takes nothing from anybody."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What had been used at `at_s` (monotonic clock). `thread_ns`: CPU time by thread id, of the driver's process tree;
+    `busy_s` and `steal_s`: of the whole machine."""
+
+    at_s: float
+    thread_ns: Mapping[int, int]
+    busy_s: float
+    steal_s: float
+    load_average: float
+    driver: resource.struct_rusage
+    driver_cpu: int
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen of one run; CPU shares are CPU seconds a second, `lag_s` is None where no look was taken.
+
+    `switches_per_s`: involuntary context switches of vCPU and reader threads, each a second; None where threads of the run
+    have to take turns anyway.
+    """
+
+    watched_s: float
+    machine_cpus: int
+    unprepared: int
+    rig_cpu_share: float
+    other_cpu_share: float
+    steal_share: float
+    lag_s: float | None
+    switches_per_s: float | None
+
+
+def reasons(seen: Seen) -> list[str]:
+    """Why the run cannot be trusted; empty when nothing speaks against it. Pure. The figures come last, in brackets."""
+    return list(_reasons(seen))
+
+
+def headline(reason: str) -> str:
+    """A reason without its figures: the same for every run it speaks against."""
+    return reason.partition(" (")[0]
+
+
+def _reasons(seen: Seen) -> Iterator[str]:
+    if seen.unprepared > 0:
+        yield f"pages were not in the state asked for ({seen.unprepared})"
+    if seen.lag_s is not None and seen.lag_s > MOST_LAG_S:
+        yield f"the driver looked late ({seen.lag_s:.2f} s)"
+    if seen.watched_s < JUDGED_FROM_S:
+        return
+    cpus = seen.machine_cpus
+    for share, most, what in (
+        (seen.rig_cpu_share, MOST_OF_MACHINE, "the rig itself was busy"),
+        (seen.other_cpu_share, MOST_OF_MACHINE, "others were busy"),
+        (seen.steal_share, MOST_STOLEN, "the hypervisor took CPU time"),
+    ):
+        if share > most * cpus:
+            yield f"{what} ({share:.2f} of {cpus} CPUs)"
+    if seen.switches_per_s is not None and seen.switches_per_s > MOST_SWITCHES_PER_S:
+        yield f"vCPUs and readers had to share CPUs meant for them alone ({seen.switches_per_s:.0f} switches a second each)"
+
+
+def snapshot() -> Snapshot:
+    """Look now; takes some milliseconds."""
+    busy_s, steal_s = _machine()
+    return Snapshot(
+        at_s=time.monotonic(),
+        thread_ns={tid: ns for pid in _tree(os.getpid()) for tid, ns in _threads(pid)},
+        busy_s=busy_s,
+        steal_s=steal_s,
+        load_average=os.getloadavg()[0],
+        driver=resource.getrusage(resource.RUSAGE_SELF),
+        driver_cpu=int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[36]),
+    )
+
+
+def cpu_share(before: Snapshot, after: Snapshot, without: frozenset[int] = frozenset()) -> float:
+    """CPUs that the process tree used between the two looks; threads whose ids are in `without` do not count."""
+    return _spent_ns(before, after, set(after.thread_ns) - without) / NS_PER_S / (after.at_s - before.at_s)
+
+
+def watched(
+    before: Snapshot,
+    after: Snapshot,
+    threads: Sequence[Mapping[str, Any]],
+    *,
+    lag_s: float | None,
+    unprepared: int,
+    exclusive: bool,
+) -> dict[str, Any]:
+    """Columns of a `runs` row, `trusted` and `distrust` among them. `threads`: rows of the measured threads; `exclusive`:
+    each vCPU and each reader has a CPU of its own.
+
+    vCPU threads live inside the measured phase, so the looks do not know them: theirs is what they have counted themselves.
+    """
+    watched_s = after.at_s - before.at_s
+    vcpu_ns = sum(thread["user_ns"] + thread["system_ns"] for thread in threads if thread["role"] == "vcpu")
+    server_ns = _spent_ns(before, after, {int(thread["tid"]) for thread in threads if thread["role"] != "vcpu"})
+    rig = cpu_share(before, after, without=frozenset(int(thread["tid"]) for thread in threads))
+    ours = rig + (vcpu_ns + server_ns) / NS_PER_S / watched_s
+    placed = [thread["involuntary_switches"] for thread in threads if thread["role"] in PLACED_ROLES]
+    unplaced = [thread for thread in threads if thread["role"] not in PLACED_ROLES]
+    alone = exclusive and not any(
+        _spent_ns(before, after, {int(thread["tid"])}) > IDLE_BELOW * watched_s * NS_PER_S for thread in unplaced
+    )
+    seen = Seen(
+        watched_s=watched_s,
+        machine_cpus=os.cpu_count() or 1,
+        unprepared=unprepared,
+        rig_cpu_share=rig,
+        other_cpu_share=max(0.0, (after.busy_s - before.busy_s) / watched_s - ours),
+        steal_share=(after.steal_s - before.steal_s) / watched_s,
+        lag_s=lag_s,
+        switches_per_s=sum(placed) / len(placed) / watched_s if alone and placed else None,
+    )
+    found = reasons(seen)
+    return {
+        "watched_s": watched_s,
+        "rig_cpu_share": rig,
+        "driver_cpu_share": (_cpu_s(after.driver) - _cpu_s(before.driver)) / watched_s,
+        "driver_lag_s": lag_s,
+        "other_cpu_share": seen.other_cpu_share,
+        "steal_share": seen.steal_share,
+        "load_average": before.load_average,
+        "involuntary_switches": sum(placed),
+        "trusted": not found,
+        "distrust": "; ".join(found) or None,
+    }
+
+
+def driver_row(before: Snapshot, after: Snapshot) -> dict[str, Any]:
+    """The driver's row of `threads`: its whole process, between the two looks."""
+    first, last = before.driver, after.driver
+    return {
+        "role": "driver",
+        "number": 0,
+        "tid": os.getpid(),
+        "user_ns": round((last.ru_utime - first.ru_utime) * NS_PER_S),
+        "system_ns": round((last.ru_stime - first.ru_stime) * NS_PER_S),
+        "voluntary_switches": last.ru_nvcsw - first.ru_nvcsw,
+        "involuntary_switches": last.ru_nivcsw - first.ru_nivcsw,
+        "minor_faults": last.ru_minflt - first.ru_minflt,
+        "major_faults": last.ru_majflt - first.ru_majflt,
+        "cpus": sorted({before.driver_cpu, after.driver_cpu}),
+    }
+
+
+def _cpu_s(usage: resource.struct_rusage) -> float:
+    return usage.ru_utime + usage.ru_stime
+
+
+def _spent_ns(before: Snapshot, after: Snapshot, tids: set[int]) -> int:
+    return sum(after.thread_ns.get(tid, 0) - before.thread_ns.get(tid, 0) for tid in tids if tid in after.thread_ns)
+
+
+def _machine() -> tuple[float, float]:
+    """(seconds all CPUs were busy since boot, seconds the hypervisor took), of the first line of /proc/stat."""
+    user, nice, system, _, _, irq, softirq, steal, *_ = map(int, Path("/proc/stat").read_text().split(maxsplit=11)[1:11])
+    return (user + nice + system + irq + softirq) / TICKS_PER_S, steal / TICKS_PER_S
+
+
+def _tree(root: int) -> list[int]:
+    """`root` and all its descendants."""
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                stat = Path(f"/proc/{entry}/stat").read_text()
+            except OSError:  # gone meanwhile
+                continue
+            children.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(entry))
+    found = [root]
+    for pid in found:
+        found += children.get(pid, [])
+    return found
+
+
+def _threads(pid: int) -> Iterator[tuple[int, int]]:
+    """(thread id, CPU time in ns) of each of a process's threads."""
+    try:
+        for tid in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{tid}/schedstat") as stat:
+                yield int(tid), int(stat.read().split()[0])
+    except OSError:  # gone meanwhile
+        return

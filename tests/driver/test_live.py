@@ -1,0 +1,150 @@
+"""What is shown of a run while it goes: the pace from its looks, and the three ways to show it."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig
+from rich.console import Console
+
+from loadgen import driver, events
+from loadgen.driver import not_trusted
+from loadgen.guest_run import NOTHING_SEEN, Measured
+from loadgen.host import Host
+from loadgen.pace import Pace, accesses
+from loadgen.plan import PlannedRun, plan_run
+from loadgen.progress import Bar, Lines, Quiet
+
+STANDING = [
+    {"vcpu": 3, "page": 17, "page_state": "in flight", "stage": "fetching (asked the page server)", "seconds": 2.5},
+    {"vcpu": 1, "page": 5, "page_state": "", "stage": "thinking", "seconds": 0.5},
+]
+
+
+@pytest.fixture
+def planned(configure: Callable[..., DictConfig], host: Host) -> PlannedRun:
+    return plan_run(configure("sweep_id=s", "vcpus=2", "memory.region_mib=1", "access.passes=2"), host)
+
+
+def look(seconds: float, pages: int, **more: Any) -> dict[str, Any]:
+    return {**NOTHING_SEEN, "seconds": seconds, "pages_resolved": pages, "accesses": pages, "latency_p99_ns": 2e4, **more}
+
+
+def ended(status: str = "ok", reason: str = "", **row: Any) -> Measured:
+    return Measured({}, [], status=status, reason=reason, row={"status": status, **row})
+
+
+def test_the_rate_is_that_since_the_look_before_not_since_the_start(planned: PlannedRun) -> None:
+    pace = Pace(planned.spec)
+    rates = [pace.take(look(*at)).pages_per_s for at in ((1.0, 100), (1.5, 100), (2.0, 300))]
+    assert rates == [100, 0, 400]
+    assert pace.take(look(2.0, 300)).pages_per_s == 0
+
+
+def test_how_far_a_run_is_counts_its_accesses(planned: PlannedRun, configure: Callable[..., DictConfig], host: Host) -> None:
+    assert accesses(planned.spec) == 512  # 256 pages, twice
+    assert Pace(planned.spec).take(look(1.0, 128)).done == 0.25
+    for override, expected in (("access.overlap=true", 512), ("access.accesses=10", 20)):
+        assert accesses(plan_run(configure("sweep_id=s", "vcpus=2", "memory.region_mib=1", override), host).spec) == expected
+
+
+def test_a_run_that_does_not_move_says_which_vcpu_page_state_and_stage(planned: PlannedRun) -> None:
+    pace = Pace(planned.spec)
+    assert pace.take(look(1.0, 1)).stuck == ""
+    assert pace.take(look(1.0, 1, standing=STANDING[1:])).stuck == ""
+    said = pace.take(look(1.0, 1, standing=STANDING)).stuck
+    assert said == "vCPU 3 has not moved for 2.5 s: page 17 is in flight, stage: fetching (asked the page server)"
+    more = pace.take(look(1.0, 1, standing=[*STANDING, {**STANDING[0], "vcpu": 4, "page_state": "", "seconds": 9.0}])).stuck
+    assert more.startswith("vCPU 4 has not moved for 9.0 s: page 17, stage: ") and more.endswith("; 1 more like it")
+
+
+def test_a_page_server_that_does_not_answer_is_named(planned: PlannedRun) -> None:
+    assert Pace(planned.spec).take({**NOTHING_SEEN, "unanswered_s": 3.0}).stuck == "the page server has not answered for 3.0 s"
+
+
+def test_elsewhere_than_on_a_terminal_there_is_a_line_a_run_and_one_when_it_seems_stuck(planned: PlannedRun) -> None:
+    out = io.StringIO()
+    lines = Lines(2, Console(file=out))
+    lines.begin(planned)
+    for standing in ([], STANDING, STANDING):
+        lines.look(look(1.0, 1, standing=standing))
+    lines.end(planned, ended(distrust="others were busy (1.20 of 2 CPUs)"))
+    lines.begin(planned)
+    lines.look(look(0.5, 1))
+    lines.end(planned, ended("stuck", "vCPU 1 made no progress"))
+    stuck, first, second = out.getvalue().splitlines()
+    assert stuck.startswith("seems stuck: vCPU 3 has not moved for 2.5 s")
+    assert first.startswith(
+        "[1/2] uffd_wait minor shmem vcpus=2 repeat=0: ok, not to be trusted: others were busy (1.20 of 2 CPUs) ("
+    )
+    assert second.startswith("[2/2] uffd_wait minor shmem vcpus=2 repeat=0: stuck: vCPU 1 made no progress (")
+
+
+def test_on_a_terminal_the_bar_shows_rate_p99_and_faults_by_kind(planned: PlannedRun) -> None:
+    out = io.StringIO()
+    bar = Bar(3, Console(file=out, force_terminal=True, width=200))
+    bar.begin(planned)
+    bar.look(look(1.0, 128_000, faults_by_kind={"hit": 0, "minor": 100, "absent": 28}))
+    bar.look(look(2.0, 128_000, standing=STANDING))
+    bar.end(planned, ended("failed", "no page"))
+    bar.close()
+    shown = out.getvalue()
+    for text in ("128.0 kpages/s  p99 20 us  minor 100  absent 28", "0/3", "1/3", "seems stuck: vCPU 3", "failed: no page"):
+        assert text in shown
+    assert "hit" not in shown
+
+
+def test_quiet_says_nothing(planned: PlannedRun, capfd: pytest.CaptureFixture[str]) -> None:
+    quiet = Quiet()
+    quiet.begin(planned)
+    quiet.look(look(1.0, 1, standing=STANDING))
+    quiet.end(planned, ended("failed", "no page"))
+    quiet.close()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_events_are_one_json_object_a_line(planned: PlannedRun, capsys: pytest.CaptureFixture[str]) -> None:
+    watcher = events.Events()
+    events.emit("sweep_started", "s", runs=1, dataset="d", command="loadgen 'x=\"\n'")
+    watcher.begin(planned)
+    watcher.look(look(1.0, 128, faults_by_kind={"minor": 128}))
+    watcher.look(look(1.5, 128, standing=STANDING))
+    watcher.end(planned, ended(pages_per_s=5.0, trusted=True))
+    watcher.close()
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["event"] for one in found] == ["sweep_started", "run_started", "look", "look", "run_ended"]
+    assert {one["sweep_id"] for one in found} == {"s"}
+    assert found[1] | {"title": ""} == {
+        "event": "run_started",
+        "sweep_id": "s",
+        "run_id": planned.spec.run_id,
+        "number": 1,
+        "title": "",
+    }
+    assert (found[2]["pages_per_s"], found[2]["faults_by_kind"], found[2]["done"], found[2]["stuck"]) == (
+        128,
+        {"minor": 128},
+        0.25,
+        "",
+    )
+    assert found[3]["stuck"].startswith("vCPU 3 has not moved")
+    assert set(found[4]) == {"event", "sweep_id", "run_id", *events.ROW}
+    assert (found[4]["pages_per_s"], found[4]["latency_p50_ns"]) == (5.0, None)
+
+
+def test_the_ways_to_show_a_sweep_are_chosen_by_its_keys(configure: Callable[..., DictConfig]) -> None:
+    assert isinstance(driver.watcher(configure("quiet=true"), 3), Quiet)
+    assert isinstance(driver.watcher(configure("json=true", "quiet=true"), 3), events.Events)
+    assert isinstance(driver.watcher(configure(), 3), Lines)
+
+
+def test_the_line_on_runs_not_to_be_trusted_counts_what_speaks_against_them() -> None:
+    doubted = ["others were busy (1.20 of 2 CPUs)", "others were busy (0.90 of 2 CPUs); the driver looked late (0.40 s)"]
+    assert not_trusted(doubted, 9) == (
+        "2 of 9 runs are not to be trusted: others were busy (2), the driver looked late (1); "
+        "each one's figures are in its column distrust"
+    )
