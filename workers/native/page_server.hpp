@@ -28,6 +28,7 @@ struct PageServerConfig {
   std::uint64_t seed = 0;
   std::uint32_t fault_around_pages = 1;
   std::vector<CpuList> reader_cpus;
+  SourceConfig source;
 };
 
 struct RegionView {
@@ -66,11 +67,13 @@ class PageServer {
   void stop() noexcept;
 
   Counters counters() const;
+  const Source& source() const noexcept { return *source_; }
   const std::vector<ReaderInfo>& threads() const noexcept { return infos_; }
 
  private:
   friend class Reader;
   void serve_ring(ReaderInfo& info);
+  void answer(std::uint32_t vcpu, RequestState state) const noexcept;
   std::vector<Peer*> peers_of(std::uint32_t reader) const;
 
   const Guest& guest_;
