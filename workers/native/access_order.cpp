@@ -112,7 +112,7 @@ AccessOrder::AccessOrder(const AccessConfig& config, std::uint64_t pages, std::u
   }
 }
 
-std::uint64_t AccessOrder::next_page() noexcept {
+[[gnu::hot]] std::uint64_t AccessOrder::next_page() noexcept {
   const std::uint64_t i = next_++;
   switch (order_) {
     case Order::sequential:

@@ -42,7 +42,7 @@ const Clock& Clock::get() {
   return clock;
 }
 
-Ticks Clock::now_and_cpu(std::uint16_t& cpu) const noexcept {
+[[gnu::hot]] Ticks Clock::now_and_cpu(std::uint16_t& cpu) const noexcept {
 #if defined(__x86_64__)
   if (invariant_) {
     unsigned aux = 0;

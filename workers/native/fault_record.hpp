@@ -34,7 +34,7 @@ struct FaultRecord {
   Ticks resumed;
   std::atomic<std::uint32_t> page;
   std::uint16_t cpu;
-  Kind kind;
+  Kind kind;  ///< filled in after the run: a look at the table of kinds costs a TLB miss
   FaultOutcome outcome;
 };
 static_assert(sizeof(FaultRecord) == 56);

@@ -1,8 +1,10 @@
 // What user space knows of each page of one mapping: a byte a page, atomic, in a memfd shared by the VMM process and the
 // page server. "Mapped" is a fact of a mapping, not of a process, so each mapping has a record of its own.
 //
-// Byte: low 3 bits the state; bit 3 the owner of an in-flight page (0: a vCPU, 1: a reader); bits 4-7 the owner's epoch, so
-// that a page server that takes over can tell its predecessor's claims from its own and reclaim them.
+// Byte: low 3 bits the state. While in flight, bit 3 is the owner (0: a vCPU, 1: a reader) and bits 4-7 the owner's epoch, so
+// that a page server that takes over can tell its predecessor's claims from its own and reclaim them. Once resolved, bit 7
+// says that the emulated stage-2 table maps the page (ExitKind::probe); it lives here and not in a table of its own because
+// every table looked at on a trip costs a TLB miss, and because whoever takes the page away drops the entry with it.
 #pragma once
 
 #include <atomic>
@@ -24,7 +26,10 @@ class PageRecord {
     return static_cast<std::uint8_t>(static_cast<unsigned>(PageState::in_flight) | 8u | (epoch & 15u) << 4);
   }
 
-  PageState state(std::uint64_t page) const noexcept { return state_of(bytes_[page].load(std::memory_order_acquire)); }
+  static constexpr bool in_stage2(std::uint8_t byte) { return (byte & (7 | kStage2)) == kMapped; }
+
+  std::uint8_t byte(std::uint64_t page) const noexcept { return bytes_[page].load(std::memory_order_acquire); }
+  PageState state(std::uint64_t page) const noexcept { return state_of(byte(page)); }
   /// Takes an unresolved or discarded page in hand; false when somebody else has it or it is done.
   bool claim(std::uint64_t page, std::uint8_t claim) const noexcept {
     std::uint8_t byte = bytes_[page].load(std::memory_order_relaxed);
@@ -35,8 +40,16 @@ class PageRecord {
   void set(std::uint64_t page, PageState state) const noexcept {
     bytes_[page].store(static_cast<std::uint8_t>(state), std::memory_order_release);
   }
+  /// Enters a resolved page into the stage-2 table; nothing when it is no longer resolved.
+  void enter_stage2(std::uint64_t page) const noexcept {
+    std::uint8_t byte = bytes_[page].load(std::memory_order_relaxed);
+    if (state_of(byte) == PageState::resolved)
+      bytes_[page].compare_exchange_strong(byte, kMapped, std::memory_order_relaxed);
+  }
 
  private:
+  static constexpr std::uint8_t kStage2 = 0x80;
+  static constexpr std::uint8_t kMapped = static_cast<std::uint8_t>(PageState::resolved) | kStage2;
   std::atomic<std::uint8_t>* bytes_ = nullptr;
 };
 

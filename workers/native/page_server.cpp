@@ -98,6 +98,7 @@ void PageServer::serve() {
       ReaderInfo& info = infos_[index];
       try {
         info.tid = static_cast<std::uint32_t>(::syscall(SYS_gettid));
+        name_this_thread(index == config_.readers ? "ring" : "reader " + std::to_string(index));
         if (index < config_.reader_cpus.size()) pin_this_thread(config_.reader_cpus[index]);
         CpusSeen seen;
         seen.add_current();

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <sched.h>
+#include <sys/prctl.h>
 
 #include <array>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "error.hpp"
@@ -21,6 +23,9 @@ inline void pin_this_thread(const CpuList& cpus) {
   for (const int cpu : cpus) CPU_SET(static_cast<unsigned>(cpu), &set);
   if (::sched_setaffinity(0, sizeof set, &set) != 0) throw KernelError("sched_setaffinity", errno);
 }
+
+/// Names the calling thread for top, perf and /proc, in at most 15 characters.
+inline void name_this_thread(const std::string& name) noexcept { ::prctl(PR_SET_NAME, name.c_str()); }
 
 class CpusSeen {
  public:

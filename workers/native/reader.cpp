@@ -51,7 +51,7 @@ void Reader::serve() {
   }
 }
 
-void Reader::wait() {
+[[gnu::hot]] void Reader::wait() {
   timespec until_due{0, 0};
   const timespec* timeout = nullptr;
   if (!jobs_.empty()) {
@@ -77,7 +77,7 @@ void Reader::wait() {
   }
 }
 
-void Reader::poll_once(const timespec* timeout) {
+[[gnu::hot]] void Reader::poll_once(const timespec* timeout) {
   std::array<pollfd, 64> fds;
   const std::size_t count = std::min(peers_.size(), fds.size() - 1);
   for (std::size_t i = 0; i < count; ++i) fds[i] = {peers_[i]->uffd.fd(), POLLIN, 0};
@@ -95,7 +95,7 @@ void Reader::epoll_once(const timespec* timeout) {
       read_events(*static_cast<Peer*>(ready[static_cast<std::size_t>(i)].data.ptr));
 }
 
-void Reader::read_events(Peer& peer) {
+[[gnu::hot]] void Reader::read_events(Peer& peer) {
   const ssize_t bytes = ::read(peer.uffd.fd(), messages_.data(), messages_.size() * sizeof(uffd_msg));
   if (bytes <= 0) {
     ++counters_[Counter::reads_empty];  // another reader was faster, or the other process is gone
@@ -132,7 +132,7 @@ void Reader::read_events(Peer& peer) {
   }
 }
 
-std::uint32_t Reader::vcpu_of(std::uint32_t tid) {
+[[gnu::hot]] std::uint32_t Reader::vcpu_of(std::uint32_t tid) {
   const auto find = [this, tid] { return std::find(tids_.begin(), tids_.end(), tid); };
   auto found = find();
   if (found == tids_.end()) {  // not seen before: the vCPUs say who they are when they start
@@ -147,7 +147,7 @@ std::uint32_t Reader::vcpu_of(std::uint32_t tid) {
 // The vCPU sleeps, so the slot it named before it touched is the one of this fault, unless somebody else's resolve has
 // woken it meanwhile: then the slot may be another page's, and the check says so. A slot is never used twice in a run, so a
 // store that comes late spoils nothing.
-FaultRecord* Reader::record_of(const Peer& peer, std::uint32_t vcpu, std::uint64_t page) const noexcept {
+[[gnu::hot]] FaultRecord* Reader::record_of(const Peer& peer, std::uint32_t vcpu, std::uint64_t page) const noexcept {
   if (vcpu == kNobody || peer.faults.data() == nullptr) return nullptr;
   const std::uint32_t per_vmm = guest_.config().vcpus_per_vmm;
   if (static_cast<std::uint32_t>(peer.vmm) != vcpu / per_vmm) return nullptr;
@@ -163,7 +163,7 @@ void Reader::later(Job job, Ticks delay) {
   jobs_.push(std::move(job));
 }
 
-void Reader::handle(const Event& event) {
+[[gnu::hot]] void Reader::handle(const Event& event) {
   const Resolver& resolver = *event.peer->resolver;
   const PageRun run = resolver.claim(event.page, PageRecord::reader_claim(0));
   if (run.count == 0) {
@@ -260,7 +260,8 @@ void Reader::install_again(const Event& event) {
   if (installed.error != 0 && installed.error != ESRCH) later({0, 0, Step::look, event, {}, {}}, look_again_);
 }
 
-void Reader::install(const Guest& guest, const Event& event, const PageRun& run, const std::byte* from, Counters& counters) {
+[[gnu::hot]] void Reader::install(const Guest& guest, const Event& event, const PageRun& run, const std::byte* from,
+                                  Counters& counters) {
   const Clock& clock = Clock::get();
   if (event.record != nullptr) event.record->fetched.store(clock.now(), std::memory_order_relaxed);
   const auto installed = event.peer->resolver->install(run, from, true, counters);

@@ -14,13 +14,13 @@ constexpr int kAgainTries = 100'000;
 
 }  // namespace
 
-const Shard& Resolver::shard_of(std::uint64_t page) const noexcept {
+[[gnu::hot]] const Shard& Resolver::shard_of(std::uint64_t page) const noexcept {
   for (const Shard& shard : shards_)
     if (page - shard.first_page < shard.pages) return shard;
   return shards_.back();
 }
 
-PageRun Resolver::claim(std::uint64_t page, std::uint8_t claim) const noexcept {
+[[gnu::hot]] PageRun Resolver::claim(std::uint64_t page, std::uint8_t claim) const noexcept {
   if (!record_.claim(page, claim)) return {page, 0};
   if (around_ == 1) return {page, 1};
   const Shard& shard = shard_of(page);
@@ -34,11 +34,11 @@ PageRun Resolver::claim(std::uint64_t page, std::uint8_t claim) const noexcept {
   return {first, static_cast<std::uint32_t>(end - first)};
 }
 
-void Resolver::release(const PageRun& run, PageState state) const noexcept {
+[[gnu::hot]] void Resolver::release(const PageRun& run, PageState state) const noexcept {
   for (std::uint32_t i = 0; i < run.count; ++i) record_.set(run.first + i, state);
 }
 
-Outcome Resolver::map(const Shard& shard, std::uint64_t page, std::uint32_t count, const std::byte* from,
+[[gnu::hot]] Outcome Resolver::map(const Shard& shard, std::uint64_t page, std::uint32_t count, const std::byte* from,
                       bool wake) const noexcept {
   const std::uint64_t at = shard.address + (page - shard.first_page) * page_bytes_;
   const std::uint64_t length = count * page_bytes_;
@@ -47,7 +47,7 @@ Outcome Resolver::map(const Shard& shard, std::uint64_t page, std::uint32_t coun
   return shard.uffd->resume(at, length, wake);
 }
 
-Resolver::Installed Resolver::install(const PageRun& run, const std::byte* from, bool wake,
+[[gnu::hot]] Resolver::Installed Resolver::install(const PageRun& run, const std::byte* from, bool wake,
                                       Counters& counters) const noexcept {
   const Shard& shard = shard_of(run.first);
   Installed installed;

@@ -1,5 +1,7 @@
 #include "thread_engine.hpp"
 
+#include <sys/syscall.h>
+
 #include <csetjmp>
 #include <csignal>
 #include <mutex>
@@ -7,6 +9,7 @@
 #include "error.hpp"
 #include "kernel.hpp"
 #include "mapping.hpp"
+#include "system_call.hpp"
 #include "userfaultfd.hpp"
 
 namespace uffd {
@@ -31,7 +34,7 @@ void pass_on(int signal, siginfo_t* info, void* context) {
   }
 }
 
-void on_sigbus(int signal, siginfo_t* info, void* raw) {
+[[gnu::hot]] void on_sigbus(int signal, siginfo_t* info, void* raw) {
   const int saved = errno;
   auto& context = *static_cast<ucontext_t*>(raw);
   if (interrupted_a_touch(context) && current != nullptr && current->owns(info->si_addr)) {
@@ -39,9 +42,13 @@ void on_sigbus(int signal, siginfo_t* info, void* raw) {
       current->abandon();
       abandon_touch(context);
     }
+    errno = saved;
+    leave_for_touch(context);
   } else if (interrupted_a_touch(context) && calibrating != nullptr) {
     ++*calibrating;
     abandon_touch(context);
+    errno = saved;
+    leave_for_touch(context);
   } else if (guard != nullptr) {
     siglongjmp(*guard, 1);
   } else {
@@ -59,10 +66,11 @@ void on_kick(int, siginfo_t*, void* raw) {
   }
 }
 
-bool present(const void* address) noexcept {
+[[gnu::hot]] bool present(const void* address) noexcept {
   std::uint64_t entry = 0;
   const auto offset = static_cast<off_t>(reinterpret_cast<std::uint64_t>(address) / kBasePageBytes * sizeof entry);
-  return ::pread(pagemap, &entry, sizeof entry, offset) == sizeof entry && entry >> 63 != 0;
+  return system_call(SYS_pread64, pagemap, reinterpret_cast<long>(&entry), sizeof entry, offset) == sizeof entry &&
+         entry >> 63 != 0;
 }
 
 void open_pagemap() {
@@ -107,7 +115,7 @@ void ThreadEngine::install_handlers() {
   });
 }
 
-bool ThreadEngine::enter_stage2(Vcpu& vcpu, std::uint64_t page) noexcept {
+[[gnu::hot]] bool ThreadEngine::enter_stage2(Vcpu& vcpu, std::uint64_t page) noexcept {
   const VmmShared& vmm = vcpu.vmm();
   while (!present(vmm.region + page * vmm.page_bytes)) {
     switch (vcpu.on_exit()) {
@@ -121,7 +129,7 @@ bool ThreadEngine::enter_stage2(Vcpu& vcpu, std::uint64_t page) noexcept {
     }
     break;
   }
-  vmm.stage2[page].store(1, std::memory_order_relaxed);
+  vmm.resolver.record().enter_stage2(page);
   return true;
 }
 

@@ -17,11 +17,10 @@ class ThreadEngine {
   ThreadEngine(const ThreadEngine&) = delete;
   ThreadEngine& operator=(const ThreadEngine&) = delete;
 
-  /// One access; the word read. After an abandoned one the value means nothing.
-  static std::uint64_t touch(Vcpu& vcpu, std::uint64_t page, std::uint64_t* word, bool read) noexcept {
-    if (vcpu.vmm().stage2 != nullptr && vcpu.vmm().stage2[page].load(std::memory_order_relaxed) == 0 &&
-        !enter_stage2(vcpu, page))
-      return 0;
+  /// One access to `word` of `page`, whose byte in the page record was `known`; the word read. After an abandoned one the
+  /// value means nothing.
+  static std::uint64_t touch(Vcpu& vcpu, std::uint64_t page, std::uint8_t known, std::uint64_t* word, bool read) noexcept {
+    if (vcpu.vmm().exit == ExitKind::probe && !PageRecord::in_stage2(known) && !enter_stage2(vcpu, page)) return 0;
     return read ? uffd_loadgen_touch_read(word) : uffd_loadgen_touch_write(word);
   }
 

@@ -3,6 +3,7 @@
 #include <sys/syscall.h>
 
 #include "error.hpp"
+#include "system_call.hpp"
 
 namespace uffd {
 
@@ -45,9 +46,9 @@ std::string join(const std::vector<std::string>& names) {
 // comes as EAGAIN with a positive count; nothing done at all as the negative errno in the field.
 template <typename Request>
 Outcome resolve(int fd, unsigned long call, Request& request, const __s64& field, std::uint64_t length) {
-  if (::ioctl(fd, call, &request) == 0) return {static_cast<std::int64_t>(length), 0};
-  const int error = errno;
-  return {field > 0 ? field : 0, error};
+  const long error = system_call(SYS_ioctl, fd, static_cast<long>(call), reinterpret_cast<long>(&request));
+  if (error == 0) return {static_cast<std::int64_t>(length), 0};
+  return {field > 0 ? field : 0, static_cast<int>(-error)};
 }
 
 }  // namespace
@@ -95,12 +96,12 @@ Outcome Userfaultfd::unregister_range(std::uint64_t start, std::uint64_t length)
                                                        : Outcome{0, errno};
 }
 
-Outcome Userfaultfd::copy(std::uint64_t to, std::uint64_t from, std::uint64_t length, bool wake) const noexcept {
+[[gnu::hot]] Outcome Userfaultfd::copy(std::uint64_t to, std::uint64_t from, std::uint64_t length, bool wake) const noexcept {
   uffdio_copy request{.dst = to, .src = from, .len = length, .mode = wake ? 0ull : UFFDIO_COPY_MODE_DONTWAKE, .copy = 0};
   return resolve(fd(), UFFDIO_COPY, request, request.copy, length);
 }
 
-Outcome Userfaultfd::resume(std::uint64_t start, std::uint64_t length, bool wake) const noexcept {
+[[gnu::hot]] Outcome Userfaultfd::resume(std::uint64_t start, std::uint64_t length, bool wake) const noexcept {
   uffdio_continue request{
       .range = {.start = start, .len = length}, .mode = wake ? 0ull : UFFDIO_CONTINUE_MODE_DONTWAKE, .mapped = 0};
   return resolve(fd(), UFFDIO_CONTINUE, request, request.mapped, length);

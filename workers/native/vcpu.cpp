@@ -39,6 +39,7 @@ Vcpu::Vcpu(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, cons
 void Vcpu::run() noexcept {
   try {
     pin_this_thread(cpus_);
+    name_this_thread("vcpu " + std::to_string(index_));
     state_.tid.store(static_cast<std::uint32_t>(::syscall(SYS_gettid)), std::memory_order_release);
     const ThreadEngine engine(*this);
     if (wait_at_barrier()) {
@@ -70,7 +71,7 @@ bool Vcpu::wait_at_barrier() noexcept {
   return !stopping();
 }
 
-void Vcpu::loop() {
+[[gnu::hot]] void Vcpu::loop() {
   const Clock& clock = clock_;
   const Ticks interval = config_.rate_per_s > 0.0 ? clock.from_ns(1e9 / config_.rate_per_s) : 0;
   const Ticks think = clock.from_ns(static_cast<double>(config_.think_ns));
@@ -112,8 +113,9 @@ bool Vcpu::wait_until(Ticks when) const noexcept {
   return true;
 }
 
-void Vcpu::access(std::uint64_t page, bool read, Ticks intended) {
-  const PageState was = vmm_.resolver.record().state(page);
+[[gnu::hot]] void Vcpu::access(std::uint64_t page, bool read, Ticks intended) {
+  const std::uint8_t known = vmm_.resolver.record().byte(page);
+  const PageState was = PageRecord::state_of(known);
   page_ = page;
   when_raised_ = was;
   attempt_ = 0;
@@ -128,7 +130,7 @@ void Vcpu::access(std::uint64_t page, bool read, Ticks intended) {
   const std::uint64_t base = vmm_.guest.contents().base(page);
   const std::uint64_t index = vmm_.guest.contents().touched_word(base);
   auto* word = reinterpret_cast<std::uint64_t*>(vmm_.region + page * vmm_.page_bytes) + index;
-  const std::uint64_t value = ThreadEngine::touch(*this, page, word, read);
+  const std::uint64_t value = ThreadEngine::touch(*this, page, known, word, read);
 
   // A run that is being stopped ends registration to wake its sleepers: what such a touch found is nobody's resolve.
   if (open_ && stopping() && vmm_.userfaultfd && slot_->installed.load(kRelaxed) == 0) abandoned_ = true;
@@ -139,7 +141,7 @@ void Vcpu::access(std::uint64_t page, bool read, Ticks intended) {
   if (!abandoned_ && vmm_.verify != Verify::none) check(page, base, index, value);
 }
 
-void Vcpu::check(std::uint64_t page, std::uint64_t base, std::uint64_t index, std::uint64_t word) {
+[[gnu::hot]] void Vcpu::check(std::uint64_t page, std::uint64_t base, std::uint64_t index, std::uint64_t word) {
   const std::uint64_t expected = Contents::word(base, index);
   if (word != expected) {
     if (wrong_words_++ == 0) first_wrong_ = wrong_word(page, index, word, expected);
@@ -155,7 +157,7 @@ void Vcpu::check(std::uint64_t page, std::uint64_t base, std::uint64_t index, st
   wrong_words_ += wrong;
 }
 
-void Vcpu::open_record(std::uint64_t page, Ticks intended) noexcept {
+[[gnu::hot]] void Vcpu::open_record(std::uint64_t page, Ticks intended) noexcept {
   open_ = true;
   // The slot after the last is the scratch slot: faults that are not sampled, or have no room, pass through it.
   const bool sampled = faults_ % vmm_.sample_every == 0;
@@ -173,7 +175,7 @@ void Vcpu::open_record(std::uint64_t page, Ticks intended) noexcept {
   state_.stage.store(Stage::raised, kRelaxed);
 }
 
-void Vcpu::close_record(PageState was) noexcept {
+[[gnu::hot]] void Vcpu::close_record(PageState was) noexcept {
   slot_->resumed = clock_.now_and_cpu(slot_->cpu);
   seen_.add(slot_->cpu);
   FaultOutcome outcome = FaultOutcome::lost_race;
@@ -198,16 +200,15 @@ void Vcpu::close_record(PageState was) noexcept {
   }
   if (outcome == FaultOutcome::lost_race) ++counters_[Counter::lost_races];
   slot_->outcome = outcome;
-  slot_->kind = static_cast<Kind>(vmm_.guest.kinds()[page_]);
   if (slot_ != &records_[vmm_.record_capacity]) ++recorded_;
   state_.faults.store(++faults_, kRelaxed);
 }
 
-void Vcpu::stamp(std::atomic<Ticks> FaultRecord::*stage) noexcept {
+[[gnu::hot]] void Vcpu::stamp(std::atomic<Ticks> FaultRecord::*stage) noexcept {
   (slot_->*stage).store(clock_.now(), kRelaxed);
 }
 
-Verdict Vcpu::on_exit() noexcept {
+[[gnu::hot]] Verdict Vcpu::on_exit() noexcept {
   if (!open_) open_record(page_, 0);
   ++counters_[Counter::trips];
   if (++attempt_ == 1) stamp(&FaultRecord::delivered);
@@ -248,7 +249,7 @@ Verdict Vcpu::on_exit() noexcept {
   return Verdict::abandon;
 }
 
-Verdict Vcpu::resolve(std::uint64_t page) noexcept {
+[[gnu::hot]] Verdict Vcpu::resolve(std::uint64_t page) noexcept {
   const PageRun run = vmm_.resolver.claim(page, PageRecord::vcpu_claim());
   if (run.count == 0) return Verdict::run_again;  // somebody was faster
   if (!fetch(run)) {
@@ -276,7 +277,7 @@ Verdict Vcpu::resolve_again(std::uint64_t page) noexcept {
   return resolved_here_ ? Verdict::mapped : Verdict::run_again;
 }
 
-bool Vcpu::fetch(const PageRun& run) noexcept {
+[[gnu::hot]] bool Vcpu::fetch(const PageRun& run) noexcept {
   bool here = vmm_.memory != MemoryType::anon;  // contents of anonymous memory travel in the ring's slot, always
   for (std::uint32_t i = 0; here && i < run.count; ++i) here = vmm_.guest.complete(run.first + i);
   if (here) {  // complete when the exit arrived: no time of its own

@@ -29,7 +29,6 @@ struct VmmShared {
   Resolver& resolver;
   std::byte* region;            ///< the vCPUs' mapping
   std::uint64_t page_bytes;
-  std::atomic<std::uint8_t>* stage2;  ///< a byte a page: what the emulated stage-2 table maps (ExitKind::probe)
   Verify verify;
   std::uint64_t sample_every;
   std::uint64_t record_capacity;

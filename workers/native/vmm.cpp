@@ -92,10 +92,6 @@ Vmm::Vmm(const Guest& guest, VmmConfig config)
   const std::uint64_t fault_bytes = config_.vcpus * slots_per_vcpu() * sizeof(FaultRecord);
   faults_fd_ = make_memfd("uffd-loadgen-faults", fault_bytes, false);
   faults_ = Mapping::populated(faults_fd_.get(), fault_bytes);
-  if (info_.exit == ExitKind::probe) {
-    stage2_ = Mapping::anonymous(pages, kBasePageBytes);
-    stage2_.advise(MADV_POPULATE_WRITE, "madvise MADV_POPULATE_WRITE");
-  }
   resolver_ = std::make_unique<Resolver>(shards_, PageRecord(reinterpret_cast<std::atomic<std::uint8_t>*>(record_.data())),
                                          memory.memory, memory.page_bytes, fault_around);
   shared_ = std::make_unique<VmmShared>(VmmShared{
@@ -107,7 +103,6 @@ Vmm::Vmm(const Guest& guest, VmmConfig config)
       .resolver = *resolver_,
       .region = region_.data(),
       .page_bytes = memory.page_bytes,
-      .stage2 = reinterpret_cast<std::atomic<std::uint8_t>*>(stage2_.data()),
       .verify = verify_level(config_.verify),
       .sample_every = config_.sample_every,
       .record_capacity = config_.record_capacity,
@@ -263,6 +258,7 @@ void Vmm::finish() {
     FaultRecord* records = vcpu->records();
     for (std::uint64_t i = 0; i < vcpu->recorded(); ++i) {
       FaultRecord& record = records[i];
+      record.kind = static_cast<Kind>(guest_.kinds()[record.page.load()]);
       // A reader that came after the vCPU had gone on has stamped an event that nobody waited for any more.
       const bool late = record.outcome == FaultOutcome::lost_race && record.delivered.load() > record.resumed;
       for (auto stage : {&FaultRecord::delivered, &FaultRecord::fetched, &FaultRecord::installed})

@@ -85,7 +85,7 @@ class Vmm {
   std::vector<std::unique_ptr<Userfaultfd>> uffds_;
   std::vector<Shard> shards_;
   Descriptor record_fd_, faults_fd_;
-  Mapping record_, faults_, stage2_;
+  Mapping record_, faults_;
   std::unique_ptr<Resolver> resolver_;
   std::unique_ptr<VmmShared> shared_;
   std::vector<std::unique_ptr<Vcpu>> vcpus_;
