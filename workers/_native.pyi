@@ -61,7 +61,26 @@ class PageServer:
         """Serve until `stop`; blocks, GIL released."""
     def stop(self) -> None: ...
     def counters(self) -> dict[str, int]: ...
+    def source_counts(self) -> dict[str, Any]:
+        """After `stop`, of a remote source (else empty): `on_demand`, `pushed`, `twice` (pages), `requests`, `retries`, `bytes`,
+        `rtt_p50_us`."""
     def threads(self) -> list[dict[str, int]]: ...
+
+def write_snapshot(path: str, region_bytes: int, page_bytes: int, seed: int) -> None:
+    """Write the contents of `seed` to a new file, renamed into place when it is whole."""
+
+def check_snapshot(path: str, region_bytes: int, page_bytes: int, seed: int) -> None:
+    """Read all of it. Raises ValueError when it has another size, or other contents than those of `seed`."""
+
+class SourceServer:
+    """A guest's memory, served over TCP. `config`: `host`, `port` (0: the kernel chooses), `region_bytes`, `page_bytes`, `seed`,
+    `rtt_us`."""
+
+    port: int
+    def __init__(self, config: Mapping[str, Any]) -> None: ...
+    def served(self) -> dict[str, Any]:
+        """`connections`, `requests`, `pages`, `pages_pushed`, `refused`, `last_refusal`."""
+    def stop(self) -> None: ...
 
 class Vmm:
     """One VMM process's side: its mapping, its userfaultfds, its page record, its vCPU threads."""

@@ -83,7 +83,7 @@ def test_every_experiment_composes_sweeps_by_itself_and_is_accepted(configure: C
     validate(configure(f"experiment={experiment}", "sweep_id=s"), host)
 
 
-@pytest.mark.parametrize("group", ["access", "fault_mix", "memory", "page_server", "placement", "strategy"])
+@pytest.mark.parametrize("group", ["access", "fault_mix", "memory", "page_server", "placement", "source", "strategy"])
 def test_every_choice_of_a_group_composes(configure: Configure, group: str) -> None:
     choices = [path.stem for path in (CONF / group).glob("*.yaml")]
     assert choices
