@@ -89,9 +89,7 @@ def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
         spec=spec,
         fault_mix_name=values["fault_mix"]["name"],
         config_json=json.dumps(values, sort_keys=True),
-        memory_bytes=memory_needed(memory, access, values["vcpus"], capacity)
-        + (vmms + 1) * ACTOR_BYTES
-        + _source_bytes(spec),
+        memory_bytes=memory_needed(memory, access, values["vcpus"], capacity) + (vmms + 1) * ACTOR_BYTES + _source_bytes(spec),
         estimated_s=ESTIMATED_OVERHEAD_S
         + memory.pages / ESTIMATED_PAGES_PER_S
         + _open_loop_s(memory, access, values["vcpus"])

@@ -69,8 +69,8 @@ def _remote(source: SourceSpec) -> dict[str, Any]:
         "source_rtt_us": source.rtt_us,
         "source_connections": source.connections,
         "source_push": source.push,
-        "source_batch_pages": source.batch_pages if source.push else None,
-        "source_push_mib_per_s": source.push_mib_per_s if source.push else None,
+        "source_batch_pages": source.batch_pages,
+        "source_push_mib_per_s": source.push_mib_per_s,
     }
 
 

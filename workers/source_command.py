@@ -66,7 +66,9 @@ def _serve(asked: argparse.Namespace) -> None:
     signal.sigwait({signal.SIGINT, signal.SIGTERM})
     server.stop()
     served = server.served()
-    print(f"served {served['pages']} pages on demand and {served['pages_pushed']} pushed; refused {served['refused']}", flush=True)
+    print(
+        f"served {served['pages']} pages on demand and {served['pages_pushed']} pushed; refused {served['refused']}", flush=True
+    )
     if served["last_refusal"]:
         print(f"last refused: {served['last_refusal']}", flush=True)
 
