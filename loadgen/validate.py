@@ -240,7 +240,7 @@ def _remote(source: dict[str, Any], memory: dict[str, Any], watchdog_s: float) -
         except ValueError as error:
             yield f"source.address: {error}"
         if source["rtt_us"] > 0:
-            yield "source.rtt_us is emulated by a source that this session starts: leave source.address empty, or use its --rtt-us"
+            yield "source.rtt_us is emulated by a source this session starts: leave source.address empty, or use its --rtt-us"
     if source["push"] and memory["type"] == "anon":
         yield (
             "pushed pages need a place before they are asked for, and anonymous memory has none: use source.push=false, "
@@ -249,11 +249,11 @@ def _remote(source: dict[str, Any], memory: dict[str, Any], watchdog_s: float) -
     given_s = source["timeout_s"] * (source["retries"] + 1)
     if 0 < watchdog_s <= given_s:
         yield (
-            f"source.timeout_s={source['timeout_s']:g} with source.retries={source['retries']} gives the source {given_s:g} s and "
-            f"watchdog_s={watchdog_s:g} ends the run first: use a larger watchdog_s, or smaller ones of these"
+            f"source.timeout_s={source['timeout_s']:g} with source.retries={source['retries']} gives the source {given_s:g} s "
+            f"and watchdog_s={watchdog_s:g} ends the run first: use a larger watchdog_s, or smaller ones of these"
         )
     if source["rtt_us"] / 1e6 >= source["timeout_s"]:
-        yield f"source.rtt_us={source['rtt_us']:g} is no less than source.timeout_s={source['timeout_s']:g}: use a larger timeout_s"
+        yield f"source.rtt_us={source['rtt_us']:g} is no less than source.timeout_s={source['timeout_s']:g}: use a larger one"
     frame_s = source["batch_pages"] * memory["page_bytes"] / (source["push_mib_per_s"] * MIB) if source["push_mib_per_s"] else 0.0
     if source["push"] and frame_s >= source["timeout_s"]:
         yield (

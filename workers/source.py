@@ -10,7 +10,10 @@ from workers.spec import RunSpec
 
 
 class Source:
-    """Holds one memory at a time: `open`, then page servers come and go; `close`. A plain class; the driver makes an actor of it."""
+    """Holds one memory at a time: `open`, then page servers come and go; `close`.
+
+    A plain class; the driver makes an actor of it.
+    """
 
     def __init__(self) -> None:
         self._config: dict[str, Any] = {}

@@ -35,7 +35,9 @@ class Side:
 
     def run(self, *arguments: str, given: str | None = None) -> str:
         """Run to the end; what it printed. Raises CalledProcessError."""
-        return subprocess.run(self.command(*arguments), input=given, check=True, capture_output=True, text=True, timeout=60).stdout
+        return subprocess.run(
+            self.command(*arguments), input=given, check=True, capture_output=True, text=True, timeout=60
+        ).stdout
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start in the background."""
@@ -78,9 +80,9 @@ def delayed_link(delay_ms: float, jitter_ms: float = 0.0) -> Iterator[tuple[Side
     """Two ends, each `delay_ms` (one way) away from the other."""
     with contextlib.ExitStack() as stack:
         sides = tuple(Side(stack.enter_context(_namespace()), address) for address in ADDRESSES)
+        asked = (str(value) for value in (sides[0].pid, sides[1].pid, delay_ms, jitter_ms))
         forwarder = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "tests.net.forwarder"]
-            + [*(str(side.pid) for side in sides), str(delay_ms), str(jitter_ms)],
+            ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "tests.net.forwarder", *asked],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

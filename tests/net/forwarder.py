@@ -6,6 +6,7 @@ those of the two processes. Prints `ready` when both devices are there; ends whe
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -47,10 +48,8 @@ def forward(devices: tuple[int, int], delay_s: float, jitter_s: float) -> None:
         for side, queue in enumerate(held):
             while queue and queue[0][0] <= now:
                 packet = queue.popleft()[1]
-                try:
+                with contextlib.suppress(OSError):  # the device is full, or down: lost
                     os.write(devices[1 - side], packet)
-                except (BlockingIOError, OSError):
-                    pass  # the device is full, or down: lost
         nearest = min((queue[0][0] for queue in held if queue), default=None)
         readable, _, _ = select.select([*devices, sys.stdin], [], [], None if nearest is None else max(0.0, nearest - now))
         if sys.stdin in readable:
@@ -59,7 +58,7 @@ def forward(devices: tuple[int, int], delay_s: float, jitter_s: float) -> None:
             while device in readable and len(held[side]) < HELD:
                 try:
                     packet = os.read(device, MTU + 64)
-                except (BlockingIOError, OSError):
+                except OSError:
                     break
                 due = time.monotonic() + delay_s + random.random() * jitter_s
                 held[side].append((max(due, held[side][-1][0]) if held[side] else due, packet))
