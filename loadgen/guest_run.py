@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from loadgen.thread_rows import thread_rows
 from results.store import DataSet
 from workers import _native
 from workers.registry import strategy_entry
+from workers.reports import ServerReport
 from workers.spec import RunSpec
 
 POLL_S = 0.5
@@ -80,6 +82,7 @@ def run_guest(session: Session, planned: PlannedRun, dataset: DataSet, host: Hos
             measured.columns["emulated_exit_ns"] = session.exit_ns(entry["exit"])
             measured.columns["idle_actors_cpu_share"] = session.idle_cpu_share()
             began += time.perf_counter() - calibration_began  # the calibrations are the session's, not this run's
+            planned = dataclasses.replace(planned, spec=with_source(session, spec))
             _measure(planned, server, vcpus, measured, progress)
             store_began = time.perf_counter()
             for numbers, faults in _fault_chunks(vcpus):
@@ -107,6 +110,14 @@ def run_guest(session: Session, planned: PlannedRun, dataset: DataSet, host: Hos
     if measured.interrupted:
         raise KeyboardInterrupt
     return measured
+
+
+def with_source(session: Session, spec: RunSpec) -> RunSpec:
+    """`spec` with the address of its remote source: one of the session's own when none was given."""
+    if spec.source.name != "remote" or spec.source.address:
+        return spec
+    [address] = _get([session.source().open.remote(spec)])
+    return dataclasses.replace(spec, source=dataclasses.replace(spec.source, address=address))
 
 
 def _measure(planned: PlannedRun, server: Any, vcpus: list[Any], measured: Measured, progress: Progress) -> None:
@@ -141,6 +152,7 @@ def _measure(planned: PlannedRun, server: Any, vcpus: list[Any], measured: Measu
         for text in ("first_wrong", "stuck", "failure"):
             vcpu[text] = vcpu[text] or None
     columns |= _counters([served.counters, *(one.counters for one in reports)])
+    columns |= _fetched(served)
     columns |= {key: sum(vcpu[key] for vcpu in measured.vcpus) for key in ("accesses", "faults", "pages_resolved")}
     columns["wrong_words"] = sum(one["wrong_words"] for one in (*measured.vcpus, *verified))
 
@@ -256,6 +268,17 @@ def _counters(parts: list[dict[str, int]]) -> dict[str, int]:
     total["requests"] = sum(part["requests"] for part in parts[1:])
     total["lost_races"] = sum(part["lost_races"] for part in parts[1:])
     return total
+
+
+def _fetched(served: ServerReport) -> dict[str, Any]:
+    """Where contents came from, by the data set's columns; only a remote source pushes."""
+    if not served.source:
+        fetched = served.counters.get("fetched_pages")
+        return {"fetched_on_demand": fetched, "fetched_pushed": 0, "fetched_twice": 0}
+    prefixes = dict.fromkeys(("on_demand", "pushed", "twice"), "fetched_")
+    columns = {prefixes.get(key, "source_") + key: value for key, value in served.source.items()}
+    columns["source_rtt_p50_us"] = columns["source_rtt_p50_us"] or None  # nothing was asked for
+    return columns
 
 
 def _first_line(error: BaseException) -> str:

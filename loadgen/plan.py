@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from loadgen.host import Host
 from loadgen.placement import place
 from workers.registry import strategy_entry
-from workers.spec import AccessSpec, FaultMixSpec, MemorySpec, PageServerSpec, RunSpec, StrategySpec
+from workers.spec import AccessSpec, FaultMixSpec, MemorySpec, PageServerSpec, RunSpec, SourceSpec, StrategySpec
 
 MIB = 1 << 20
 RECORD_BYTES = 56
@@ -86,6 +86,7 @@ def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
         watchdog_s=values["watchdog_s"],
         sample_every=sample_every,
         record_capacity=capacity,
+        source=_source(values),
     )
     return PlannedRun(
         spec=spec,
@@ -93,8 +94,11 @@ def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
         config_json=json.dumps(values, sort_keys=True),
         command=command,
         job_overrides=job_overrides,
-        memory_bytes=memory_needed(memory, access, values["vcpus"], capacity) + (vmms + 1) * ACTOR_BYTES,
-        estimated_s=ESTIMATED_OVERHEAD_S + memory.pages / ESTIMATED_PAGES_PER_S + _open_loop_s(memory, access, values["vcpus"]),
+        memory_bytes=memory_needed(memory, access, values["vcpus"], capacity) + (vmms + 1) * ACTOR_BYTES + _source_bytes(spec),
+        estimated_s=ESTIMATED_OVERHEAD_S
+        + memory.pages / ESTIMATED_PAGES_PER_S
+        + _open_loop_s(memory, access, values["vcpus"])
+        + memory.pages * spec.fault_mix.absent * spec.source.rtt_us / 1e6 / spec.vcpus,
     )
 
 
@@ -123,6 +127,17 @@ def _access(values: dict[str, Any]) -> AccessSpec:
         think_ns=round(values["think_us"] * 1000),
         rate_per_s=values["rate_per_s"],
     )
+
+
+def _source(values: dict[str, Any]) -> SourceSpec:
+    """Contents computed here are new in every repeat; those of a file, or of a source elsewhere, are what they are."""
+    local = values["source"]["name"] == "local"
+    return SourceSpec(**values["source"], seed=values["seed"] + (values["repeat"] if local else 0))
+
+
+def _source_bytes(spec: RunSpec) -> int:
+    own = spec.source.name == "remote" and not spec.source.address
+    return spec.memory.region_bytes + ACTOR_BYTES if own else 0
 
 
 def _records(pages: int, access: AccessSpec, vcpus: int, limit: int) -> tuple[int, int]:

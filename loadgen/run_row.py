@@ -11,6 +11,7 @@ from typing import Any
 
 from loadgen.host import Host
 from loadgen.plan import PlannedRun
+from workers.spec import SourceSpec
 
 
 def describe(planned: PlannedRun) -> dict[str, Any]:
@@ -36,6 +37,9 @@ def describe(planned: PlannedRun) -> dict[str, Any]:
         "events_per_read": spec.page_server.events_per_read,
         "delay_us": spec.page_server.delay_us,
         "delay_distribution": spec.page_server.delay_distribution,
+        "source": spec.source.name,
+        "source_cache": spec.source.cache if spec.source.name == "file" else None,
+        **_remote(spec.source),
         "access_order": spec.access.order,
         "overlap": spec.access.overlap,
         "read_share": spec.access.read_share,
@@ -55,6 +59,20 @@ def describe(planned: PlannedRun) -> dict[str, Any]:
         "config_json": planned.config_json,
         "command": planned.command,
         "job_overrides": planned.job_overrides,
+    }
+
+
+def _remote(source: SourceSpec) -> dict[str, Any]:
+    """What only a remote source has."""
+    if source.name != "remote":
+        return {}
+    return {
+        "source_address": source.address,
+        "source_rtt_us": source.rtt_us,
+        "source_connections": source.connections,
+        "source_push": source.push,
+        "source_batch_pages": source.batch_pages,
+        "source_push_mib_per_s": source.push_mib_per_s,
     }
 
 

@@ -85,6 +85,22 @@ class PageServerConfig:
 
 @listed
 @dataclass
+class SourceConfig:
+    name: str = MISSING
+    file: str = ""
+    cache: str = "warm"
+    address: str = ""
+    rtt_us: float = 0.0
+    connections: int = 1
+    push: bool = False
+    batch_pages: int = 16
+    push_mib_per_s: float = 0.0
+    timeout_s: float = 2.0
+    retries: int = 3
+
+
+@listed
+@dataclass
 class ClusterConfig:
     name: str = "local"
 
@@ -101,6 +117,7 @@ class Config:
     access: AccessConfig = field(default_factory=AccessConfig)
     placement: PlacementConfig = field(default_factory=PlacementConfig)
     page_server: PageServerConfig = field(default_factory=PageServerConfig)
+    source: SourceConfig = field(default_factory=SourceConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     vcpus: int = 1
     vcpus_per_vmm: int = 1

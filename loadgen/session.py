@@ -17,6 +17,7 @@ import ray
 
 from loadgen.self_watch import cpu_share, snapshot
 from workers.page_server import PageServer
+from workers.source import Source
 from workers.vcpu import Vcpu
 
 START_TIMEOUT_S = 60.0
@@ -36,6 +37,7 @@ class Session:
         self._tmpdir = os.environ.get("TMPDIR")
         os.environ["TMPDIR"] = self._folder  # inherited by the actors: what a killed one leaves goes with the folder
         self._server: Any = None
+        self._source: Any = None
         self._vcpus: list[Any] = []
         self._exit_ns: dict[str, float] = {}
         self._idle_cpu_share: dict[int, float] = {}
@@ -67,11 +69,19 @@ class Session:
             self._vcpus.append(ray.remote(Vcpu).options(num_cpus=0).remote())
         return self._server, self._vcpus[:vmms]
 
+    def source(self) -> Any:
+        """The actor that holds the memory of runs with `source=remote` and no address; started when first asked for."""
+        if self._source is None:
+            self._source = ray.remote(Source).options(num_cpus=0).remote()
+        return self._source
+
     def name_of(self, actor_id: str | None) -> str:
         """An actor in the user's words, by the id (hex) that Ray's errors carry."""
         for number, vcpu in enumerate(self._vcpus):
             if vcpu._actor_id.hex() == actor_id:
                 return f"VMM process {number}"
+        if self._source is not None and self._source._actor_id.hex() == actor_id:
+            return "the source"
         return "the page server" if self._server is not None and self._server._actor_id.hex() == actor_id else "an actor"
 
     def begin_run(self) -> float:
@@ -107,11 +117,11 @@ class Session:
 
     def renew(self) -> None:
         """End every actor: after a run that lost one or left one busy. The next run gets new ones."""
-        for actor in (self._server, *self._vcpus):
+        for actor in (self._server, self._source, *self._vcpus):
             if actor is not None:
                 with contextlib.suppress(Exception):
                     ray.kill(actor)
-        self._server, self._vcpus = None, []
+        self._server, self._source, self._vcpus = None, None, []
 
     def close(self) -> None:
         """End Ray and remove its files; idempotent."""

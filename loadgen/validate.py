@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -14,9 +15,25 @@ from loadgen.legality import judge
 from loadgen.placement import POLICIES
 from loadgen.plan import MIB, plan_run, read_trace
 from workers.registry import strategy_entries
-from workers.spec import ACCESS_ORDERS, DELAY_DISTRIBUTIONS, FAULT_KINDS, MEMORY_TYPES, VERIFY_LEVELS, WAITS
+from workers.source_address import split_address
+from workers.spec import (
+    ACCESS_ORDERS,
+    DELAY_DISTRIBUTIONS,
+    FAULT_KINDS,
+    MEMORY_TYPES,
+    SOURCE_CACHES,
+    SOURCES,
+    VERIFY_LEVELS,
+    WAITS,
+    SourceSpec,
+)
 
 SHARES_TOLERANCE = 1e-6
+SOURCE_KEYS = {
+    "file": ("file", "cache"),
+    "remote": ("address", "rtt_us", "connections", "push", "batch_pages", "push_mib_per_s"),
+}
+"""Keys of the group `source` that only one of its choices reads."""
 
 
 def validate(cfg: DictConfig, host: Host) -> None:
@@ -30,7 +47,7 @@ def validate(cfg: DictConfig, host: Host) -> None:
         *_numbers(values),
     ]
     if not problems:
-        problems = [*_guest(values, host), *_legality(values, host), *_placement(values, host), *_trace(values)]
+        problems = [*_guest(values, host), *_legality(values, host), *_placement(values, host), *_trace(values), *_source(values)]
     if not problems:
         problems = [*_memory(cfg, values, host)]
     if problems:
@@ -51,6 +68,8 @@ def _words(values: dict[str, Any]) -> Iterator[str]:
         ("placement.policy", values["placement"]["policy"], POLICIES),
         ("page_server.wait", values["page_server"]["wait"], WAITS),
         ("page_server.delay_distribution", values["page_server"]["delay_distribution"], DELAY_DISTRIBUTIONS),
+        ("source.name", values["source"]["name"], SOURCES),
+        ("source.cache", values["source"]["cache"], SOURCE_CACHES),
         ("cluster.name", values["cluster"]["name"], ("local",)),
         ("verify", values["verify"], VERIFY_LEVELS),
     ):
@@ -78,6 +97,12 @@ def _numbers(values: dict[str, Any]) -> Iterator[str]:
         "page_server.events_per_read": 1,
         "page_server.delay_us": 0,
         "page_server.handshake_timeout_s": 0,
+        "source.rtt_us": 0,
+        "source.connections": 1,
+        "source.batch_pages": 1,
+        "source.push_mib_per_s": 0,
+        "source.timeout_s": 0.001,
+        "source.retries": 0,
         "fault_mix.hit": 0,
         "fault_mix.minor": 0,
         "fault_mix.absent": 0,
@@ -88,6 +113,9 @@ def _numbers(values: dict[str, Any]) -> Iterator[str]:
             value = value[part]
         if value < least:
             yield f"{key}={value} is too small: use at least {least}"
+    for key, most in (("connections", 64), ("batch_pages", 512)):
+        if values["source"][key] > most:
+            yield f"source.{key}={values['source'][key]} is too large: use at most {most}"
     if not 0 <= values["access"]["read_share"] <= 1:
         yield f"access.read_share={values['access']['read_share']} is no share: use a number from 0 to 1"
     if values["access"]["order"] == "zipf" and values["access"]["zipf_exponent"] <= 0:
@@ -174,6 +202,64 @@ def _trace(values: dict[str, Any]) -> Iterator[str]:
     if not pages or outside:
         what = f"touches page {outside[0]} of a region of {count} pages" if outside else "is empty"
         yield f"access.trace_file={path} {what}: use a trace of this region, or another memory.region_mib"
+
+
+def _source(values: dict[str, Any]) -> Iterator[str]:
+    source, memory = values["source"], values["memory"]
+    name = source["name"]
+    initial = SourceSpec()
+    for owner, keys in SOURCE_KEYS.items():
+        for key in keys:
+            if owner != name and source[key] != getattr(initial, key):
+                yield f"source.{key}={source[key]} is read under source={owner} only, not {name}"
+    if name != "local" and values["fault_mix"]["absent"] == 0:
+        yield f"source={name} is asked for absent pages only and fault_mix has none: use fault_mix=absent, or source=local"
+    if name == "file" and source["file"]:
+        yield from _snapshot(source["file"], memory["region_mib"] * MIB)
+    if name == "remote":
+        yield from _remote(source, memory, values["watchdog_s"])
+
+
+def _snapshot(path: str, region_bytes: int) -> Iterator[str]:
+    try:
+        found = Path(path).stat().st_size
+    except OSError as error:
+        yield f"source.file={path} cannot be read: {error.strerror}; `loadgen-source --snapshot {path}` writes one"
+        return
+    if found != region_bytes:
+        yield (
+            f"source.file={path} has {found} bytes and the region has {region_bytes}: use a snapshot of this region, "
+            "or another memory.region_mib"
+        )
+
+
+def _remote(source: dict[str, Any], memory: dict[str, Any], watchdog_s: float) -> Iterator[str]:
+    if source["address"]:
+        try:
+            split_address(source["address"])
+        except ValueError as error:
+            yield f"source.address: {error}"
+        if source["rtt_us"] > 0:
+            yield "source.rtt_us is emulated by a source this session starts: leave source.address empty, or use its --rtt-us"
+    if source["push"] and memory["type"] == "anon":
+        yield (
+            "pushed pages need a place before they are asked for, and anonymous memory has none: use source.push=false, "
+            "or memory=shmem"
+        )
+    given_s = source["timeout_s"] * (source["retries"] + 1)
+    if 0 < watchdog_s <= given_s:
+        yield (
+            f"source.timeout_s={source['timeout_s']:g} with source.retries={source['retries']} gives the source {given_s:g} s "
+            f"and watchdog_s={watchdog_s:g} ends the run first: use a larger watchdog_s, or smaller ones of these"
+        )
+    if source["rtt_us"] / 1e6 >= source["timeout_s"]:
+        yield f"source.rtt_us={source['rtt_us']:g} is no less than source.timeout_s={source['timeout_s']:g}: use a larger one"
+    frame_s = source["batch_pages"] * memory["page_bytes"] / (source["push_mib_per_s"] * MIB) if source["push_mib_per_s"] else 0.0
+    if source["push"] and frame_s >= source["timeout_s"]:
+        yield (
+            f"source.push_mib_per_s={source['push_mib_per_s']:g} sends a batch every {frame_s:.3g} s, which is no less than "
+            f"source.timeout_s={source['timeout_s']:g}: use a smaller source.batch_pages, or a larger source.timeout_s"
+        )
 
 
 def _memory(cfg: DictConfig, values: dict[str, Any], host: Host) -> Iterator[str]:

@@ -64,9 +64,28 @@ class PageServer:
         `latency_p99_ns` (to 3 %, None before the first record), both of faults that left a record the page server can see.
         `standing`: vCPUs that have not moved since the last look: {`vcpu`, `page`, `page_state`, `stage`, `seconds`}."""
     def counters(self) -> dict[str, int]: ...
+    def source_counts(self) -> dict[str, Any]:
+        """After `stop`, of a remote source (else empty): `on_demand`, `pushed`, `twice` (pages), `requests`, `retries`, `bytes`,
+        `rtt_p50_us`."""
     def threads(self) -> list[dict[str, Any]]:
         """One a thread that ran: `role` ("reader" | "ring"), `number`, `tid`, `cpus` (list), `usage` (as a vCPU's, of its whole
         life), counters by name."""
+
+def write_snapshot(path: str, region_bytes: int, page_bytes: int, seed: int) -> None:
+    """Write the contents of `seed` to a new file, renamed into place when it is whole."""
+
+def check_snapshot(path: str, region_bytes: int, page_bytes: int, seed: int) -> None:
+    """Read all of it. Raises ValueError when it has another size, or other contents than those of `seed`."""
+
+class SourceServer:
+    """A guest's memory, served over TCP. `config`: `host`, `port` (0: the kernel chooses), `region_bytes`, `page_bytes`, `seed`,
+    `rtt_us`."""
+
+    port: int
+    def __init__(self, config: Mapping[str, Any]) -> None: ...
+    def served(self) -> dict[str, Any]:
+        """`connections`, `requests`, `pages`, `pages_pushed`, `refused`, `last_refusal`."""
+    def stop(self) -> None: ...
 
 class Vmm:
     """One VMM process's side: its mapping, its userfaultfds, its page record, its vCPU threads."""

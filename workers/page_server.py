@@ -11,6 +11,8 @@ from workers.handshake import Acceptor, HandshakeError
 from workers.kinds import page_kinds
 from workers.registry import strategy_entry
 from workers.reports import GuestAddress, ServerReport
+from workers.snapshot import Snapshots
+from workers.source_address import split_address
 from workers.spec import RunSpec
 
 
@@ -24,6 +26,8 @@ class PageServer:
         self._acceptor: Acceptor | None = None
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
+        self._snapshots = Snapshots()
+        self._snapshot = ""
 
     def open(self, spec: RunSpec) -> tuple[GuestAddress, dict[str, Any]]:
         """Make the guest's memory, fill it, listen. Returns where it is and the fill report of the native core.
@@ -49,9 +53,11 @@ class PageServer:
                 "vcpus": spec.vcpus,
                 "vcpus_per_vmm": spec.vcpus_per_vmm,
                 "seed": spec.seed,
+                "contents_seed": spec.source.seed,
                 "fault_around_pages": self._fault_around,
             }
         )
+        self._snapshot = self._snapshots.path_for(spec) if spec.source.name == "file" else ""
         filled = self._guest.fill(page_kinds(spec.fault_mix, memory.pages, spec.seed))
         self._acceptor = Acceptor(
             memory.page_bytes,
@@ -79,6 +85,7 @@ class PageServer:
                 "seed": spec.seed,
                 "fault_around_pages": self._fault_around,
                 "reader_cpus": [list(cpus) for cpus in spec.placement.reader_cpus],
+                "source": self._source(spec),
             },
         )
         for connection in connections:
@@ -117,7 +124,7 @@ class PageServer:
             raise self._failure
         if server is None:
             return ServerReport({}, [], list(acceptor.refused))
-        return ServerReport(server.counters(), server.threads(), list(acceptor.refused))
+        return ServerReport(server.counters(), server.threads(), list(acceptor.refused), server.source_counts())
 
     def close(self) -> None:
         """Free everything of this run; the actor stays for the next. Idempotent."""
@@ -132,6 +139,17 @@ class PageServer:
     def _fault_around(self) -> int:
         assert self._spec is not None
         return int(self._spec.strategy.options.get("fault_around_pages", 1))
+
+    def _source(self, spec: RunSpec) -> dict[str, Any]:
+        """What the native page server is told of its source. Raises ValueError for a remote one without an address."""
+        asked = spec.source
+        if asked.name == "file":
+            return {"name": asked.name, "file": self._snapshot, "cold": asked.cache == "cold"}
+        if asked.name == "remote":
+            host, port = split_address(asked.address)
+            keys = ("connections", "push", "batch_pages", "push_mib_per_s", "timeout_s", "retries")
+            return {"name": asked.name, "host": host, "port": port} | {key: getattr(asked, key) for key in keys}
+        return {"name": asked.name}
 
     def _opened(self) -> tuple[RunSpec, _native.Guest, Acceptor]:
         if self._spec is None or self._guest is None or self._acceptor is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -19,12 +19,13 @@ class GuestAddress:
 
 @dataclass(frozen=True)
 class ServerReport:
-    """The page server's side of a run: counters summed over its threads, each thread's own with what it used, and the peers
-    it refused."""
+    """The page server's side of a run: counters summed over its threads, each thread's own with what it used, the peers it
+    refused, and what a remote source sent it (empty when there is none)."""
 
     counters: dict[str, int]
     threads: list[dict[str, Any]]
     refused: list[str]
+    source: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

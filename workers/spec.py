@@ -16,6 +16,8 @@ ACCESS_ORDERS = ("sequential", "permutation", "uniform", "zipf", "strided", "tra
 MEMORY_TYPES = ("shmem", "hugetlb", "anon")
 WAITS = ("poll", "epoll", "spin")
 DELAY_DISTRIBUTIONS = ("fixed", "exponential")
+SOURCES = ("local", "file", "remote")
+SOURCE_CACHES = ("warm", "cold")
 VERIFY_LEVELS = ("none", "word", "page")
 
 
@@ -88,6 +90,30 @@ class PageServerSpec:
 
 
 @dataclass(frozen=True)
+class SourceSpec:
+    """Where page contents come from, and what they are: those of `seed`.
+
+    `local`: computed by the page server. `file`: the snapshot `file`, one of our own when empty; `cache`: whether it is in the
+    page cache when the run starts. `remote`: served over TCP at `address` (HOST:PORT; empty until the session has started a
+    source of its own, which adds `rtt_us` to every answer). An answer that takes `timeout_s` is asked for again on a new
+    connection, `retries` times; then the run fails.
+    """
+
+    name: str = "local"
+    seed: int = 0
+    file: str = ""
+    cache: str = "warm"
+    address: str = ""
+    rtt_us: float = 0.0
+    connections: int = 1
+    push: bool = False
+    batch_pages: int = 16
+    push_mib_per_s: float = 0.0
+    timeout_s: float = 2.0
+    retries: int = 3
+
+
+@dataclass(frozen=True)
 class PlacementSpec:
     """CPUs each thread may run on: one tuple a vCPU, one tuple a reader; an empty tuple leaves the thread alone."""
 
@@ -129,6 +155,7 @@ class RunSpec:
     watchdog_s: float
     sample_every: int
     record_capacity: int
+    source: SourceSpec = field(default_factory=SourceSpec)
 
     @property
     def vmms(self) -> int:

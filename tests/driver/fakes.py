@@ -102,6 +102,7 @@ class FakeServer(Actor):
     def __init__(self, journal: list[str]) -> None:
         super().__init__("server", journal)
         self.reason = ""
+        self.source: dict[str, Any] = {}
         self.vcpus: list[FakeVcpu] = []
         self.abort_works = True
 
@@ -126,7 +127,7 @@ class FakeServer(Actor):
     def do_finish(self) -> ServerReport:
         counters = {**COUNTERS, "events": 7, "requests": 5, "delays": 2, "delay_ns": 9000}
         reader = {"role": "reader", "number": 0, "tid": 1, "cpus": [1], "usage": USAGE}
-        return ServerReport(counters, [reader | counters], [])
+        return ServerReport(counters, [reader | counters], [], self.source)
 
 
 class FakeVcpu(Actor):
@@ -176,12 +177,23 @@ class FakeVcpu(Actor):
         return np.full(pages.size, self.number, np.uint16), faults
 
 
+class FakeSource(Actor):
+    """A source of the session's own."""
+
+    def do_open(self, spec: RunSpec) -> str:
+        return "127.0.0.1:7000"
+
+
 class FakeSession:
     """A session whose actors are fakes."""
 
     def __init__(self, server: FakeServer, vcpus: list[FakeVcpu]) -> None:
         self.server, self.vcpus = server, vcpus
+        self.own_source = FakeSource("source", server.journal)
         self.renewed = 0
+
+    def source(self) -> FakeSource:
+        return self.own_source
 
     def exit_ns(self, kind: str) -> float:
         return 100.0

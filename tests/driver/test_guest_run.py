@@ -124,6 +124,29 @@ def test_a_run_that_was_not_measured_is_neither_trusted_nor_not(rig: Rig) -> Non
     assert rig.run()["trusted"] is None
 
 
+def test_what_a_remote_source_sent_is_in_the_row_and_the_session_starts_one_when_none_was_given(rig: Rig) -> None:
+    counts = {"on_demand": 4, "pushed": 3, "twice": 2, "requests": 5, "retries": 1, "bytes": 999, "rtt_p50_us": 12.5}
+    rig.server.source = dict(counts)
+    row = rig.run("source=remote", "fault_mix=absent", "source.push=true")
+    assert row["status"] == "ok", row["reason"]
+    assert rig.journal[0] == "source.open"
+    assert (row["source"], row["source_address"], row["source_push"]) == ("remote", "127.0.0.1:7000", True)
+    stored = ["fetched_on_demand", "fetched_pushed", "fetched_twice", "source_requests", "source_retries", "source_bytes"]
+    assert [row[key] for key in (*stored, "source_rtt_p50_us")] == list(counts.values())
+
+
+def test_a_source_elsewhere_is_used_as_it_is(rig: Rig) -> None:
+    rig.run("source=remote", "fault_mix=absent", "source.address=there:1")
+    assert "source.open" not in rig.journal
+    assert rig.row()["source_address"] == "there:1"
+
+
+def test_without_a_remote_source_nothing_is_pushed_and_its_columns_are_empty(rig: Rig) -> None:
+    row = rig.run()
+    assert (row["source"], row["fetched_pushed"], row["fetched_twice"]) == ("local", 0, 0)
+    assert row["source_requests"] is row["source_rtt_p50_us"] is row["source_push"] is None
+
+
 def test_every_fault_is_stored_once_however_the_chunks_fall(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guest_run, "CHUNK_FAULTS", 5)  # vCPU 0's ten are two full chunks, vCPU 1's eleven are not
     rig.run()

@@ -39,6 +39,23 @@ def test_each_repeat_has_a_seed_of_its_own(configure: Configure, host: Host) -> 
     assert len(seeds) == 5
 
 
+def test_contents_are_new_in_every_repeat_only_where_they_are_computed_here(configure: Configure, host: Host) -> None:
+    seeds = {
+        source: [plan_run(configure(f"source={source}", f"repeat={repeat}"), host).spec.source.seed for repeat in (0, 1)]
+        for source in ("local", "file", "remote")
+    }
+    assert seeds == {"local": [1, 2], "file": [1, 1], "remote": [1, 1]}
+
+
+def test_a_source_on_this_host_needs_the_memory_it_holds(configure: Configure, host: Host) -> None:
+    needed = [
+        plan_run(configure("memory.region_mib=512", *overrides), host).memory_bytes
+        for overrides in ([], ["source=remote"], ["source=remote", "source.address=there:7000"])
+    ]
+    assert needed[1] - needed[0] >= 512 << 20
+    assert needed[2] == needed[0]
+
+
 def test_records_are_kept_under_the_limit_and_every_one_where_there_is_room(configure: Configure, host: Host) -> None:
     whole = plan_run(configure("sweep_id=s", "vcpus=4", "memory.region_mib=16"), host).spec
     assert whole.sample_every == 1
@@ -83,7 +100,7 @@ def test_every_experiment_composes_sweeps_by_itself_and_is_accepted(configure: C
     validate(configure(f"experiment={experiment}", "sweep_id=s"), host)
 
 
-@pytest.mark.parametrize("group", ["access", "fault_mix", "memory", "page_server", "placement", "strategy"])
+@pytest.mark.parametrize("group", ["access", "fault_mix", "memory", "page_server", "placement", "source", "strategy"])
 def test_every_choice_of_a_group_composes(configure: Configure, group: str) -> None:
     choices = [path.stem for path in (CONF / group).glob("*.yaml")]
     assert choices

@@ -16,6 +16,9 @@ from loadgen.validate import validate
 Configure = Callable[..., DictConfig]
 
 
+ABSENT = ("fault_mix=absent",)
+
+
 def refusal(cfg: DictConfig, host: Host) -> str:
     with pytest.raises(ConfigError) as error:
         validate(cfg, host)
@@ -48,6 +51,30 @@ def refusal(cfg: DictConfig, host: Host) -> str:
         (["access=zipf", "access.zipf_exponent=0"], ["access.zipf_exponent=0.0 is not positive"]),
         (["access=trace"], ["access=trace needs access.trace_file"]),
         (["access=trace", "access.trace_file=/nowhere"], ["access.trace_file=/nowhere cannot be read: No such file"]),
+        (["source.name=tape"], ["source.name=tape is unknown: use one of local, file, remote"]),
+        (["source=file", "source.cache=hot", *ABSENT], ["source.cache=hot is unknown: use one of warm, cold"]),
+        (["source=remote"], ["source=remote is asked for absent pages only", "use fault_mix=absent, or source=local"]),
+        (["source=file", "source.rtt_us=5", *ABSENT], ["source.rtt_us=5.0 is read under source=remote only, not file"]),
+        (["source.file=/x"], ["source.file=/x is read under source=file only, not local"]),
+        (
+            ["source=file", "source.file=/nowhere", *ABSENT],
+            ["cannot be read: No such file", "loadgen-source --snapshot /nowhere"],
+        ),
+        (["source=file", "source.file=/etc/passwd", *ABSENT], ["bytes and the region has 67108864", "memory.region_mib"]),
+        (["source=remote", "source.address=there", *ABSENT], ["source.address: 'there' is no HOST:PORT, for example"]),
+        (
+            ["source=remote", "source.address=there:7000", "source.rtt_us=5", *ABSENT],
+            ["leave source.address empty, or use its --rtt-us"],
+        ),
+        (["source=remote", "source.push=true", "memory=anon", *ABSENT], ["use source.push=false, or memory=shmem"]),
+        (["source=remote", "source.retries=9", *ABSENT], ["gives the source 20 s and watchdog_s=10", "a larger watchdog_s"]),
+        (["source=remote", "source.rtt_us=3000000", *ABSENT], ["is no less than source.timeout_s=2: use a larger one"]),
+        (
+            ["source=remote", "source.push=true", "source.push_mib_per_s=0.01", *ABSENT],
+            ["sends a batch every 6.25 s", "use a smaller source.batch_pages"],
+        ),
+        (["source=remote", "source.connections=65", *ABSENT], ["source.connections=65 is too large: use at most 64"]),
+        (["source=remote", "source.timeout_s=0", *ABSENT], ["source.timeout_s=0.0 is too small"]),
         (["memory.region_mib=1", "vcpus=300"], ["the region has 256 pages for vcpus=300"]),
     ],
 )
@@ -95,6 +122,20 @@ def test_a_trace_outside_the_region_is_refused_and_one_inside_is_not(configure: 
     validate(cfg, host)
     trace.write_text("0\nfive\n")
     assert "holds something that is no page number" in refusal(cfg, host)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["source=remote"],
+        ["source=remote", "memory=anon", "source.connections=4"],
+        ["source=remote", "source.push=true", "source.push_mib_per_s=100", "source.rtt_us=1000"],
+        ["source=remote", "source.address='[fd00::2]:7000'", "watchdog_s=0", "source.retries=100"],
+        ["source=file", "source.cache=cold"],
+    ],
+)
+def test_sources_are_accepted(configure: Configure, host: Host, overrides: list[str]) -> None:
+    validate(configure("fault_mix=absent", *overrides), host)
 
 
 def test_the_defaults_are_accepted(configure: Configure, host: Host) -> None:

@@ -19,6 +19,7 @@ struct GuestPlan {
 struct GuestResult {
   std::uint64_t pages_resolved = 0, wrong_words = 0, verified = 0, recorded = 0, unprepared = 0;
   uffd::Counters vcpus, server;
+  uffd::SourceCounts source;
   std::string stop_reason;
   std::vector<std::unique_ptr<uffd::Vmm>> vmms;  ///< after the guest they belong to has gone only their records may be read
   std::unique_ptr<uffd::Guest> guest;
@@ -74,6 +75,7 @@ inline std::unique_ptr<GuestResult> run_guest(GuestPlan plan, bool serve = true)
     }
   }
   result->server = server.counters();
+  if (server.source().remote() != nullptr) result->source = server.source().remote()->counts();
   result->stop_reason = guest.stop_reason();
   return result;
 }

@@ -7,6 +7,8 @@
 #include "error.hpp"
 #include "fill.hpp"
 #include "page_server.hpp"
+#include "snapshot.hpp"
+#include "source_server.hpp"
 #include "thread_engine.hpp"
 #include "vmm.hpp"
 
@@ -58,7 +60,39 @@ GuestConfig guest_config(nb::dict dict) {
   keys.take("vcpus", config.vcpus);
   keys.take("vcpus_per_vmm", config.vcpus_per_vmm);
   keys.take("seed", config.seed);
+  keys.take("contents_seed", config.contents_seed);
   keys.take("fault_around_pages", config.fault_around_pages);
+  keys.finish();
+  return config;
+}
+
+SourceConfig source_config(nb::dict dict) {
+  Keys keys(dict, "source");
+  SourceConfig config;
+  keys.take("name", config.name);
+  keys.take("file", config.file);
+  keys.take("cold", config.cold);
+  keys.take("host", config.remote.host);
+  keys.take("port", config.remote.port);
+  keys.take("connections", config.remote.connections);
+  keys.take("push", config.remote.push);
+  keys.take("batch_pages", config.remote.batch_pages);
+  keys.take("push_mib_per_s", config.remote.push_mib_per_s);
+  keys.take("timeout_s", config.remote.timeout_s);
+  keys.take("retries", config.remote.retries);
+  keys.finish();
+  return config;
+}
+
+SourceServerConfig source_server_config(nb::dict dict) {
+  Keys keys(dict, "source");
+  SourceServerConfig config;
+  keys.take("host", config.host);
+  keys.take("port", config.port);
+  keys.take("region_bytes", config.region_bytes);
+  keys.take("page_bytes", config.page_bytes);
+  keys.take("seed", config.seed);
+  keys.take("rtt_us", config.rtt_us);
   keys.finish();
   return config;
 }
@@ -74,6 +108,7 @@ PageServerConfig server_config(nb::dict dict) {
   keys.take("seed", config.seed);
   keys.take("fault_around_pages", config.fault_around_pages);
   keys.take("reader_cpus", config.reader_cpus);
+  if (keys.contains("source")) config.source = source_config(nb::cast<nb::dict>(keys.pop("source")));
   keys.finish();
   return config;
 }
@@ -127,6 +162,31 @@ VmmConfig vmm_config(nb::dict dict) {
 nb::dict to_dict(const Counters& counters) {
   nb::dict out;
   for (std::size_t i = 0; i < kCounterNames.size(); ++i) out[kCounterNames[i]] = counters[static_cast<Counter>(i)];
+  return out;
+}
+
+nb::dict to_dict(const Source& source) {
+  nb::dict out;
+  if (source.remote() == nullptr) return out;
+  const SourceCounts counts = source.remote()->counts();
+  out["on_demand"] = counts.on_demand;
+  out["pushed"] = counts.pushed;
+  out["twice"] = counts.twice;
+  out["requests"] = counts.requests;
+  out["retries"] = counts.retries;
+  out["bytes"] = counts.bytes;
+  out["rtt_p50_us"] = counts.rtt_p50_us;
+  return out;
+}
+
+nb::dict to_dict(const Served& served) {
+  nb::dict out;
+  out["connections"] = served.connections;
+  out["requests"] = served.requests;
+  out["pages"] = served.pages;
+  out["pages_pushed"] = served.pages_pushed;
+  out["refused"] = served.refused;
+  out["last_refusal"] = served.last_refusal;
   return out;
 }
 
@@ -365,6 +425,7 @@ NB_MODULE(_native, m) {
       .def("stop", &PageServer::stop)
       .def("look", [](PageServer& server) { return to_dict(server.look()); })  // the GIL makes it one caller at a time
       .def("counters", [](const PageServer& server) { return to_dict(server.counters()); })
+      .def("source_counts", [](const PageServer& server) { return to_dict(server.source()); })
       .def("threads", [](const PageServer& server) {
         nb::list out;
         for (std::size_t i = 0; i < server.threads().size(); ++i) {
@@ -381,6 +442,22 @@ NB_MODULE(_native, m) {
         }
         return out;
       });
+
+  m.def("write_snapshot", &write_snapshot, "path"_a, "region_bytes"_a, "page_bytes"_a, "seed"_a,
+        nb::call_guard<nb::gil_scoped_release>());
+  m.def("check_snapshot", &check_snapshot, "path"_a, "region_bytes"_a, "page_bytes"_a, "seed"_a,
+        nb::call_guard<nb::gil_scoped_release>());
+  nb::class_<SourceServer>(m, "SourceServer")
+      .def("__init__",
+           [](SourceServer* self, nb::dict config) {
+             const SourceServerConfig asked = source_server_config(config);
+             nb::gil_scoped_release release;
+             new (self) SourceServer(asked);
+           },
+           "config"_a)
+      .def_prop_ro("port", &SourceServer::port)
+      .def("served", [](const SourceServer& server) { return to_dict(server.served()); })
+      .def("stop", &SourceServer::stop, nb::call_guard<nb::gil_scoped_release>());
 
   nb::class_<Vmm>(m, "Vmm")
       .def("__init__",

@@ -57,11 +57,11 @@ Guest::Guest(Descriptor region_fd, Descriptor shared_fd, Mapping shared)
     : region_fd_(std::move(region_fd)),
       shared_fd_(std::move(shared_fd)),
       shared_(std::move(shared)),
-      contents_(header().config.seed, header().config.page_bytes),
+      contents_(header().config.contents_seed, header().config.page_bytes),
       pages_(header().config.region_bytes / header().config.page_bytes) {}
 
 Guest::Guest(const GuestConfig& config)
-    : contents_(config.seed, config.page_bytes), pages_((check(config), config.region_bytes / config.page_bytes)) {
+    : contents_(config.contents_seed, config.page_bytes), pages_((check(config), config.region_bytes / config.page_bytes)) {
   region_fd_ = make_region(config);
   const std::uint64_t pages = pages_;
   SharedHeader layout{};

@@ -23,7 +23,8 @@ struct GuestConfig {
   bool transparent_huge_pages = false;
   std::uint32_t vcpus = 1;
   std::uint32_t vcpus_per_vmm = 1;
-  std::uint64_t seed = 0;
+  std::uint64_t seed = 0;           ///< of the access orders
+  std::uint64_t contents_seed = 0;  ///< of what the pages hold
   std::uint32_t fault_around_pages = 1;
 };
 

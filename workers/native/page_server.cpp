@@ -47,7 +47,7 @@ PageServer::PageServer(const Guest& guest, PageServerConfig config)
     if (guest_.config().memory == MemoryType::shmem && !guest_.config().transparent_huge_pages)
       alias_.advise(MADV_NOHUGEPAGE, "madvise MADV_NOHUGEPAGE");
   }
-  source_ = std::make_unique<Source>(guest_, alias_.data());
+  source_ = std::make_unique<Source>(guest_, alias_.data(), config_.source);
   infos_.resize(config_.readers + 1);
 }
 
@@ -118,12 +118,20 @@ void PageServer::serve() {
       }
     });
   };
+  if (source_->remote() != nullptr) source_->remote()->start();
   if (!peers_.empty())
     for (std::uint32_t i = 0; i < config_.readers; ++i)
       start(i, [this, i](ReaderInfo& info) { Reader(*this, i, info).serve(); });
   start(config_.readers, [this](ReaderInfo& info) { serve_ring(info); });
   for (std::thread& thread : threads) thread.join();
+  if (source_->remote() != nullptr) source_->remote()->stop();
   if (failure != nullptr) std::rethrow_exception(failure);
+}
+
+void PageServer::answer(std::uint32_t vcpu, RequestState state) const noexcept {
+  VcpuState& line = guest_.vcpu(vcpu);
+  line.request.store(static_cast<std::uint32_t>(state), std::memory_order_release);
+  futex_wake(line.request, 1);
 }
 
 // The ring thread: an exiting vCPU asks for contents, and installs them itself.
@@ -148,11 +156,7 @@ void PageServer::serve_ring(ReaderInfo& info) {
     const VcpuState& state = guest_.vcpu(vcpu);
     return PageRun{state.request_page.load(std::memory_order_relaxed), state.request_pages.load(std::memory_order_relaxed)};
   };
-  const auto answer = [this](std::uint32_t vcpu, RequestState state) {
-    VcpuState& line = guest_.vcpu(vcpu);
-    line.request.store(static_cast<std::uint32_t>(state), std::memory_order_release);
-    futex_wake(line.request, 1);
-  };
+  RemoteSource* const remote = source_->remote();
   const auto advance = [&](Request request) {
     const PageRun run = run_of(request.vcpu);
     if (!request.put) {
@@ -161,6 +165,12 @@ void PageServer::serve_ring(ReaderInfo& info) {
         ++info.counters[Counter::delays];
         info.counters[Counter::delay_ns] +=
             static_cast<std::uint64_t>(static_cast<double>(clock.now() - request.began) * 1e9 / clock.ticks_per_s());
+      }
+      if (remote != nullptr) {  // answered when the pages have arrived
+        const auto present = [this, vcpu = request.vcpu](Counters&) { answer(vcpu, RequestState::present); };
+        if (!remote->fetch(run, request.mine, anon ? guest_.payload(request.vcpu) : nullptr, present))
+          answer(request.vcpu, RequestState::present);
+        return;
       }
       if (anon) {
         source_->make(run, guest_.payload(request.vcpu));
@@ -208,6 +218,7 @@ void PageServer::serve_ring(ReaderInfo& info) {
       advance(std::move(request));
       any = true;
     }
+    if (remote != nullptr) remote->flush();
     if (any || wait_ == Wait::spin) continue;
     std::uint64_t nap = kLongestNs;
     if (!requests.empty()) {
@@ -231,6 +242,7 @@ void PageServer::stop() noexcept {
 Counters PageServer::counters() const {
   Counters sum;
   for (const ReaderInfo& info : infos_) sum += info.counters;
+  if (source_->remote() != nullptr) sum += source_->remote()->counters();
   return sum;
 }
 

@@ -30,6 +30,7 @@ struct PageServerConfig {
   std::uint64_t seed = 0;
   std::uint32_t fault_around_pages = 1;
   std::vector<CpuList> reader_cpus;
+  SourceConfig source;
 };
 
 struct RegionView {
@@ -72,12 +73,14 @@ class PageServer {
   Live::Look look() { return live_.look(); }
 
   Counters counters() const;
+  const Source& source() const noexcept { return *source_; }
   /// The readers, then the ring's thread.
   const std::vector<ReaderInfo>& threads() const noexcept { return infos_; }
 
  private:
   friend class Reader;
   void serve_ring(ReaderInfo& info);
+  void answer(std::uint32_t vcpu, RequestState state) const noexcept;
   std::vector<Peer*> peers_of(std::uint32_t reader) const;
 
   const Guest& guest_;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 
 #include "error.hpp"
 #include "kernel.hpp"
@@ -43,8 +44,10 @@ Reader::Reader(PageServer& server, std::uint32_t index, ReaderInfo& info)
 
 void Reader::serve() {
   ::prctl(PR_SET_TIMERSLACK, 1);  // a due time is kept to what the timers can, not to the default 50 us
+  RemoteSource* const remote = server_.source_->remote();
   while (!server_.stopping_.load(std::memory_order_acquire)) {
     if (!jobs_.empty()) run_due();
+    if (remote != nullptr) remote->flush();
     wait();
   }
 }
@@ -172,21 +175,13 @@ void Reader::later(Job job, Ticks delay) {
       later({0, 0, Step::look, event, {}, {}}, look_again_);
       return;
     }
-    // Resolved before: usually another's resolve was faster (EEXIST, and the sleeper is woken); reclaimed memory is
-    // installed once more.
-    const std::byte* from = nullptr;
-    if (!staging_.empty()) {
-      server_.source_->make({event.page, 1}, staging_.data());
-      from = staging_.data();
-    }
     ++counters_[Counter::lost_races];
-    const auto installed = resolver.install_again(event.page, from, true, counters_);
-    if (installed.error != 0 && installed.error != ESRCH) later({0, 0, Step::look, event, {}, {}}, look_again_);
+    install_again(event);
     return;
   }
   const bool here = staging_.empty() && server_.source_->complete(run);
   if (here) {
-    install(event, run);
+    install(guest_, event, run, nullptr, counters_);
     return;
   }
   Job job{0, Clock::get().now(), Step::put, event, run, {}};
@@ -209,9 +204,14 @@ void Reader::advance(Job job) {
         counters_[Counter::delay_ns] += static_cast<std::uint64_t>(
             static_cast<double>(Clock::get().now() - job.began) * 1e9 / Clock::get().ticks_per_s());
       }
+      if (server_.source_->remote() != nullptr) {
+        fetch(job);
+        return;
+      }
       if (!staging_.empty()) {
+        if (!server_.source_->make(job.run, staging_.data())) return;
         counters_[Counter::fetched_pages] += job.run.count;
-        install(job.event, job.run);
+        install(guest_, job.event, job.run, staging_.data(), counters_);
         return;
       }
       for (std::uint32_t i = 0; i < job.run.count; ++i) {
@@ -222,7 +222,7 @@ void Reader::advance(Job job) {
       [[fallthrough]];
     case Step::install:
       if (server_.source_->complete(job.run)) {
-        install(job.event, job.run);
+        install(guest_, job.event, job.run, nullptr, counters_);
         return;
       }
       job.step = Step::install;  // another thread fetches some page of it
@@ -231,18 +231,49 @@ void Reader::advance(Job job) {
   }
 }
 
-[[gnu::hot]] void Reader::install(const Event& event, const PageRun& run) {
+// A remote source: the fault is finished on the thread that its last page arrives on, and this one goes on to the next event.
+void Reader::fetch(const Job& job) {
+  const auto contents = std::make_shared<std::vector<std::byte>>(staging_.empty() ? 0 : job.run.count * guest_.config().page_bytes);
+  const auto done = [&guest = guest_, event = job.event, run = job.run, contents](Counters& counters) {
+    install(guest, event, run, contents->empty() ? nullptr : contents->data(), counters);
+  };
+  if (!server_.source_->remote()->fetch(job.run, job.mine, contents->empty() ? nullptr : contents->data(), done))
+    install(guest_, job.event, job.run, nullptr, counters_);
+}
+
+// Resolved before: usually another's resolve was faster (EEXIST, and the sleeper is woken); reclaimed memory is installed
+// once more.
+void Reader::install_again(const Event& event) {
+  const std::byte* from = nullptr;
+  if (!staging_.empty() && server_.source_->remote() != nullptr) {
+    const auto contents = std::make_shared<std::vector<std::byte>>(guest_.config().page_bytes);
+    const auto done = [event, contents](Counters& counters) {
+      // Refused for now: who is woken faults again, and is answered anew.
+      const auto installed = event.peer->resolver->install_again(event.page, contents->data(), true, counters);
+      if (installed.error != 0 && installed.error != ESRCH) event.peer->resolver->wake(event.page, counters);
+    };
+    server_.source_->remote()->fetch({event.page, 1}, {}, contents->data(), done);
+    return;
+  }
+  if (!staging_.empty()) {
+    if (!server_.source_->make({event.page, 1}, staging_.data())) return;
+    from = staging_.data();
+  }
+  const auto installed = event.peer->resolver->install_again(event.page, from, true, counters_);
+  if (installed.error != 0 && installed.error != ESRCH) later({0, 0, Step::look, event, {}, {}}, look_again_);
+}
+
+[[gnu::hot]] void Reader::install(const Guest& guest, const Event& event, const PageRun& run, const std::byte* from,
+                                  Counters& counters) {
   const Clock& clock = Clock::get();
-  if (!staging_.empty()) server_.source_->make(run, staging_.data());
   if (event.record != nullptr) event.record->fetched.store(clock.now(), std::memory_order_relaxed);
-  const auto installed =
-      event.peer->resolver->install(run, staging_.empty() ? nullptr : staging_.data(), true, counters_);
+  const auto installed = event.peer->resolver->install(run, from, true, counters);
   if (event.record != nullptr) event.record->installed.store(clock.now(), std::memory_order_relaxed);
   if (installed.pages != 0 && event.vcpu != kNobody)
-    guest_.vcpu(event.vcpu).resolved_by_reader.fetch_add(installed.pages, std::memory_order_relaxed);
+    guest.vcpu(event.vcpu).resolved_by_reader.fetch_add(installed.pages, std::memory_order_relaxed);
   if (installed.error != 0 && installed.error != ESRCH)
-    guest_.stop("the kernel refused to resolve page " + std::to_string(event.page) + ": errno " +
-                std::to_string(installed.error));
+    guest.stop("the kernel refused to resolve page " + std::to_string(event.page) + ": errno " +
+               std::to_string(installed.error));
 }
 
 void Reader::run_due() {

@@ -45,7 +45,9 @@ class Reader {
   void read_events(Peer& peer);
   void handle(const Event& event);
   void advance(Job job);
-  void install(const Event& event, const PageRun& run);
+  void fetch(const Job& job);
+  void install_again(const Event& event);
+  static void install(const Guest& guest, const Event& event, const PageRun& run, const std::byte* from, Counters& counters);
   void run_due();
   std::uint32_t vcpu_of(std::uint32_t tid);
   FaultRecord* record_of(const Peer& peer, std::uint32_t vcpu, std::uint64_t page) const noexcept;

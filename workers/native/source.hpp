@@ -1,19 +1,45 @@
-// Where contents come from: here, computed. Fetching is in two steps, so that a delay between them holds nobody up:
-// take() says who is to fetch a run's pages, put() writes them through the alias and declares them complete.
+// Where contents come from. Fetching is in two steps, so that a delay between them holds nobody up: take() says who is to
+// fetch a run's pages, put() writes them through the alias and declares them complete. A remote source has no put(): its
+// pages arrive when they arrive (remote_source.hpp), and what takes the place of take(), put() and make() is its fetch().
 #pragma once
 
 #include <cmath>
 #include <cstdint>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <utility>
 
 #include "access_order.hpp"
+#include "error.hpp"
 #include "guest.hpp"
+#include "remote_source.hpp"
 #include "resolver.hpp"
+#include "snapshot.hpp"
 
 namespace uffd {
 
+struct SourceConfig {
+  std::string name = "local";  ///< local: computed; file: `file`, a snapshot; remote: `remote`
+  std::string file;
+  bool cold = false;  ///< the file's pages are not in the page cache when the run starts
+  RemoteSourceConfig remote;
+};
+
 class Source {
  public:
-  Source(const Guest& guest, std::byte* alias) : guest_(guest), alias_(alias) {}
+  /// Throws ConfigError and KernelError: a snapshot that does not fit, a remote source that cannot be reached.
+  Source(const Guest& guest, std::byte* alias, const SourceConfig& config) : guest_(guest), alias_(alias) {
+    if (config.name == "file")
+      snapshot_ = std::make_unique<Snapshot>(config.file, guest.config().region_bytes, guest.config().page_bytes, config.cold);
+    else if (config.name == "remote")
+      remote_ = std::make_unique<RemoteSource>(guest, alias, config.remote);
+    else if (config.name != "local")
+      throw ConfigError("source '" + config.name + "' is unknown; it is one of local, file, remote");
+  }
+
+  /// Null unless the source is a remote one.
+  RemoteSource* remote() const noexcept { return remote_.get(); }
 
   bool complete(const PageRun& run) const noexcept {
     for (std::uint32_t i = 0; i < run.count; ++i)
@@ -31,19 +57,30 @@ class Source {
   /// Shared memory: fills page by page through the alias. The bit is set after the page's last byte: a page filled through
   /// the alias is visible from its first byte on, so nothing but this bit says that it is whole.
   void put(std::uint64_t page) const noexcept {
-    guest_.contents().fill(page, alias_ + page * guest_.config().page_bytes);
-    guest_.set_complete(page);
+    if (read({page, 1}, alias_ + page * guest_.config().page_bytes)) guest_.set_complete(page);
   }
 
-  /// Anonymous memory: makes a run's contents in a buffer of the caller's.
-  void make(const PageRun& run, std::byte* to) const noexcept {
-    for (std::uint32_t i = 0; i < run.count; ++i)
-      guest_.contents().fill(run.first + i, to + i * guest_.config().page_bytes);
-  }
+  /// Anonymous memory: makes a run's contents in a buffer of the caller's; false when that failed, and the run is over.
+  bool make(const PageRun& run, std::byte* to) const noexcept { return read(run, to); }
 
  private:
+  bool read(const PageRun& run, std::byte* to) const noexcept {
+    if (snapshot_ == nullptr) {
+      for (std::uint32_t i = 0; i < run.count; ++i)
+        guest_.contents().fill(run.first + i, to + i * guest_.config().page_bytes);
+      return true;
+    }
+    const int error = snapshot_->read(run, to);
+    if (error == 0) return true;
+    guest_.stop("the snapshot " + snapshot_->path() + " could not be read at page " + std::to_string(run.first) + ": " +
+                std::strerror(error));
+    return false;
+  }
+
   const Guest& guest_;
   std::byte* alias_;
+  std::unique_ptr<Snapshot> snapshot_;
+  std::unique_ptr<RemoteSource> remote_;
 };
 
 /// The delay added to each fetch, in nanoseconds.
