@@ -175,8 +175,8 @@ std::shared_ptr<SourceServer::Session> SourceServer::greet(int fd, tcp::Inbox& i
 
 void SourceServer::serve(int fd) {
   ::prctl(PR_SET_TIMERSLACK, 1);  // an emulated round-trip time is kept to what the timers can
+  tcp::Inbox inbox(sizeof(wire::Header) + std::max<std::uint64_t>({shape_.bitmap_bytes(), sizeof(wire::Hello), 64 << 10}));
   try {
-    tcp::Inbox inbox(sizeof(wire::Header) + std::max<std::uint64_t>({shape_.bitmap_bytes(), sizeof(wire::Hello), 64 << 10}));
     const std::shared_ptr<Session> session = greet(fd, inbox);
     const auto rtt_ns = static_cast<std::uint64_t>(config_.rtt_us * 1000.0);
     std::deque<Due> queue;  // in the order they came, which is the order they are due
@@ -207,6 +207,8 @@ void SourceServer::serve(int fd) {
       tcp::wait(fd, POLLIN, stop_event_.get(), queue.empty() ? kIdleNs : queue.front().at_ns - now);
       inbox.receive(fd);
     }
+  } catch (const tcp::Ended& ended) {
+    if (!inbox.view().empty()) refuse(ended.what());
   } catch (const tcp::Lost& lost) {
     refuse(lost.what());
   } catch (const tcp::Stopped&) {

@@ -119,7 +119,7 @@ std::size_t Inbox::receive(int fd) {
     begin_ = 0;
   }
   const ssize_t got = ::recv(fd, bytes_.data() + end_, bytes_.size() - end_, MSG_DONTWAIT);
-  if (got == 0) throw Lost("it closed the connection");
+  if (got == 0) throw Ended();
   if (got < 0) {
     if (errno == EAGAIN || errno == EINTR) return 0;
     lost("recv", errno);

@@ -18,6 +18,11 @@ namespace uffd::tcp {
 class Lost : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
+/// It closed the connection: an end like any other when no frame is half received.
+class Ended : public Lost {
+ public:
+  Ended() : Lost("it closed the connection") {}
+};
 /// The eventfd was written: the work is over.
 struct Stopped {};
 
@@ -49,7 +54,7 @@ class Inbox {
   std::span<const std::byte> view() const noexcept { return {bytes_.data() + begin_, end_ - begin_}; }
   void take(std::size_t count) noexcept { begin_ += count; }
   void clear() noexcept { begin_ = end_ = 0; }
-  /// What one recv gives: its bytes, 0 when there is nothing now. Throws Lost at the end of the stream.
+  /// What one recv gives: its bytes, 0 when there is nothing now. Throws Ended at the end of the stream, and Lost.
   std::size_t receive(int fd);
 
  private:

@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include <cstdint>
+#include <ctime>
 
 #include "kernel.hpp"
 
@@ -15,6 +16,8 @@ struct ThreadUsage {
   std::uint64_t minor_faults = 0, major_faults = 0;
 
   static ThreadUsage of_this_thread() noexcept {
+    timespec now{};
+    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);  // brings the running thread's account up to now: getrusage does not
     rusage usage{};
     ::getrusage(RUSAGE_THREAD, &usage);  // cannot fail: the arguments are right
     const auto ns = [](const timeval& time) {
