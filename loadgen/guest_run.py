@@ -22,7 +22,6 @@ from loadgen.session import Session
 from loadgen.thread_rows import thread_rows
 from results.store import DataSet
 from workers import _native
-from workers.registry import strategy_entry
 from workers.reports import ServerReport
 from workers.spec import RunSpec
 
@@ -72,14 +71,13 @@ class Measured:
 def run_guest(session: Session, planned: PlannedRun, dataset: DataSet, host: Host, progress: Progress) -> Measured:
     """Run `planned` once and store it. Raises KeyboardInterrupt after having stored what was measured, and DataSetError."""
     spec = planned.spec
-    entry = strategy_entry(spec.strategy.name)
     began = session.begin_run()
     measured = Measured({"started_at": datetime.now(UTC)}, [])
     with dataset.writer(spec.run_id, spec.sweep_id) as writer:
         try:
             server, vcpus = session.actors(spec.vmms)
             calibration_began = time.perf_counter()
-            measured.columns["emulated_exit_ns"] = session.exit_ns(entry["exit"])
+            measured.columns["emulated_exit_ns"] = session.exit_ns(_native.exit_kind(spec.strategy.name, spec.strategy.options))
             measured.columns["idle_actors_cpu_share"] = session.idle_cpu_share()
             began += time.perf_counter() - calibration_began  # the calibrations are the session's, not this run's
             planned = dataclasses.replace(planned, spec=with_source(session, spec))
@@ -94,7 +92,7 @@ def run_guest(session: Session, planned: PlannedRun, dataset: DataSet, host: Hos
             measured.fail("interrupted", "Ctrl-C")
             session.renew()
         except RayActorError as error:
-            measured.fail("crashed", f"{session.name_of(error.actor_id)} died: {_first_line(error)}")
+            measured.fail("crashed", _cause(server) or f"{session.name_of(error.actor_id)} died: {_first_line(error)}")
             session.renew()
         except RayTaskError as error:
             measured.fail("failed", _first_line(error.cause))
@@ -154,6 +152,8 @@ def _measure(planned: PlannedRun, server: Any, vcpus: list[Any], measured: Measu
     columns |= _counters([served.counters, *(one.counters for one in reports)])
     columns |= _fetched(served)
     columns |= {key: sum(vcpu[key] for vcpu in measured.vcpus) for key in ("accesses", "faults", "pages_resolved")}
+    for state in ("unresolved", "in flight", "resolved", "poisoned", "discarded"):
+        columns[f"ended_{state.replace(' ', '_')}"] = sum(one.page_states.get(state, 0) for one in reports)
     columns["wrong_words"] = sum(one["wrong_words"] for one in (*measured.vcpus, *verified))
 
     wrong = [text for text in (*(one["first_wrong"] for one in (*measured.vcpus, *verified)),) if text]
@@ -279,6 +279,15 @@ def _fetched(served: ServerReport) -> dict[str, Any]:
     columns = {prefixes.get(key, "source_") + key: value for key, value in served.source.items()}
     columns["source_rtt_p50_us"] = columns["source_rtt_p50_us"] or None  # nothing was asked for
     return columns
+
+
+def _cause(server: Any) -> str:
+    """What the guest said before a VMM process ended itself; empty when it did not say, or the page server is the one gone."""
+    try:
+        [reason] = _get([server.stop_reason.remote()])
+    except (RayError, TimeoutError):
+        return ""
+    return str(reason) if reason.startswith("memory error: ") else ""
 
 
 def _first_line(error: BaseException) -> str:

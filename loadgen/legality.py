@@ -44,6 +44,14 @@ def judge(strategy: dict[str, Any], memory_type: str, kind: str, host: Host) -> 
         )
     if kind == "absent" and not strategy["userfaultfd"]:
         return Verdict(False, f"under strategy {name} nobody would fetch an absent page; use fault_mix=minor or fault_mix=hit")
+    if kind == "poisoned" and not strategy["userfaultfd"]:
+        return Verdict(False, f"strategy {name} has no userfaultfd to poison pages with; use fault_mix=minor or fault_mix=hit")
+    if kind == "swapped" and memory_type == "hugetlb":
+        return Verdict(False, "huge pages are never swapped out; use memory=shmem or memory=anon")
+    if kind == "swapped" and memory_type == "anon" and not strategy["userfaultfd"]:
+        return Verdict(False, f"under strategy {name} anonymous memory has no contents to swap out; use memory=shmem")
+    if kind == "poisoned" and "POISON" not in host.userfaultfd_features and host.userfaultfd_way:
+        return Verdict(False, f"kernel {host.kernel} cannot poison pages (UFFDIO_POISON is Linux 6.6); use another fault_mix")
     if strategy["userfaultfd"]:
         if not host.userfaultfd_way:
             tried = "; ".join(f"{way}: {error}" for way, error in host.userfaultfd_errors)

@@ -57,9 +57,9 @@ def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
         repeat=values["repeat"],
         seed=values["seed"] + values["repeat"],
         engine=values["engine"]["name"],
-        strategy=StrategySpec(entry["name"], {key: value for key, value in values["strategy"].items() if key != "name"}),
+        strategy=StrategySpec(entry["name"], strategy_options(entry, values["strategy"])),
         memory=memory,
-        fault_mix=FaultMixSpec(*(values["fault_mix"][kind] for kind in ("hit", "minor", "absent"))),
+        fault_mix=FaultMixSpec(**{key: value for key, value in values["fault_mix"].items() if key != "name"}),
         access=access,
         page_server=PageServerSpec(
             asked["readers_per_uffd"],
@@ -87,6 +87,7 @@ def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
         sample_every=sample_every,
         record_capacity=capacity,
         source=_source(values),
+        on_memory_error=values["on_memory_error"],
     )
     return PlannedRun(
         spec=spec,
@@ -97,7 +98,7 @@ def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
         memory_bytes=memory_needed(memory, access, values["vcpus"], capacity) + (vmms + 1) * ACTOR_BYTES + _source_bytes(spec),
         estimated_s=ESTIMATED_OVERHEAD_S
         + memory.pages / ESTIMATED_PAGES_PER_S
-        + _open_loop_s(memory, access, values["vcpus"])
+        + max(_open_loop_s(memory, access, values["vcpus"]), access.hold_ns / 1e9)
         + memory.pages * spec.fault_mix.absent * spec.source.rtt_us / 1e6 / spec.vcpus,
     )
 
@@ -107,6 +108,14 @@ def memory_needed(memory: MemorySpec, access: AccessSpec, vcpus: int, capacity: 
     region = 0 if memory.type == "hugetlb" else memory.region_bytes
     orders = 4 * memory.pages * (vcpus if access.overlap else 1)
     return region + region // 256 + vcpus * capacity * RECORD_BYTES + orders
+
+
+def strategy_options(entry: dict[str, Any], values: dict[str, Any]) -> dict[str, int]:
+    """The options of `entry` (of the native registry) as the core takes them: a choice becomes its index."""
+    return {
+        option["name"]: option["choices"].index(values[option["name"]]) if option["choices"] else values[option["name"]]
+        for option in entry["options"]
+    }
 
 
 def read_trace(path: str) -> tuple[int, ...]:
@@ -126,6 +135,7 @@ def _access(values: dict[str, Any]) -> AccessSpec:
         trace=read_trace(values["trace_file"]) if values["order"] == "trace" else (),
         think_ns=round(values["think_us"] * 1000),
         rate_per_s=values["rate_per_s"],
+        hold_ns=round(values["hold_s"] * 1e9),
     )
 
 

@@ -46,6 +46,9 @@ class FaultMixConfig:
     hit: float = 0.0
     minor: float = 0.0
     absent: float = 0.0
+    swapped: float = 0.0
+    poisoned: float = 0.0
+    poisoned_at: str = "source"
 
 
 @listed
@@ -61,6 +64,7 @@ class AccessConfig:
     trace_file: str = ""
     think_us: float = 0.0
     rate_per_s: float = 0.0
+    hold_s: float = 0.0
 
 
 @listed
@@ -126,6 +130,7 @@ class Config:
     repeats: int = 1
     seed: int = 1
     verify: str = "word"
+    on_memory_error: str = "inject"
     watchdog_s: float = 10.0
     faults_limit: int = 4_000_000
     dataset: str = "outputs/dataset"
@@ -138,13 +143,19 @@ class Config:
     job_overrides: str = ""
 
 
+def _option_key(option: dict[str, Any]) -> tuple[str, type, Any]:
+    """A strategy's option as a typed key: one of its choices by name, or a number."""
+    name, choices, initial = option["name"], option["choices"], option["default"]
+    return (name, str, field(default=choices[initial])) if choices else (name, int, field(default=initial))
+
+
 def register() -> None:
     """Put the schema, the registry's strategies and the choice of sweeper into Hydra's store."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for name, entry in strategy_entries().items():
         keys: list[Any] = [("name", str, field(default=name))]
-        keys += [(option["name"], int, field(default=option["default"])) for option in entry["options"]]
+        keys += [_option_key(option) for option in entry["options"]]
         store.store(group="strategy", name=name, node=listed(make_dataclass(f"Strategy_{name}", keys)))
     store.store(
         group="hydra/sweeper",

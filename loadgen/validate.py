@@ -21,6 +21,8 @@ from workers.spec import (
     DELAY_DISTRIBUTIONS,
     FAULT_KINDS,
     MEMORY_TYPES,
+    ON_MEMORY_ERROR,
+    POISONED_AT,
     SOURCE_CACHES,
     SOURCES,
     VERIFY_LEVELS,
@@ -71,10 +73,19 @@ def _words(values: dict[str, Any]) -> Iterator[str]:
         ("source.name", values["source"]["name"], SOURCES),
         ("source.cache", values["source"]["cache"], SOURCE_CACHES),
         ("cluster.name", values["cluster"]["name"], ("local",)),
+        ("fault_mix.poisoned_at", values["fault_mix"]["poisoned_at"], POISONED_AT),
+        ("on_memory_error", values["on_memory_error"], ON_MEMORY_ERROR),
         ("verify", values["verify"], VERIFY_LEVELS),
+        *_choices(values["strategy"]),
     ):
         if value not in known:
             yield f"{key}={value} is unknown: use one of {', '.join(known)}"
+
+
+def _choices(strategy: dict[str, Any]) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
+    for option in strategy_entries().get(strategy["name"], {}).get("options", []):
+        if option["choices"]:
+            yield f"strategy.{option['name']}", strategy[option["name"]], tuple(option["choices"])
 
 
 def _numbers(values: dict[str, Any]) -> Iterator[str]:
@@ -93,6 +104,7 @@ def _numbers(values: dict[str, Any]) -> Iterator[str]:
         "access.stride_pages": 1,
         "access.think_us": 0,
         "access.rate_per_s": 0,
+        "access.hold_s": 0,
         "page_server.readers_per_uffd": 1,
         "page_server.events_per_read": 1,
         "page_server.delay_us": 0,
@@ -103,9 +115,7 @@ def _numbers(values: dict[str, Any]) -> Iterator[str]:
         "source.push_mib_per_s": 0,
         "source.timeout_s": 0.001,
         "source.retries": 0,
-        "fault_mix.hit": 0,
-        "fault_mix.minor": 0,
-        "fault_mix.absent": 0,
+        **{f"fault_mix.{kind}": 0 for kind in FAULT_KINDS},
     }
     for key, least in at_least.items():
         value: Any = values
@@ -118,11 +128,13 @@ def _numbers(values: dict[str, Any]) -> Iterator[str]:
             yield f"source.{key}={values['source'][key]} is too large: use at most {most}"
     if not 0 <= values["access"]["read_share"] <= 1:
         yield f"access.read_share={values['access']['read_share']} is no share: use a number from 0 to 1"
+    if values["access"]["order"] == "none" and values["access"]["hold_s"] == 0:
+        yield "access=none touches nothing and would end at once: use a positive access.hold_s"
     if values["access"]["order"] == "zipf" and values["access"]["zipf_exponent"] <= 0:
         yield f"access.zipf_exponent={values['access']['zipf_exponent']} is not positive: use for example 1.1"
     for option in strategy_entries().get(values["strategy"]["name"], {}).get("options", []):
         value = values["strategy"][option["name"]]
-        if not option["minimum"] <= value <= option["maximum"]:
+        if not option["choices"] and not option["minimum"] <= value <= option["maximum"]:
             yield (f"strategy.{option['name']}={value} is out of range: use {option['minimum']} to {option['maximum']}")
 
 

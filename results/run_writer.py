@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from results.derive import FaultLatencies, derive
 from results.fault_batches import FaultBatches
 from results.fault_file import FaultFile
+from results.identities import broken
 from results.location import DataSetError, Location, reported
 from results.schema import COLUMNS, SCHEMA_VERSION, STATUSES, arrow_schema
 
@@ -114,6 +115,9 @@ class RunWriter:
         if run.get("status") not in STATUSES:
             raise ValueError(f"status {run.get('status')!r} is none of {', '.join(STATUSES)}")
         run_row = {**run, **_agreeing(run, fixed), **derive(run, vcpus, self._latencies)}
+        identities = list(broken(run_row, vcpus, threads))
+        if run_row["status"] == "ok" and identities:
+            run_row |= {"status": "broken", "reason": "; ".join(identities)}
         vcpu_rows = [{**row, **_agreeing(row, ids), **_times_that_happened(row)} for row in vcpus]
         thread_rows = [{**row, **_agreeing(row, ids)} for row in threads]
         tables = {

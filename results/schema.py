@@ -5,7 +5,9 @@ History
 - 2026-11-23, version 1: `runs`, `vcpus`, `faults`.
 - 2026-11-24, version 2: the table `threads`; in `runs` `command`, `job_overrides`, and what the driver saw of itself and of
   the machine while it measured (`watched_s` to `distrust`). `achieved_delay_us` and `overhead_s`, given by the driver before,
-  are derived. Nothing of version 1 was taken away or changed its meaning.
+  are derived. Fault kinds `swapped` and `poisoned` with `poisoned_at`, `on_memory_error` and `hold_ns`; how
+  every exit and every event ended (`trips_resolved` to `events_dropped`), and in which state every page did (`ended_`). Nothing
+  of version 1 was taken away or changed its meaning.
 
 A column is added by one line here and a word in the history: in the newest version's line for as long as that version has
 not been released, in a new version's afterwards. A data set holds one version only. Older ones stay readable: columns and
@@ -26,7 +28,7 @@ import pyarrow as pa
 SCHEMA_VERSION = 2
 """What this package writes; it reads every version from 1."""
 
-STATUSES = ("ok", "failed", "corrupt", "crashed", "stuck", "interrupted")
+STATUSES = ("ok", "failed", "corrupt", "crashed", "stuck", "interrupted", "broken")
 
 ROLES = ("vcpu", "reader", "ring", "driver")
 """Whose a row of `threads` is: vCPUs, readers and the request ring's thread of the page server, the driver's process."""
@@ -62,20 +64,28 @@ class Column:
 
 _COUNTERS = (
     Column("trips", _COUNT, "exits", "exits to user space with their handling"),
+    Column("trips_resolved", _COUNT, "exits", "exits that installed their page"),
+    Column("trips_lost", _COUNT, "exits", "exits whose resolve said EEXIST: somebody else was faster"),
+    Column("trips_stopped", _COUNT, "exits", "exits while the run was being stopped"),
     Column("lost_races", _COUNT, "accesses", "somebody else resolved the page first"),
     Column("eexist", _COUNT, "calls", "resolving calls that said EEXIST"),
     Column("eagain", _COUNT, "calls", "resolving calls that said EAGAIN: layout changing, or partial"),
     Column("partial", _COUNT, "calls", "resolving calls that did part of their block"),
     Column("efault", _COUNT, "calls", "resolving calls that said EFAULT: the contents were not there"),
     Column("esrch", _COUNT, "calls", "resolving calls for a process that was gone"),
-    Column("resolved_again", _COUNT, "pages", "pages taken away and installed once more"),
+    Column("resolved_again", _COUNT, "pages", "pages taken away and installed once more, by an exit or for an event"),
     Column("retries", _COUNT, "exits", "exits answered by running again"),
     Column("populate_ok", _COUNT, "calls", "populating calls that did their work"),
     Column("populate_failed", _COUNT, "calls", "populating calls that failed"),
     Column("memory_errors", _COUNT, "accesses", "accesses to poisoned contents"),
+    Column("pages_poisoned", _COUNT, "pages", "pages that UFFDIO_POISON poisoned, in each mapping"),
     Column("requests", _COUNT, "messages", "pages asked of the page server through the ring"),
     Column("requests_failed", _COUNT, "messages", "requests answered with an error"),
     Column("events", _COUNT, "events", "page-fault events read from userfaultfds"),
+    Column("events_resolved", _COUNT, "events", "events a page was installed for"),
+    Column("events_lost", _COUNT, "events", "events whose page was mapped already: the sleeper was only woken"),
+    Column("events_poisoned", _COUNT, "events", "events a page was poisoned for"),
+    Column("events_dropped", _COUNT, "events", "events not answered: the run was being stopped, or the process had gone"),
     Column("reads", _COUNT, "calls", "reads that returned at least one event"),
     Column("reads_empty", _COUNT, "calls", "reads that found another reader had been faster"),
     Column("wakes", _COUNT, "calls", "UFFDIO_WAKE"),
@@ -83,6 +93,7 @@ _COUNTERS = (
     Column("fetched_pages", _COUNT, "pages", "contents made by the page server"),
     Column("delays", _COUNT, "fetches", "fetches delayed on purpose"),
     Column("delay_ns", _COUNT, "ns", "achieved delays of those fetches, summed"),
+    Column("populate_waits", _COUNT, "events", "events of a vCPU asleep inside its own MADV_POPULATE_WRITE"),
     Column("stray_waits", _COUNT, "accesses", "accesses that slept in the kernel under a strategy meant to avoid it"),
     Column("unknown_events", _COUNT, "events", "events outside every region or of a kind not asked for"),
     Column("abandoned", _COUNT, "accesses", "accesses given up because the run was stopped"),
@@ -94,7 +105,9 @@ RUN_COLUMNS = (
     Column("sweep_id", _NAME, "", "all runs of one command", True, axis=True),
     Column("schema_version", pa.int32(), "", "version of this schema", True),
     Column("repeat", pa.int32(), "", "number of the repeat, from 0"),
-    Column("status", _TEXT, "", "ok, failed, corrupt, crashed, stuck or interrupted", True),
+    Column(
+        "status", _TEXT, "", "ok, failed, corrupt, crashed, stuck, interrupted, or broken (an identity of identities.py)", True
+    ),
     Column("reason", _TEXT, "", "why the status is not ok"),
     Column("started_at", _TIME, "", "wall clock when the run began, in UTC"),
     # configuration
@@ -133,6 +146,9 @@ RUN_COLUMNS = (
     Column("zipf_exponent", _REAL, "1", "exponent of the zipf order", axis=True),
     Column("think_ns", _NS, "ns", "pause of a vCPU between accesses", axis=True),
     Column("rate_per_s", _REAL, "accesses/s", "open-loop rate of each vCPU; 0: closed loop", axis=True),
+    Column("hold_ns", _NS, "ns", "least time the measured phase lasts, touched or not", axis=True),
+    Column("poisoned_at", _TEXT, "", "where poisoned pages were poisoned: source, or resolved (and the VMM not told)", axis=True),
+    Column("on_memory_error", _TEXT, "", "what a memory error does: inject (tell the guest) or crash", axis=True),
     Column("placement", _TEXT, "", "policy that pins vCPUs and readers", axis=True),
     Column("vcpu_cpus", _TEXT, "", "CPUs each vCPU may run on, as the plan wrote them", axis=True),
     Column("reader_cpus", _TEXT, "", "CPUs each reader may run on, as the plan wrote them", axis=True),
@@ -158,6 +174,8 @@ RUN_COLUMNS = (
     Column("hit_pages", _COUNT, "pages", "pages proven mapped before the clock started"),
     Column("minor_pages", _COUNT, "pages", "pages proven in the page cache and not mapped"),
     Column("absent_pages", _COUNT, "pages", "pages proven without contents"),
+    Column("swapped_pages", _COUNT, "pages", "pages proven resolved and swapped out"),
+    Column("poisoned_pages", _COUNT, "pages", "pages proven to be poisoned, or without contents when poisoned at the source"),
     Column("unprepared", _COUNT, "pages", "pages that were not in the state asked for"),
     Column("emulated_exit_ns", _REAL, "ns", "calibrated cost of one emulated exit on this host"),
     # what was measured
@@ -166,6 +184,10 @@ RUN_COLUMNS = (
     Column("pages_resolved", _COUNT, "pages", "distinct pages of page_bytes resolved"),
     Column("fault_records", _COUNT, "rows", "rows of this run in faults"),
     Column("mmap_lock_reads", _COUNT, "locks", "read locks of mmap_lock by faults; null where it cannot be counted"),
+    *(
+        Column(f"ended_{state}", _COUNT, "pages", f"pages that ended {state.replace('_', ' ')}, summed over mappings")
+        for state in ("unresolved", "in_flight", "resolved", "poisoned", "discarded")
+    ),
     Column("wrong_words", _COUNT, "words", "words of contents that were not what they should have been"),
     Column("idle_actors", _COUNT, "actors", "Ray actors alive on the host that had no part in the run"),
     *_COUNTERS,

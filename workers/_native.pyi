@@ -17,7 +17,11 @@ OUTCOMES: tuple[str, ...]
 
 def strategies() -> list[dict[str, Any]]:
     """The registry: `name`, `summary`, `exit` ("none" | "signal" | "probe"), `userfaultfd` (bool), `features` (names),
-    `memory_types` (names), `options`: list of {`name`, `default`, `minimum`, `maximum`, `help`}; options are integers."""
+    `memory_types` (names), `options`: list of {`name`, `default`, `minimum`, `maximum`, `help`, `choices`}; options are integers,
+    and where `choices` is not empty, indices into it."""
+
+def exit_kind(strategy: str, options: Mapping[str, int]) -> str:
+    """How its vCPUs come back under these options: "none", "signal", "probe" or "populate"."""
 
 def probe_userfaultfd() -> dict[str, Any]:
     """What this process may do: `way` ("device" | "syscall" | "user_mode_only" | ""), `features` (names), `kernel_faults` (bool),
@@ -28,7 +32,7 @@ def clock() -> dict[str, Any]:
 
 def calibrate_exit(kind: str, rounds: int) -> float:
     """Nanoseconds one emulated exit costs here: kind "none" (0.0), "signal" (a SIGBUS taken and returned from), "probe" (one
-    pagemap read)."""
+    pagemap read), "populate" (a MADV_POPULATE_WRITE that is refused)."""
 
 class KernelError(OSError):
     """A real failure of the kernel: `errno`, and a message that names the call, address and length."""
@@ -96,13 +100,16 @@ class Vmm:
     record_fd: int
     faults_fd: int
     def prepare(self) -> dict[str, Any]:
-        """Map the `hit` pages and prove every page's state: `hit`, `minor`, `absent`, `unprepared` (counts), `seconds`."""
+        """Bring every page into the state its kind asks for and prove it: pages by kind, `unprepared` (counts), `seconds`."""
     def run(self) -> None:
         """The measured phase: start the vCPU threads, wait at the guest's barrier, return when all have ended."""
     def finish(self) -> None:
         """After the page server has stopped: convert the records' time stamps to CLOCK_MONOTONIC, in place."""
     def verify(self) -> dict[str, Any]:
-        """Read every resolved page in full: `pages`, `wrong_words`, `first_wrong` (str, empty if none), `seconds`."""
+        """Read every resolved page in full, and try every poisoned one: `pages`, `poisoned` (those that refused, as they must),
+        `wrong_words`, `first_wrong` (str, empty if none), `seconds`."""
+    def page_states(self) -> dict[str, int]:
+        """Pages by what the page record says of them: "unresolved", "in flight", "resolved", "poisoned", "discarded"."""
     def counters(self) -> dict[str, int]: ...
     def vcpus(self) -> list[dict[str, Any]]:
         """One a vCPU: `vcpu`, `tid`, `accesses`, `faults`, `pages_resolved`, `start_ns`, `end_ns`, `cpus` (list), `wrong_words`,

@@ -55,6 +55,7 @@ class PageServer:
                 "seed": spec.seed,
                 "contents_seed": spec.source.seed,
                 "fault_around_pages": self._fault_around,
+                "poisoned_when_resolved": spec.fault_mix.poisoned_at == "resolved",
             }
         )
         self._snapshot = self._snapshots.path_for(spec) if spec.source.name == "file" else ""

@@ -30,7 +30,9 @@ class ServerReport:
 
 @dataclass(frozen=True)
 class VmmReport:
-    """One VMM process's side of a run: counters summed over its vCPUs, and one mapping a vCPU."""
+    """One VMM process's side of a run: counters summed over its vCPUs, one mapping a vCPU, and how many pages ended in each
+    state of its page record."""
 
     counters: dict[str, int]
     vcpus: list[dict[str, Any]]
+    page_states: dict[str, int] = field(default_factory=dict)

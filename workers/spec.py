@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-FAULT_KINDS = ("hit", "minor", "absent")
+FAULT_KINDS = ("hit", "minor", "absent", "swapped", "poisoned")
 """Page states of a fault mix, in the order of their codes in records and in the guest's table of kinds."""
 
-ACCESS_ORDERS = ("sequential", "permutation", "uniform", "zipf", "strided", "trace")
+ACCESS_ORDERS = ("sequential", "permutation", "uniform", "zipf", "strided", "trace", "none")
 MEMORY_TYPES = ("shmem", "hugetlb", "anon")
 WAITS = ("poll", "epoll", "spin")
 DELAY_DISTRIBUTIONS = ("fixed", "exponential")
 SOURCES = ("local", "file", "remote")
 SOURCE_CACHES = ("warm", "cold")
 VERIFY_LEVELS = ("none", "word", "page")
+POISONED_AT = ("source", "resolved")
+ON_MEMORY_ERROR = ("inject", "crash")
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,18 @@ class MemorySpec:
 
 @dataclass(frozen=True)
 class FaultMixSpec:
-    """Shares of the region's pages by the state they are prepared in; they sum to 1."""
+    """Shares of the region's pages by the state they are prepared in; they sum to 1.
+
+    `poisoned_at`: `source`: the page server answers that the contents cannot be had. `resolved`: the host poisoned the page
+    after the VMM had resolved it, and the VMM's record does not know.
+    """
 
     hit: float = 0.0
     minor: float = 1.0
     absent: float = 0.0
+    swapped: float = 0.0
+    poisoned: float = 0.0
+    poisoned_at: str = "source"
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,8 @@ class AccessSpec:
     """Which pages a vCPU touches, in which order, how often and how fast.
 
     `accesses` is per vCPU and pass; 0 means as many as its share of the region has pages (for `trace`: the trace's length).
-    `rate_per_s` is per vCPU; 0 is the closed loop. `trace` holds the page numbers of a recorded trace.
+    `rate_per_s` is per vCPU; 0 is the closed loop. `hold_ns`: the measured phase lasts at least this long; under the order
+    `none`, the control run, nothing is touched meanwhile. `trace` holds the page numbers of a recorded trace.
     """
 
     order: str = "permutation"
@@ -63,6 +73,7 @@ class AccessSpec:
     trace: tuple[int, ...] = ()
     think_ns: int = 0
     rate_per_s: float = 0.0
+    hold_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -134,6 +145,7 @@ class RunSpec:
 
     `sample_every`: every how-many-th fault of a vCPU leaves a record (1: all of them).
     `record_capacity`: fault records preallocated for each vCPU.
+    `on_memory_error`: `inject` gives the guest a memory error, `crash` ends the VMM process.
     """
 
     run_id: str
@@ -156,6 +168,7 @@ class RunSpec:
     sample_every: int
     record_capacity: int
     source: SourceSpec = field(default_factory=SourceSpec)
+    on_memory_error: str = "inject"
 
     @property
     def vmms(self) -> int:

@@ -30,7 +30,7 @@ class Vcpu:
         self._recorded: list[int] = []
 
     def calibrate(self, kind: str) -> float:
-        """Nanoseconds an emulated exit of this kind (`none`, `signal`, `probe`) costs on this machine, now."""
+        """Nanoseconds an emulated exit of this kind (`none`, `signal`, `probe`, `populate`) costs on this machine, now."""
         return _native.calibrate_exit(kind, CALIBRATION_ROUNDS)
 
     def open(self, spec: RunSpec, vmm: int, address: GuestAddress) -> None:
@@ -61,6 +61,7 @@ class Vcpu:
                 "options": dict(spec.strategy.options),
                 "engine": spec.engine,
                 "verify": spec.verify,
+                "on_memory_error": spec.on_memory_error,
                 "watchdog_s": spec.watchdog_s,
                 "sample_every": spec.sample_every,
                 "record_capacity": spec.record_capacity,
@@ -82,7 +83,7 @@ class Vcpu:
             )
 
     def prepare(self) -> dict[str, Any]:
-        """Map the hit pages and prove every page's state; the native core's report."""
+        """Bring every page into the state its kind asks for, and prove it; the native core's report."""
         return self._opened().prepare()
 
     def run(self) -> None:
@@ -95,7 +96,7 @@ class Vcpu:
         vmm.finish()
         vcpus = vmm.vcpus()
         self._recorded = [int(vcpu["recorded"]) for vcpu in vcpus]
-        return VmmReport(vmm.counters(), vcpus)
+        return VmmReport(vmm.counters(), vcpus, vmm.page_states())
 
     def verify(self) -> dict[str, Any]:
         """Read every resolved page in full; the native core's report."""

@@ -143,7 +143,15 @@ class FakeVcpu(Actor):
         assert vmm == self.number
 
     def do_prepare(self) -> dict[str, Any]:
-        return {"hit": 0, "minor": self.records, "absent": 0, "unprepared": self.unprepared, "seconds": 0.01}
+        return {
+            "hit": 0,
+            "minor": self.records,
+            "absent": 0,
+            "swapped": 0,
+            "poisoned": 0,
+            "unprepared": self.unprepared,
+            "seconds": 0.01,
+        }
 
     def do_run(self) -> None:
         pass

@@ -76,15 +76,16 @@ TEST("a page can be claimed by one only, and a reclaimed page is installed again
   CHECK(!region.resolver.record().claim(2, PageRecord::reader_claim(1)));
   region.resolver.record().set(2, PageState::resolved);
   CHECK_EQUAL(region.resolver.install_again(2, nullptr, true, region.counters).pages, 1u);
-  CHECK_EQUAL(region.counters[Counter::resolved_again], 1u);
   CHECK(region.resolver.install_again(2, nullptr, true, region.counters).lost);
   CHECK_EQUAL(region.counters[Counter::wakes], 1u);
 }
 
 TEST("a poisoned page is refused by CONTINUE only through the record: the kernel would un-poison it") {
   Region region;
-  CHECK_EQUAL(region.uffd.poison(region.mapping.address() + 5 * kPage, kPage, false).error, 0);
-  region.resolver.record().set(5, PageState::poisoned);
+  CHECK(region.resolver.record().claim(5, PageRecord::vcpu_claim()));
+  CHECK_EQUAL(region.resolver.poison(5, false, region.counters), 0);
+  CHECK(region.resolver.record().state(5) == PageState::poisoned);
+  CHECK_EQUAL(region.counters[Counter::pages_poisoned], 1u);
   CHECK_EQUAL(region.resolver.claim(5, PageRecord::vcpu_claim()).count, 0u);
-  CHECK_EQUAL(region.uffd.resume(region.mapping.address() + 5 * kPage, kPage, false).error, 0);  // KERNEL.md's trap
+  CHECK_EQUAL(region.uffd.resume(region.mapping.address() + 5 * kPage, kPage, false).error, 0);  // probed on 6.18
 }

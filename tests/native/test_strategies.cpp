@@ -1,4 +1,6 @@
 // The decisions themselves: pure, so every line of the lists can be asked.
+#include <cerrno>
+
 #include "check.hpp"
 #include "error.hpp"
 #include "strategy.hpp"
@@ -12,9 +14,11 @@ Action decide(const char* name, Situation situation) {
   return info.make(complete_options(info, {}))->decide(situation);
 }
 
-Situation seen(PageState raised, PageState now, std::uint32_t attempt = 1, bool populate_failed = false,
+constexpr int kNotTried = Situation::kNotTried;
+
+Situation seen(PageState raised, PageState now, std::uint32_t attempt = 1, int populate_error = kNotTried,
                MemoryType memory = MemoryType::anon) {
-  return {raised, now, memory, attempt, populate_failed};
+  return {raised, now, memory, attempt, populate_error};
 }
 
 constexpr auto kUnresolved = PageState::unresolved;
@@ -35,13 +39,38 @@ TEST("both exit strategies resolve what is not resolved, retry what is in flight
 
 TEST("no_slow_gup populates what was resolved before, and a failed populate is a memory error") {
   CHECK(decide("no_slow_gup", seen(kResolved, kResolved)) == Action::populate);
-  CHECK(decide("no_slow_gup", seen(kResolved, kResolved, 1, true)) == Action::memory_error);
+  CHECK(decide("no_slow_gup", seen(kResolved, kResolved, 1, EHWPOISON)) == Action::memory_error);
 }
 
-TEST("no_uffd_wait calls a resolved anonymous page a memory error, and installs reclaimed shared memory again") {
-  CHECK(decide("no_uffd_wait", seen(kResolved, kResolved)) == Action::memory_error);
-  CHECK(decide("no_uffd_wait", seen(kResolved, kResolved, 1, false, MemoryType::shmem)) == Action::resolve_again);
-  CHECK(decide("no_uffd_wait", seen(kResolved, kResolved, 100, false, MemoryType::shmem)) == Action::memory_error);
+TEST("no_uffd_wait asks the kernel before it resolves a second time, and never un-poisons a page") {
+  for (const MemoryType memory : {MemoryType::anon, MemoryType::shmem}) {
+    CHECK(decide("no_uffd_wait", seen(kResolved, kResolved, 1, kNotTried, memory)) == Action::populate);
+    CHECK(decide("no_uffd_wait", seen(kResolved, kResolved, 1, EHWPOISON, memory)) == Action::memory_error);
+  }
+  CHECK(decide("no_uffd_wait", seen(kResolved, kResolved, 1, EFAULT)) == Action::memory_error);
+  CHECK(decide("no_uffd_wait", seen(kResolved, kResolved, 1, EFAULT, MemoryType::shmem)) == Action::resolve_again);
+  CHECK(decide("no_uffd_wait", seen(kResolved, kResolved, 100, EFAULT, MemoryType::shmem)) == Action::memory_error);
+}
+
+TEST("a page resolved between the touch and the look at the record is a lost race, once") {
+  for (const char* name : {"no_uffd_wait", "no_slow_gup"}) {
+    CHECK(decide(name, seen(kUnresolved, kResolved)) == Action::retry);
+    CHECK(decide(name, seen(kUnresolved, kResolved, 2)) == Action::populate);
+  }
+}
+
+TEST("populate never resolves: it gets the contents and lets the kernel's own fault loop back") {
+  CHECK(decide("populate", seen(kUnresolved, kUnresolved)) == Action::fetch_and_populate);
+  CHECK(decide("populate", seen(kResolved, kResolved)) == Action::populate);
+  CHECK(decide("populate", seen(kResolved, kResolved, 1, EHWPOISON)) == Action::memory_error);
+  CHECK(decide("populate", seen(kResolved, PageState::poisoned)) == Action::memory_error);
+}
+
+TEST("uffd_wait comes back for poison only") {
+  CHECK(decide("uffd_wait", seen(kUnresolved, PageState::poisoned)) == Action::memory_error);
+  CHECK(decide("uffd_wait", seen(kResolved, kResolved)) == Action::populate);
+  CHECK(decide("uffd_wait", seen(kResolved, kResolved, 1, EHWPOISON)) == Action::memory_error);
+  CHECK(decide("uffd_wait", seen(kUnresolved, kUnresolved)) == Action::retry);
 }
 
 TEST("an unknown strategy or option is refused with what there is") {
@@ -53,7 +82,7 @@ TEST("an unknown strategy or option is refused with what there is") {
     }
     return std::string();
   };
-  CHECK(refusal([] { strategy_info("nope"); }).find("no_slow_gup, no_uffd_wait, null, uffd_wait") != std::string::npos);
+  CHECK(refusal([] { strategy_info("nope"); }).find("no_slow_gup, no_uffd_wait, null, populate, uffd_wait") != std::string::npos);
   CHECK(refusal([] { complete_options(strategy_info("uffd_wait"), {{"around", 1}}); }).find("no option 'around'") != std::string::npos);
   CHECK(refusal([] { complete_options(strategy_info("uffd_wait"), {{"fault_around_pages", 0}}); }).find("outside 1 to 512") !=
         std::string::npos);

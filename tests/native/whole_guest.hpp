@@ -12,12 +12,15 @@
 struct GuestPlan {
   uffd::GuestConfig guest{.region_bytes = 1024 * 4096, .vcpus = 2, .vcpus_per_vmm = 2, .seed = 7};
   uffd::Kind kind = uffd::Kind::minor;
+  std::vector<uffd::Kind> kinds = {};  ///< repeated over the region; empty: all pages are of `kind`
   uffd::PageServerConfig server;
   uffd::VmmConfig vmm;
 };
 
 struct GuestResult {
-  std::uint64_t pages_resolved = 0, wrong_words = 0, verified = 0, recorded = 0, unprepared = 0;
+  std::uint64_t pages_resolved = 0, wrong_words = 0, verified = 0, recorded = 0, unprepared = 0, refused = 0;
+  decltype(uffd::Prepared::pages) prepared{};  ///< of the last VMM
+  std::vector<uffd::FaultRecord> faults;
   uffd::Counters vcpus, server;
   uffd::SourceCounts source;
   std::string stop_reason;
@@ -31,7 +34,9 @@ inline std::unique_ptr<GuestResult> run_guest(GuestPlan plan, bool serve = true)
   auto result = std::make_unique<GuestResult>();
   result->guest = std::make_unique<uffd::Guest>(plan.guest);
   uffd::Guest& guest = *result->guest;
-  const std::vector<std::uint8_t> kinds(guest.pages(), static_cast<std::uint8_t>(plan.kind));
+  std::vector<std::uint8_t> kinds(guest.pages(), static_cast<std::uint8_t>(plan.kind));
+  for (std::uint64_t page = 0; page < kinds.size() && !plan.kinds.empty(); ++page)
+    kinds[page] = static_cast<std::uint8_t>(plan.kinds[page % plan.kinds.size()]);
   result->unprepared = uffd::fill(guest, kinds).unprepared;
   plan.server.fault_around_pages = plan.guest.fault_around_pages;
   const std::uint32_t vmms = plan.guest.vcpus / plan.guest.vcpus_per_vmm;
@@ -51,7 +56,9 @@ inline std::unique_ptr<GuestResult> run_guest(GuestPlan plan, bool serve = true)
       server.add(vmm->userfaultfds()[k]->fd(), {{shard.address, shard.pages * page, shard.first_page * page, page}},
                  static_cast<int>(i), vmm->record_fd(), vmm->faults_fd());
     }
-    result->unprepared += vmm->prepare().unprepared;
+    const uffd::Prepared prepared = vmm->prepare();
+    result->unprepared += prepared.unprepared;
+    result->prepared = prepared.pages;
     result->vmms.push_back(std::move(vmm));
   }
   std::thread serving([&] {
@@ -67,6 +74,7 @@ inline std::unique_ptr<GuestResult> run_guest(GuestPlan plan, bool serve = true)
     const uffd::Verified verified = vmm->verify();
     result->verified += verified.pages;
     result->wrong_words += verified.wrong_words;
+    result->refused += verified.poisoned;
     result->vcpus += vmm->counters();
     for (const auto& vcpu : vmm->vcpus()) {
       result->wrong_words += vcpu->wrong_words();

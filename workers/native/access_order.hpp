@@ -20,6 +20,7 @@ struct AccessConfig {
   std::vector<std::uint32_t> trace;
   std::uint64_t think_ns = 0;
   double rate_per_s = 0.0;
+  std::uint64_t hold_ns = 0;  ///< the measured phase lasts at least this long, touched or not
 };
 
 /// The pages one vCPU works on: its slice of the region, or all of it when vCPUs overlap.

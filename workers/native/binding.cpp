@@ -1,6 +1,7 @@
 // Python's view of the core: translation only. Every long call releases the GIL, nothing crosses per fault.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/map.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -62,6 +63,7 @@ GuestConfig guest_config(nb::dict dict) {
   keys.take("seed", config.seed);
   keys.take("contents_seed", config.contents_seed);
   keys.take("fault_around_pages", config.fault_around_pages);
+  keys.take("poisoned_when_resolved", config.poisoned_when_resolved);
   keys.finish();
   return config;
 }
@@ -125,6 +127,7 @@ AccessConfig access_config(nb::dict dict) {
   keys.take("zipf_exponent", config.zipf_exponent);
   keys.take("think_ns", config.think_ns);
   keys.take("rate_per_s", config.rate_per_s);
+  keys.take("hold_ns", config.hold_ns);
   if (keys.contains("trace")) {
     const nb::object trace = keys.pop("trace");
     for (const nb::handle page : trace) config.trace.push_back(nb::cast<std::uint32_t>(nb::int_(nb::borrow(page))));
@@ -143,6 +146,7 @@ VmmConfig vmm_config(nb::dict dict) {
   keys.take("strategy", config.strategy);
   keys.take("engine", config.engine);
   keys.take("verify", config.verify);
+  keys.take("on_memory_error", config.on_memory_error);
   keys.take("watchdog_s", config.watchdog_s);
   keys.take("sample_every", config.sample_every);
   keys.take("record_capacity", config.record_capacity);
@@ -216,6 +220,7 @@ nb::list describe_strategies() {
       one["minimum"] = option.minimum;
       one["maximum"] = option.maximum;
       one["help"] = option.help;
+      one["choices"] = option.choices;
       options.append(one);
     }
     entry["options"] = options;
@@ -353,9 +358,9 @@ nb::object vcpu_records(nb::object self, std::uint32_t index) {
 }
 
 ExitKind exit_kind(const std::string& name) {
-  for (const ExitKind kind : {ExitKind::none, ExitKind::signal, ExitKind::probe})
+  for (const ExitKind kind : {ExitKind::none, ExitKind::signal, ExitKind::probe, ExitKind::populate})
     if (name == exit_kind_name(kind)) return kind;
-  throw ConfigError("exit kind '" + name + "' is unknown; it is one of none, signal, probe");
+  throw ConfigError("exit kind '" + name + "' is unknown; it is one of none, signal, probe, populate");
 }
 
 }  // namespace
@@ -367,6 +372,12 @@ NB_MODULE(_native, m) {
   m.attr("KINDS") = name_tuple(kKindNames);
   m.attr("OUTCOMES") = name_tuple(kOutcomeNames);
   m.def("strategies", &describe_strategies);
+  m.def("exit_kind",
+        [](const std::string& strategy, const std::map<std::string, std::int64_t>& options) {
+          const StrategyInfo& info = strategy_info(strategy);
+          return exit_kind_name(info.make(complete_options(info, options))->exit(info.exit));
+        },
+        "strategy"_a, "options"_a);
   m.def("probe_userfaultfd", &describe_userfaultfd);
   m.def("clock", [] {
     nb::dict out;
@@ -474,9 +485,7 @@ NB_MODULE(_native, m) {
                prepared = vmm.prepare();
              }
              nb::dict out;
-             out["hit"] = prepared.hit;
-             out["minor"] = prepared.minor;
-             out["absent"] = prepared.absent;
+             for (std::size_t i = 0; i < kKindNames.size(); ++i) out[kKindNames[i]] = prepared.pages[i];
              out["unprepared"] = prepared.unprepared;
              out["seconds"] = prepared.seconds;
              return out;
@@ -492,6 +501,7 @@ NB_MODULE(_native, m) {
              }
              nb::dict out;
              out["pages"] = verified.pages;
+             out["poisoned"] = verified.poisoned;
              out["wrong_words"] = verified.wrong_words;
              out["first_wrong"] = verified.first_wrong;
              out["seconds"] = verified.seconds;
@@ -499,5 +509,12 @@ NB_MODULE(_native, m) {
            })
       .def("counters", [](const Vmm& vmm) { return to_dict(vmm.counters()); })
       .def("vcpus", &vmm_vcpus)
+      .def("page_states",
+           [](const Vmm& vmm) {
+             const PageStates states = vmm.page_states();
+             nb::dict out;
+             for (std::size_t i = 0; i < states.size(); ++i) out[kPageStateNames[i]] = states[i];
+             return out;
+           })
       .def("records", &vcpu_records, "vcpu"_a);
 }

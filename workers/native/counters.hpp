@@ -8,21 +8,31 @@
 namespace uffd {
 
 enum class Counter : std::size_t {
+  // vCPUs. Every trip ends in one of: resolved, lost, resolved again, populated, retried, memory error, stopped.
   trips,             // exits and their handling
-  lost_races,        // somebody else resolved the page first
+  trips_resolved,    // the page was installed by this trip
+  trips_lost,        // its resolve said EEXIST: somebody else's was faster
+  trips_stopped,     // the run was being stopped
+  resolved_again,    // a page resolved before was installed once more (by a trip, or for an event): reclaimed, or dropped
+  populate_ok,       // MADV_POPULATE_WRITE repaired it
+  retries,           // answered by running again: somebody else had it in hand, or had just finished
+  memory_errors,     // the guest got a memory error
+  lost_races,        // faults that somebody else's resolve ended
   eexist,            // a resolve said EEXIST
   eagain,            // a resolve said EAGAIN: layout changing, or partial
   partial,           // a resolve did part of its block
   efault,            // a resolve said EFAULT: the contents are not there
   esrch,             // the registering process is gone
-  resolved_again,    // reclaimed pages installed once more
-  retries,           // exits answered by running again
-  populate_ok,
-  populate_failed,
-  memory_errors,
+  populate_failed,   // MADV_POPULATE_WRITE said an error
+  pages_poisoned,    // UFFDIO_POISON: pages poisoned in a mapping
   requests,          // asked of the page server through the ring
   requests_failed,
+  // Readers. Every event ends in one of: resolved, resolved again, lost, poisoned, dropped.
   events,            // page fault events read
+  events_resolved,   // the page was installed for it
+  events_lost,       // mapped already: only woken
+  events_poisoned,   // the page was poisoned for it
+  events_dropped,    // not answered: the run was being stopped, or the process had gone
   reads,             // system calls that read at least one event
   reads_empty,       // woken, and another reader was faster
   wakes,             // UFFDIO_WAKE
@@ -30,6 +40,7 @@ enum class Counter : std::size_t {
   fetched_pages,     // contents made by the page server
   delays,            // fetches that were delayed on purpose
   delay_ns,          // their achieved delays, summed
+  populate_waits,    // events of a vCPU asleep inside its own populate
   stray_waits,       // events of a vCPU whose strategy was meant to avoid sleeping
   unknown_events,    // events outside every region, or of a kind not asked for
   abandoned,         // accesses given up because the run was stopped
@@ -38,10 +49,11 @@ enum class Counter : std::size_t {
 };
 
 inline constexpr std::array<const char*, static_cast<std::size_t>(Counter::count)> kCounterNames{
-    "trips",       "lost_races",  "eexist",          "eagain",        "partial",         "efault",        "esrch",
-    "resolved_again", "retries",  "populate_ok",     "populate_failed", "memory_errors", "requests",      "requests_failed",
-    "events",      "reads",       "reads_empty",     "wakes",         "deferred",        "fetched_pages", "delays",
-    "delay_ns",    "stray_waits", "unknown_events",  "abandoned",     "records_dropped"};
+    "trips", "trips_resolved", "trips_lost", "trips_stopped", "resolved_again", "populate_ok", "retries",
+    "memory_errors", "lost_races", "eexist", "eagain", "partial", "efault", "esrch", "populate_failed",
+    "pages_poisoned", "requests", "requests_failed", "events", "events_resolved", "events_lost", "events_poisoned",
+    "events_dropped", "reads", "reads_empty", "wakes", "deferred", "fetched_pages", "delays", "delay_ns",
+    "populate_waits", "stray_waits", "unknown_events", "abandoned", "records_dropped"};
 
 class alignas(64) Counters {
  public:

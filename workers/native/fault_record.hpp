@@ -11,19 +11,20 @@
 
 namespace uffd {
 
-enum class Kind : std::uint8_t { hit, minor, absent };
-inline constexpr std::array kKindNames{"hit", "minor", "absent"};
+enum class Kind : std::uint8_t { hit, minor, absent, swapped, poisoned };
+inline constexpr std::array kKindNames{"hit", "minor", "absent", "swapped", "poisoned"};
 
 /// How a fault ended. The names are the data set's.
 enum class FaultOutcome : std::uint8_t {
   resolved,      ///< by the vCPU itself, after an exit
   waited,        ///< asleep in userfaultfd until a reader resolved it
   lost_race,     ///< somebody else resolved it first
+  populated,     ///< by MADV_POPULATE_WRITE, after an exit
   kernel,        ///< the kernel's own fault, no userfaultfd in it
   memory_error,  ///< the contents are poisoned
   abandoned,     ///< the run ended in the middle of it
 };
-inline constexpr std::array kOutcomeNames{"resolved", "waited", "lost_race", "kernel", "memory_error", "abandoned"};
+inline constexpr std::array kOutcomeNames{"resolved", "waited", "lost_race", "populated", "kernel", "memory_error", "abandoned"};
 
 struct FaultRecord {
   Ticks intended;

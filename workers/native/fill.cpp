@@ -10,24 +10,27 @@
 
 #include "error.hpp"
 #include "kernel.hpp"
+#include "poison.hpp"
 
 namespace uffd {
 
 namespace {
 
-bool wanted(std::uint8_t kind) { return kind != static_cast<std::uint8_t>(Kind::absent); }
+/// Whether the page's contents are on this host when the run starts.
+bool here(const Guest& guest, std::uint64_t page) {
+  return guest.kinds()[page] != static_cast<std::uint8_t>(Kind::absent) && !poisoned_at_source(guest, page);
+}
 
 // Stretches of wanted pages are populated by one call (the kernel's cheapest way to make pages), then written.
 void fill_slice(const Guest& guest, const Mapping& alias, std::uint64_t first, std::uint64_t end) {
-  const auto kinds = guest.kinds();
   const std::uint64_t page_bytes = guest.config().page_bytes;
   for (std::uint64_t at = first; at < end;) {
-    if (!wanted(kinds[at])) {
+    if (!here(guest, at)) {
       ++at;
       continue;
     }
     std::uint64_t stretch = at + 1;
-    while (stretch < end && wanted(kinds[stretch])) ++stretch;
+    while (stretch < end && here(guest, stretch)) ++stretch;
     if (::madvise(alias.data() + at * page_bytes, (stretch - at) * page_bytes, MADV_POPULATE_WRITE) != 0)
       throw KernelError("populating the guest region", errno, alias.address() + at * page_bytes, (stretch - at) * page_bytes);
     for (; at < stretch; ++at) {
@@ -40,13 +43,12 @@ void fill_slice(const Guest& guest, const Mapping& alias, std::uint64_t first, s
 
 // The proof: mincore says which pages are in the page cache.
 std::uint64_t unprepared(const Guest& guest, const Mapping& alias) {
-  const auto kinds = guest.kinds();
   const std::uint64_t step = guest.config().page_bytes / kBasePageBytes;
-  std::vector<unsigned char> resident(kinds.size() * step);
+  std::vector<unsigned char> resident(guest.pages() * step);
   if (::mincore(alias.data(), alias.bytes(), resident.data()) != 0)
     throw KernelError("mincore", errno, alias.address(), alias.bytes());
   std::uint64_t wrong = 0;
-  for (std::uint64_t page = 0; page < kinds.size(); ++page) wrong += wanted(kinds[page]) != ((resident[page * step] & 1) != 0);
+  for (std::uint64_t page = 0; page < guest.pages(); ++page) wrong += here(guest, page) != ((resident[page * step] & 1) != 0);
   return wrong;
 }
 
@@ -56,11 +58,10 @@ Filled fill(const Guest& guest, std::span<const std::uint8_t> kinds) {
   const auto begin = std::chrono::steady_clock::now();
   if (kinds.size() != guest.pages()) throw ConfigError("kinds must have one entry a page");
   Filled filled;
-  for (const std::uint8_t kind : kinds) {
+  for (const std::uint8_t kind : kinds)
     if (kind >= kKindNames.size()) throw ConfigError("a page kind is out of range");
-    filled.filled += wanted(kind);
-  }
   std::copy(kinds.begin(), kinds.end(), guest.kinds().begin());
+  for (std::uint64_t page = 0; page < guest.pages(); ++page) filled.filled += here(guest, page);
   if (guest.config().memory != MemoryType::anon) {
     const Mapping alias = Mapping::shared(guest.region_fd(), guest.config().region_bytes);
     if (guest.config().memory == MemoryType::shmem)

@@ -14,7 +14,7 @@ namespace uffd {
 namespace {
 
 constexpr std::uint64_t kMagic = 0x6e65676c64666675;  // "uffdlgen"
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
 
 std::uint64_t up(std::uint64_t value, std::uint64_t to) { return (value + to - 1) / to * to; }
 
@@ -47,6 +47,7 @@ const char* stage_name(Stage stage) {
     case Stage::delivered: return "delivered (deciding)";
     case Stage::fetching: return "fetching (asked the page server)";
     case Stage::installing: return "installing (resolving)";
+    case Stage::populating: return "populating (MADV_POPULATE_WRITE)";
     case Stage::thinking: return "thinking";
     case Stage::done: return "done";
   }

@@ -26,10 +26,11 @@ struct GuestConfig {
   std::uint64_t seed = 0;           ///< of the access orders
   std::uint64_t contents_seed = 0;  ///< of what the pages hold
   std::uint32_t fault_around_pages = 1;
+  bool poisoned_when_resolved = false;  ///< poisoned pages: after they were resolved, the VMM not told; else at the source
 };
 
 /// Where a vCPU is in its access; what the watchdog names.
-enum class Stage : std::uint32_t { idle, at_barrier, touching, raised, delivered, fetching, installing, thinking, done };
+enum class Stage : std::uint32_t { idle, at_barrier, touching, raised, delivered, fetching, installing, populating, thinking, done };
 const char* stage_name(Stage stage);
 
 enum class RequestState : std::uint32_t { free, asked, present, poisoned, failed };
@@ -51,7 +52,8 @@ struct alignas(64) VcpuState {
 
   alignas(64) FutexWord request;  ///< RequestState
   std::atomic<std::uint32_t> request_pages;
-  std::atomic<std::uint64_t> request_page;
+  std::atomic<std::uint64_t> request_page;  ///< and in the answer: the part of the run that is present
+  std::atomic<std::uint64_t> wanted_page;   ///< the one of the run that was touched
 };
 
 struct alignas(64) SharedHeader {

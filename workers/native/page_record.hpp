@@ -4,16 +4,23 @@
 // Byte: low 3 bits the state. While in flight, bit 3 is the owner (0: a vCPU, 1: a reader) and bits 4-7 the owner's epoch, so
 // that a page server that takes over can tell its predecessor's claims from its own and reclaim them. Once resolved, bit 7
 // says that the emulated stage-2 table maps the page (ExitKind::probe); it lives here and not in a table of its own because
-// every table looked at on a trip costs a TLB miss, and because whoever takes the page away drops the entry with it.
+// every table looked at on a trip costs a TLB miss, and because whoever takes the page away drops the entry with it. Bit 6
+// says that the page was prepared swapped out and nobody has touched it since: the next touch is a fault to be recorded.
 #pragma once
 
+#include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 
 namespace uffd {
 
 enum class PageState : std::uint8_t { unresolved, in_flight, resolved, poisoned, discarded };
-const char* page_state_name(PageState state);
+inline constexpr std::array kPageStateNames{"unresolved", "in flight", "resolved", "poisoned", "discarded"};
+inline const char* page_state_name(PageState state) {
+  const auto index = static_cast<std::size_t>(state);
+  return index < kPageStateNames.size() ? kPageStateNames[index] : "?";
+}
 
 class PageRecord {
  public:
@@ -26,6 +33,7 @@ class PageRecord {
     return static_cast<std::uint8_t>(static_cast<unsigned>(PageState::in_flight) | 8u | (epoch & 15u) << 4);
   }
 
+  static constexpr bool swapped_out(std::uint8_t byte) { return (byte & (7 | kOut)) == kResolvedOut; }
   static constexpr bool in_stage2(std::uint8_t byte) { return (byte & (7 | kStage2)) == kMapped; }
 
   std::uint8_t byte(std::uint64_t page) const noexcept { return bytes_[page].load(std::memory_order_acquire); }
@@ -40,28 +48,24 @@ class PageRecord {
   void set(std::uint64_t page, PageState state) const noexcept {
     bytes_[page].store(static_cast<std::uint8_t>(state), std::memory_order_release);
   }
+  void set_swapped_out(std::uint64_t page) const noexcept { bytes_[page].store(kResolvedOut, std::memory_order_release); }
+  /// The first touch of a page prepared swapped out is over; whether this was it.
+  bool set_swapped_in(std::uint64_t page) const noexcept {
+    return (bytes_[page].fetch_and(static_cast<std::uint8_t>(~kOut), std::memory_order_relaxed) & kOut) != 0;
+  }
   /// Enters a resolved page into the stage-2 table; nothing when it is no longer resolved.
   void enter_stage2(std::uint64_t page) const noexcept {
     std::uint8_t byte = bytes_[page].load(std::memory_order_relaxed);
     if (state_of(byte) == PageState::resolved)
-      bytes_[page].compare_exchange_strong(byte, kMapped, std::memory_order_relaxed);
+      bytes_[page].compare_exchange_strong(byte, byte | kStage2, std::memory_order_relaxed);
   }
 
  private:
   static constexpr std::uint8_t kStage2 = 0x80;
+  static constexpr std::uint8_t kOut = 0x40;
+  static constexpr std::uint8_t kResolvedOut = static_cast<std::uint8_t>(PageState::resolved) | kOut;
   static constexpr std::uint8_t kMapped = static_cast<std::uint8_t>(PageState::resolved) | kStage2;
   std::atomic<std::uint8_t>* bytes_ = nullptr;
 };
-
-inline const char* page_state_name(PageState state) {
-  switch (state) {
-    case PageState::unresolved: return "unresolved";
-    case PageState::in_flight: return "in flight";
-    case PageState::resolved: return "resolved";
-    case PageState::poisoned: return "poisoned";
-    case PageState::discarded: return "discarded";
-  }
-  return "?";
-}
 
 }  // namespace uffd

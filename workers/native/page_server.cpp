@@ -12,6 +12,7 @@
 
 #include "error.hpp"
 #include "kernel.hpp"
+#include "poison.hpp"
 #include "reader.hpp"
 
 namespace uffd {
@@ -134,6 +135,12 @@ void PageServer::answer(std::uint32_t vcpu, RequestState state) const noexcept {
   futex_wake(line.request, 1);
 }
 
+void PageServer::poison_in_others(std::uint64_t page, Counters& counters) const noexcept {
+  for (const auto& peer : peers_)
+    if (peer->resolver->covers(page) && peer->resolver->record().claim(page, PageRecord::reader_claim(0)))
+      peer->resolver->poison(page, true, counters);
+}
+
 // The ring thread: an exiting vCPU asks for contents, and installs them itself.
 void PageServer::serve_ring(ReaderInfo& info) {
   struct Request {
@@ -166,6 +173,12 @@ void PageServer::serve_ring(ReaderInfo& info) {
         info.counters[Counter::delay_ns] +=
             static_cast<std::uint64_t>(static_cast<double>(clock.now() - request.began) * 1e9 / clock.ticks_per_s());
       }
+      const std::uint64_t wanted = guest_.vcpu(request.vcpu).wanted_page.load(std::memory_order_relaxed);
+      if (poisoned_at_source(guest_, wanted)) {
+        poison_in_others(wanted, info.counters);
+        answer(request.vcpu, RequestState::poisoned);
+        return;
+      }
       if (remote != nullptr) {  // answered when the pages have arrived
         const auto present = [this, vcpu = request.vcpu](Counters&) { answer(vcpu, RequestState::present); };
         if (!remote->fetch(run, request.mine, anon ? guest_.payload(request.vcpu) : nullptr, present))
@@ -195,16 +208,21 @@ void PageServer::serve_ring(ReaderInfo& info) {
     bool any = false;
     for (std::uint32_t vcpu = 0; guest_.next_request(vcpu); any = true) {
       ++info.counters[Counter::requests];
-      const PageRun run = run_of(vcpu);
-      if (run.count == 0 || run.first >= guest_.pages() || run.count > guest_.pages() - run.first ||
+      PageRun run = run_of(vcpu);
+      VcpuState& line = guest_.vcpu(vcpu);
+      const std::uint64_t wanted = line.wanted_page.load(std::memory_order_relaxed);
+      if (run.count == 0 || wanted - run.first >= run.count || run.first >= guest_.pages() || run.count > guest_.pages() - run.first ||
           run.count > guest_.config().fault_around_pages) {
         answer(vcpu, RequestState::failed);
         continue;
       }
+      run = around_poison(guest_, run, wanted);
+      line.request_page.store(run.first, std::memory_order_relaxed);
+      line.request_pages.store(run.count, std::memory_order_relaxed);
       std::uint16_t cpu = 0;
       Request request{0, clock.now_and_cpu(cpu), vcpu, {}, false};
       info.seen.add(cpu);
-      if (!anon) source_->take(run, request.mine);
+      if (!anon && !poisoned_at_source(guest_, wanted)) source_->take(run, request.mine);
       if (delay.none()) {
         advance(std::move(request));
       } else {

@@ -77,6 +77,9 @@ class PageServer {
   /// The readers, then the ring's thread.
   const std::vector<ReaderInfo>& threads() const noexcept { return infos_; }
 
+  /// Poisons the page in every mapping of the guest that has it free; the one that asked does its own.
+  void poison_in_others(std::uint64_t page, Counters& counters) const noexcept;
+
  private:
   friend class Reader;
   void serve_ring(ReaderInfo& info);

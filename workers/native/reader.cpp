@@ -10,6 +10,7 @@
 
 #include "error.hpp"
 #include "kernel.hpp"
+#include "poison.hpp"
 
 namespace uffd {
 
@@ -50,6 +51,7 @@ void Reader::serve() {
     if (remote != nullptr) remote->flush();
     wait();
   }
+  counters_[Counter::events_dropped] += jobs_.size();
 }
 
 [[gnu::hot]] void Reader::wait() {
@@ -113,7 +115,6 @@ void Reader::epoll_once(const timespec* timeout) {
       ++counters_[Counter::unknown_events];
       continue;
     }
-    ++counters_[Counter::events];
     const std::uint64_t address = message.arg.pagefault.address;
     const auto region = std::find_if(peer.regions.begin(), peer.regions.end(), [address](const RegionView& view) {
       return address - view.base_host_virt_addr < view.size;
@@ -122,14 +123,16 @@ void Reader::epoll_once(const timespec* timeout) {
       ++counters_[Counter::unknown_events];
       continue;
     }
+    ++counters_[Counter::events];
     const std::uint64_t page =
         (region->offset + address - region->base_host_virt_addr) / guest_.config().page_bytes;
     const std::uint32_t vcpu = vcpu_of(message.arg.pagefault.feat.ptid);
     Event event{&peer, page, vcpu, record_of(peer, vcpu, page)};
     if (event.record != nullptr) event.record->delivered.store(delivered, std::memory_order_release);
     if (vcpu != kNobody && guest_.header().exits.load(std::memory_order_relaxed) != 0) {
-      ++counters_[Counter::stray_waits];
-      guest_.vcpu(vcpu).stray_waits.fetch_add(1, std::memory_order_relaxed);
+      const bool populating = guest_.vcpu(vcpu).stage.load(std::memory_order_relaxed) == Stage::populating;
+      ++counters_[populating ? Counter::populate_waits : Counter::stray_waits];
+      if (!populating) guest_.vcpu(vcpu).stray_waits.fetch_add(1, std::memory_order_relaxed);
     }
     handle(event);
   }
@@ -168,24 +171,29 @@ void Reader::later(Job job, Ticks delay) {
 
 [[gnu::hot]] void Reader::handle(const Event& event) {
   const Resolver& resolver = *event.peer->resolver;
-  const PageRun run = resolver.claim(event.page, PageRecord::reader_claim(0));
-  if (run.count == 0) {
-    if (resolver.record().state(event.page) == PageState::in_flight) {
+  const PageRun claimed = resolver.claim(event.page, PageRecord::reader_claim(0));
+  if (claimed.count == 0) {
+    const PageState state = resolver.record().state(event.page);
+    if (state == PageState::in_flight) {
       ++counters_[Counter::deferred];
       later({0, 0, Step::look, event, {}, {}}, look_again_);
       return;
     }
-    ++counters_[Counter::lost_races];
-    install_again(event);
+    if (state == PageState::poisoned)
+      poison(event);
+    else
+      install_again(event);
     return;
   }
-  const bool here = staging_.empty() && server_.source_->complete(run);
+  const bool here = staging_.empty() && server_.source_->complete(claimed);
   if (here) {
-    install(guest_, event, run, nullptr, counters_);
+    install(guest_, event, claimed, nullptr, counters_);
     return;
   }
+  const PageRun run = around_poison(guest_, claimed, event.page);
+  if (run.count != claimed.count) resolver.release_rest(claimed, run);
   Job job{0, Clock::get().now(), Step::put, event, run, {}};
-  if (staging_.empty()) server_.source_->take(run, job.mine);
+  if (staging_.empty() && !poisoned_at_source(guest_, event.page)) server_.source_->take(run, job.mine);
   if (delay_.none()) {
     advance(std::move(job));
   } else {
@@ -204,12 +212,19 @@ void Reader::advance(Job job) {
         counters_[Counter::delay_ns] += static_cast<std::uint64_t>(
             static_cast<double>(Clock::get().now() - job.began) * 1e9 / Clock::get().ticks_per_s());
       }
+      if (poisoned_at_source(guest_, job.event.page)) {
+        poison(job.event);
+        return;
+      }
       if (server_.source_->remote() != nullptr) {
         fetch(job);
         return;
       }
       if (!staging_.empty()) {
-        if (!server_.source_->make(job.run, staging_.data())) return;
+        if (!server_.source_->make(job.run, staging_.data())) {
+          ++counters_[Counter::events_dropped];
+          return;
+        }
         counters_[Counter::fetched_pages] += job.run.count;
         install(guest_, job.event, job.run, staging_.data(), counters_);
         return;
@@ -250,17 +265,47 @@ void Reader::install_again(const Event& event) {
     const auto done = [event, contents](Counters& counters) {
       // Refused for now: who is woken faults again, and is answered anew.
       const auto installed = event.peer->resolver->install_again(event.page, contents->data(), true, counters);
+      count_again(event, installed, counters);
       if (installed.error != 0 && installed.error != ESRCH) event.peer->resolver->wake(event.page, counters);
     };
     server_.source_->remote()->fetch({event.page, 1}, {}, contents->data(), done);
     return;
   }
   if (!staging_.empty()) {
-    if (!server_.source_->make({event.page, 1}, staging_.data())) return;
+    if (!server_.source_->make({event.page, 1}, staging_.data())) {
+      ++counters_[Counter::events_dropped];
+      return;
+    }
     from = staging_.data();
   }
   const auto installed = event.peer->resolver->install_again(event.page, from, true, counters_);
-  if (installed.error != 0 && installed.error != ESRCH) later({0, 0, Step::look, event, {}, {}}, look_again_);
+  if (installed.error != 0 && installed.error != ESRCH)
+    later({0, 0, Step::look, event, {}, {}}, look_again_);
+  else
+    count_again(event, installed, counters_);
+}
+
+// `installed` is the last word on the event: an error there has woken the sleeper, who faults again.
+void Reader::count_again(const Event& event, const Resolver::Installed& installed, Counters& counters) noexcept {
+  if (event.record != nullptr && installed.pages != 0) {
+    const Ticks now = Clock::get().now();
+    event.record->fetched.store(event.record->delivered.load(std::memory_order_relaxed), std::memory_order_relaxed);
+    event.record->installed.store(now, std::memory_order_relaxed);
+  }
+  if (installed.pages != 0)
+    ++counters[Counter::resolved_again];
+  else
+    ++counters[installed.lost ? Counter::events_lost : Counter::events_dropped];
+}
+
+void Reader::poison(const Event& event) {
+  const int error = event.peer->resolver->poison(event.page, true, counters_);
+  if (event.record != nullptr) event.record->installed.store(Clock::get().now(), std::memory_order_relaxed);
+  ++counters_[error == 0 ? Counter::events_poisoned : error == EEXIST ? Counter::events_lost : Counter::events_dropped];
+  if (error == EEXIST) event.peer->resolver->wake(event.page, counters_);  // mapped already: somebody else's contents stand
+  if (error == 0) server_.poison_in_others(event.page, counters_);
+  if (error != 0 && error != EEXIST && error != ESRCH)
+    guest_.stop("the kernel refused to poison page " + std::to_string(event.page) + ": errno " + std::to_string(error));
 }
 
 [[gnu::hot]] void Reader::install(const Guest& guest, const Event& event, const PageRun& run, const std::byte* from,
@@ -271,6 +316,7 @@ void Reader::install_again(const Event& event) {
   if (event.record != nullptr) event.record->installed.store(clock.now(), std::memory_order_relaxed);
   if (installed.pages != 0 && event.vcpu != kNobody)
     guest.vcpu(event.vcpu).resolved_by_reader.fetch_add(installed.pages, std::memory_order_relaxed);
+  ++counters[installed.error == 0 ? Counter::events_resolved : Counter::events_dropped];
   if (installed.error != 0 && installed.error != ESRCH)
     guest.stop("the kernel refused to resolve page " + std::to_string(event.page) + ": errno " +
                std::to_string(installed.error));

@@ -47,6 +47,8 @@ class Reader {
   void advance(Job job);
   void fetch(const Job& job);
   void install_again(const Event& event);
+  void poison(const Event& event);  ///< the page is claimed
+  static void count_again(const Event& event, const Resolver::Installed& installed, Counters& counters) noexcept;
   static void install(const Guest& guest, const Event& event, const PageRun& run, const std::byte* from, Counters& counters);
   void run_due();
   std::uint32_t vcpu_of(std::uint32_t tid);

@@ -38,6 +38,17 @@ constexpr int kAgainTries = 100'000;
   for (std::uint32_t i = 0; i < run.count; ++i) record_.set(run.first + i, state);
 }
 
+void Resolver::release_rest(const PageRun& run, const PageRun& kept) const noexcept {
+  const std::uint64_t end = kept.first + kept.count;
+  release({run.first, static_cast<std::uint32_t>(kept.first - run.first)}, PageState::unresolved);
+  release({end, static_cast<std::uint32_t>(run.first + run.count - end)}, PageState::unresolved);
+}
+
+bool Resolver::covers(std::uint64_t page) const noexcept {
+  return std::any_of(shards_.begin(), shards_.end(),
+                     [page](const Shard& shard) { return page - shard.first_page < shard.pages; });
+}
+
 [[gnu::hot]] Outcome Resolver::map(const Shard& shard, std::uint64_t page, std::uint32_t count, const std::byte* from,
                       bool wake) const noexcept {
   const std::uint64_t at = shard.address + (page - shard.first_page) * page_bytes_;
@@ -96,10 +107,7 @@ constexpr int kAgainTries = 100'000;
 Resolver::Installed Resolver::install_again(std::uint64_t page, const std::byte* from, bool wake,
                                             Counters& counters) const noexcept {
   const Outcome outcome = map(shard_of(page), page, 1, from, wake);
-  if (outcome.error == 0) {
-    ++counters[Counter::resolved_again];
-    return {1, false, 0};
-  }
+  if (outcome.error == 0) return {1, false, 0};
   if (outcome.error == EEXIST) {
     ++counters[Counter::eexist];
     if (wake) this->wake(page, counters);
@@ -109,6 +117,28 @@ Resolver::Installed Resolver::install_again(std::uint64_t page, const std::byte*
   if (outcome.error == EFAULT) ++counters[Counter::efault];
   if (outcome.error == ESRCH) ++counters[Counter::esrch];
   return {0, false, outcome.error};
+}
+
+Resolver::Installed Resolver::install_blindly(std::uint64_t page, const std::byte* from, Counters& counters) const noexcept {
+  const Installed installed = install_again(page, from, false, counters);
+  if (installed.error == 0) record_.set(page, PageState::resolved);
+  return installed;
+}
+
+int Resolver::poison(std::uint64_t page, bool wake, Counters& counters) const noexcept {
+  const Shard& shard = shard_of(page);
+  const std::uint64_t at = shard.address + (page - shard.first_page) * page_bytes_;
+  Outcome outcome = shard.uffd->poison(at, page_bytes_, wake);
+  for (int tries = 0; outcome.error == EAGAIN && tries < kAgainTries; ++tries) {
+    ++counters[Counter::eagain];
+    sched_yield();
+    outcome = shard.uffd->poison(at, page_bytes_, wake);
+  }
+  if (outcome.error == EEXIST) ++counters[Counter::eexist];
+  if (outcome.error == ESRCH) ++counters[Counter::esrch];
+  if (outcome.error == 0) ++counters[Counter::pages_poisoned];
+  record_.set(page, outcome.error == 0 ? PageState::poisoned : PageState::unresolved);
+  return outcome.error;
 }
 
 void Resolver::wake(std::uint64_t page, Counters& counters) const noexcept {

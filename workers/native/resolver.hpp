@@ -36,6 +36,9 @@ class Resolver {
   /// Takes the page in hand, and of its aligned block as many neighbours as are free. count is 0 when the page is not free.
   PageRun claim(std::uint64_t page, std::uint8_t claim) const noexcept;
   void release(const PageRun& run, PageState state) const noexcept;
+  /// Gives back, as unresolved, what of a claimed run is not in `kept`, a part of it.
+  void release_rest(const PageRun& run, const PageRun& kept) const noexcept;
+  bool covers(std::uint64_t page) const noexcept;
 
   /// What installing a run came to: pages this call mapped, and the errno that ended it (0: every page is mapped now).
   struct Installed {
@@ -48,6 +51,11 @@ class Resolver {
   Installed install(const PageRun& run, const std::byte* from, bool wake, Counters& counters) const noexcept;
   /// Installs a page whose record already says resolved: reclaimed, dropped, or never gone (then EEXIST, and woken).
   Installed install_again(std::uint64_t page, const std::byte* from, bool wake, Counters& counters) const noexcept;
+  /// Installs a page without a look at the record, which is told: for those who go by EEXIST alone.
+  Installed install_blindly(std::uint64_t page, const std::byte* from, Counters& counters) const noexcept;
+  /// Poisons a claimed page: whoever touches it gets a memory error. The record says so afterwards, or `unresolved` when the
+  /// kernel refused; the errno (0: done).
+  int poison(std::uint64_t page, bool wake, Counters& counters) const noexcept;
   void wake(std::uint64_t page, Counters& counters) const noexcept;
 
  private:

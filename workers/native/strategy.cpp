@@ -18,6 +18,7 @@ const char* exit_kind_name(ExitKind kind) {
     case ExitKind::none: return "none";
     case ExitKind::signal: return "signal";
     case ExitKind::probe: return "probe";
+    case ExitKind::populate: return "populate";
   }
   return "";
 }
@@ -47,6 +48,12 @@ Options complete_options(const StrategyInfo& info, const Options& given) {
 }
 
 RegisterStrategy::RegisterStrategy(StrategyInfo info) { registry().emplace(info.name, std::move(info)); }
+
+Option page_record_option() {
+  return {"page_record", 0, 0, 1,
+          "how a VMM knows what it resolved: its own record, or what EEXIST says (which un-poisons pages)",
+          {"bitmap", "eexist_only"}};
+}
 
 Option fault_around_option() {
   return {"fault_around_pages", 1, 1, 512,

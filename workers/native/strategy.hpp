@@ -18,6 +18,7 @@ enum class ExitKind {
   none,    ///< it does not: it sleeps, or the kernel maps the page by itself
   signal,  ///< handle_userfault() refuses to sleep and the access fails: UFFD_FEATURE_SIGBUS
   probe,   ///< fast GUP only, emulated: a stage-2 table of ours, and the page's PTE asked for in pagemap
+  populate,  ///< slow GUP without the sleep: a stage-2 table of ours, and MADV_POPULATE_WRITE on a SIGBUS mapping
 };
 const char* exit_kind_name(ExitKind kind);
 
@@ -27,13 +28,16 @@ struct Situation {
   PageState now;           ///< the page record now
   MemoryType memory;
   std::uint32_t attempt;   ///< exits of this access so far, this one included
-  bool populate_failed;    ///< the last action was populate, and it failed
+  int populate_error = kNotTried;  ///< what MADV_POPULATE_WRITE said on this exit: an errno
+
+  static constexpr int kNotTried = -1;
 };
 
 enum class Action {
   resolve,        ///< get the contents if they are not here, install the page without wake, run again
   resolve_again,  ///< resolved before, contents still here, PTE blank (reclaimed shmem): install it once more
   populate,       ///< MADV_POPULATE_WRITE: let slow GUP run on our behalf, then run again
+  fetch_and_populate,  ///< get the contents if they are not here, then populate without resolving
   retry,          ///< somebody else has it in hand, or has just finished: run again
   memory_error,   ///< the guest gets a memory error
 };
@@ -42,6 +46,8 @@ class Strategy {
  public:
   virtual ~Strategy() = default;
   virtual Action decide(const Situation& situation) const noexcept = 0;
+  /// How vCPUs come back, where an option decides it; `usual` is the registry's.
+  virtual ExitKind exit(ExitKind usual) const noexcept { return usual; }
 };
 
 struct Option {
@@ -50,6 +56,7 @@ struct Option {
   std::int64_t minimum;
   std::int64_t maximum;
   std::string help;
+  std::vector<std::string> choices = {};  ///< names of the values 0, 1, ...; empty: a number
 };
 using Options = std::map<std::string, std::int64_t>;
 
@@ -78,5 +85,8 @@ struct RegisterStrategy {
 
 /// The option every resolving strategy has.
 Option fault_around_option();
+/// What an exit strategy goes by: its own record of what it resolved, or EEXIST alone.
+Option page_record_option();
+inline constexpr std::int64_t kEexistOnly = 1;
 
 }  // namespace uffd

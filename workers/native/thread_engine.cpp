@@ -73,6 +73,11 @@ void on_kick(int, siginfo_t*, void* raw) {
          entry >> 63 != 0;
 }
 
+/// The errno, 0: the page is mapped and writable.
+[[gnu::hot]] int populate(std::byte* at, std::uint64_t bytes) noexcept {
+  return ::madvise(at, bytes, MADV_POPULATE_WRITE) == 0 ? 0 : errno;
+}
+
 void open_pagemap() {
   pagemap = ::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
   if (pagemap < 0) throw KernelError("open of /proc/self/pagemap", errno);
@@ -117,9 +122,14 @@ void ThreadEngine::install_handlers() {
 
 [[gnu::hot]] bool ThreadEngine::enter_stage2(Vcpu& vcpu, std::uint64_t page) noexcept {
   const VmmShared& vmm = vcpu.vmm();
-  while (!present(vmm.region + page * vmm.page_bytes)) {
-    switch (vcpu.on_exit()) {
+  std::byte* at = vmm.region + page * vmm.page_bytes;
+  const bool probe = vmm.exit == ExitKind::probe;
+  while (true) {
+    int populate_error = Situation::kNotTried;
+    if (probe ? present(at) : (populate_error = populate(at, vmm.page_bytes)) == 0) break;
+    switch (vcpu.on_exit(populate_error)) {
       case Verdict::run_again:
+      case Verdict::undecided:
         continue;
       case Verdict::mapped:
         break;
@@ -160,13 +170,22 @@ double calibrate_exit(ExitKind kind, std::uint64_t rounds) {
     close_pagemap();
     return ns;
   }
-  // A SIGBUS taken at a touch of a missing page and returned from past the touch: no page is ever installed.
+  // The kernel refuses to sleep for a missing page, again and again: no page is ever installed. As the error of a populate,
+  // or as a SIGBUS taken at a touch and returned from past it.
   Userfaultfd fd(UFFD_FEATURE_SIGBUS);
   fd.register_range(page.address(), page.bytes(), UFFDIO_REGISTER_MODE_MISSING);
+  if (kind == ExitKind::populate) {
+    std::uint64_t refused = 0;
+    const Ticks before = clock.now();
+    for (std::uint64_t i = 0; i < rounds; ++i) refused += populate(page.data(), page.bytes()) == EFAULT;
+    const Ticks after = clock.now();
+    if (refused != rounds) throw KernelError("calibration: populating a missing page of a SIGBUS mapping did not fail", EINVAL);
+    return ns_per_round(after - before, rounds);
+  }
   std::uint64_t taken = 0;
   calibrating = &taken;
   const Ticks before = clock.now();
-  for (std::uint64_t i = 0; i < rounds; ++i) uffd_loadgen_touch_read(reinterpret_cast<const std::uint64_t*>(page.data()));
+  for (std::uint64_t i = 0; i < rounds; ++i) touch_read(reinterpret_cast<const std::uint64_t*>(page.data()));
   const Ticks after = clock.now();
   calibrating = nullptr;
   if (taken != rounds) throw KernelError("calibration: a touch of a missing page did not raise SIGBUS", EINVAL);

@@ -1,5 +1,6 @@
 // The thread engine: a vCPU is a thread that touches the mapping. An exit arrives as SIGBUS at the touching instruction
-// (ExitKind::signal), or as a page that pagemap says is not present (ExitKind::probe).
+// (ExitKind::signal), or, before the touch, as a page that is not in the emulated stage-2 table and that pagemap says is not
+// present (ExitKind::probe) or that MADV_POPULATE_WRITE could not get (ExitKind::populate).
 #pragma once
 
 #include <cstdint>
@@ -19,9 +20,10 @@ class ThreadEngine {
 
   /// One access to `word` of `page`, whose byte in the page record was `known`; the word read. After an abandoned one the
   /// value means nothing.
-  static std::uint64_t touch(Vcpu& vcpu, std::uint64_t page, std::uint8_t known, std::uint64_t* word, bool read) noexcept {
-    if (vcpu.vmm().exit == ExitKind::probe && !PageRecord::in_stage2(known) && !enter_stage2(vcpu, page)) return 0;
-    return read ? uffd_loadgen_touch_read(word) : uffd_loadgen_touch_write(word);
+  [[gnu::always_inline]] static std::uint64_t touch(Vcpu& vcpu, std::uint64_t page, std::uint8_t known, std::uint64_t* word,
+                                                    bool read) noexcept {
+    if (vcpu.vmm().exit >= ExitKind::probe && !PageRecord::in_stage2(known) && !enter_stage2(vcpu, page)) return 0;
+    return read ? touch_read(word) : touch_write(word);
   }
 
   /// Installs the process's handlers once: SIGBUS (chained to whoever had it) and the signal that ends a sleep.

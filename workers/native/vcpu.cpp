@@ -5,25 +5,19 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <cerrno>
 
 #include "kernel.hpp"
 #include "thread_engine.hpp"
+#include "verify.hpp"
 
 namespace uffd {
 
 namespace {
 
 constexpr std::uint64_t kLookAgainNs = 100'000'000;  // how long a wait sleeps before it looks whether the run was stopped
+constexpr int kCrashed = 70;  // the exit status of a VMM process that a memory error ended
 constexpr auto kRelaxed = std::memory_order_relaxed;
-
-std::string wrong_word(std::uint64_t page, std::uint64_t index, std::uint64_t found, std::uint64_t expected) {
-  char text[128];
-  std::snprintf(text, sizeof text, "page %llu, word %llu: found 0x%016llx, expected 0x%016llx",
-                static_cast<unsigned long long>(page), static_cast<unsigned long long>(index),
-                static_cast<unsigned long long>(found), static_cast<unsigned long long>(expected));
-  return text;
-}
 
 }  // namespace
 
@@ -96,6 +90,7 @@ bool Vcpu::wait_at_barrier() noexcept {
       if (think != 0 && !wait_until(clock.now() + think)) return;
     }
   }
+  if (config_.hold_ns != 0) wait_until(start_ + clock.from_ns(static_cast<double>(config_.hold_ns)));
 }
 
 bool Vcpu::wait_until(Ticks when) const noexcept {
@@ -121,10 +116,10 @@ bool Vcpu::wait_until(Ticks when) const noexcept {
   page_ = page;
   when_raised_ = was;
   attempt_ = 0;
-  open_ = abandoned_ = resolved_here_ = memory_error_ = false;
+  open_ = abandoned_ = resolved_here_ = populated_ = memory_error_ = false;
   state_.page.store(page, kRelaxed);
   raised_ = clock_.now();
-  if (was != PageState::resolved)
+  if (was != PageState::resolved || PageRecord::swapped_out(known))
     open_record(page, intended);
   else
     state_.stage.store(Stage::touching, kRelaxed);
@@ -138,7 +133,7 @@ bool Vcpu::wait_until(Ticks when) const noexcept {
   if (open_ && stopping() && vmm_.userfaultfd && slot_->installed.load(kRelaxed) == 0) abandoned_ = true;
   if (open_) {
     if (intended != 0 && slot_->intended == 0) slot_->intended = intended;
-    close_record(was);
+    close_record(known);
   }
   if (!abandoned_ && vmm_.verify != Verify::none) check(page, base, index, value);
 }
@@ -146,7 +141,7 @@ bool Vcpu::wait_until(Ticks when) const noexcept {
 [[gnu::hot]] void Vcpu::check(std::uint64_t page, std::uint64_t base, std::uint64_t index, std::uint64_t word) {
   const std::uint64_t expected = Contents::word(base, index);
   if (word != expected) {
-    if (wrong_words_++ == 0) first_wrong_ = wrong_word(page, index, word, expected);
+    if (wrong_words_++ == 0) first_wrong_ = describe_wrong_word(page, index, word, expected);
     return;
   }
   if (vmm_.verify != Verify::page) return;
@@ -155,7 +150,7 @@ bool Vcpu::wait_until(Ticks when) const noexcept {
   const std::uint64_t wrong = vmm_.guest.contents().wrong_words(page, at, first);
   if (wrong == 0) return;
   if (wrong_words_ == 0)
-    first_wrong_ = wrong_word(page, first, reinterpret_cast<const std::uint64_t*>(at)[first], Contents::word(base, first));
+    first_wrong_ = describe_wrong_word(page, first, reinterpret_cast<const std::uint64_t*>(at)[first], Contents::word(base, first));
   wrong_words_ += wrong;
 }
 
@@ -177,7 +172,7 @@ bool Vcpu::wait_until(Ticks when) const noexcept {
   state_.stage.store(Stage::raised, kRelaxed);
 }
 
-[[gnu::hot]] void Vcpu::close_record(PageState was) noexcept {
+[[gnu::hot]] void Vcpu::close_record(std::uint8_t known) noexcept {
   slot_->resumed = clock_.now_and_cpu(slot_->cpu);
   seen_.add(slot_->cpu);
   FaultOutcome outcome = FaultOutcome::lost_race;
@@ -188,18 +183,24 @@ bool Vcpu::wait_until(Ticks when) const noexcept {
     ++counters_[Counter::abandoned];
   } else if (resolved_here_) {
     outcome = FaultOutcome::resolved;
+  } else if (populated_) {
+    outcome = FaultOutcome::populated;
   } else if (!vmm_.userfaultfd) {
     // The kernel mapped it. Who takes the page in hand first has it counted.
     outcome = FaultOutcome::kernel;
-    if (was == PageState::unresolved && vmm_.resolver.record().claim(page_, PageRecord::vcpu_claim())) {
+    if (PageRecord::state_of(known) == PageState::unresolved && vmm_.resolver.record().claim(page_, PageRecord::vcpu_claim())) {
       vmm_.resolver.record().set(page_, PageState::resolved);
       state_.resolved_by_vcpu.store(++resolved_, kRelaxed);
     }
   } else if (attempt_ == 0 && slot_->delivered.load(std::memory_order_acquire) != 0) {
     outcome = FaultOutcome::waited;
+  } else if (attempt_ == 0 && PageRecord::swapped_out(known)) {
+    if (!vmm_.resolver.record().set_swapped_in(page_)) return;  // another vCPU's touch has brought it in
+    outcome = FaultOutcome::kernel;
   } else if (attempt_ == 0 && vmm_.exit != ExitKind::none) {
     return;  // no exit came: another vCPU resolved the page between our look at the record and the touch. Not a fault.
   }
+  if (PageRecord::swapped_out(known)) vmm_.resolver.record().set_swapped_in(page_);
   if (outcome == FaultOutcome::lost_race) ++counters_[Counter::lost_races];
   slot_->outcome = outcome;
   if (slot_ != &records_[vmm_.record_capacity]) ++recorded_;
@@ -210,54 +211,87 @@ bool Vcpu::wait_until(Ticks when) const noexcept {
   (slot_->*stage).store(clock_.now(), kRelaxed);
 }
 
-[[gnu::hot]] Verdict Vcpu::on_exit() noexcept {
+[[gnu::hot]] Verdict Vcpu::on_exit(int populate_error) noexcept {
   if (!open_) open_record(page_, 0);
   ++counters_[Counter::trips];
   if (++attempt_ == 1) stamp(&FaultRecord::delivered);
-  bool populate_failed = false;
+  if (vmm_.eexist_only && populate_error == Situation::kNotTried) {
+    const Verdict verdict = resolve_blindly(page_);
+    if (verdict != Verdict::undecided) return verdict;
+    when_raised_ = PageState::resolved;  // EEXIST is all that is known of it
+  }
   while (!stopping()) {
     state_.stage.store(Stage::delivered, kRelaxed);
     const Action action = vmm_.strategy.decide({.when_raised = when_raised_,
                                                 .now = vmm_.resolver.record().state(page_),
                                                 .memory = vmm_.memory,
                                                 .attempt = attempt_,
-                                                .populate_failed = populate_failed});
+                                                .populate_error = populate_error});
     switch (action) {
       case Action::resolve:
         return resolve(page_);
       case Action::resolve_again:
         return resolve_again(page_);
+      case Action::fetch_and_populate:
+        return fetch_and_populate(page_);
       case Action::retry:
-        ++counters_[Counter::retries];
-        // Wait here while the page is in somebody's hands: each touch before it is there would cost another exit.
-        while (vmm_.resolver.record().state(page_) == PageState::in_flight && !stopping()) sched_yield();
-        return Verdict::run_again;
+        return retry();
       case Action::populate:
-        state_.stage.store(Stage::installing, kRelaxed);
-        if (::madvise(vmm_.region + page_ * vmm_.page_bytes, vmm_.page_bytes, MADV_POPULATE_WRITE) == 0) {
-          ++counters_[Counter::populate_ok];
-          stamp(&FaultRecord::installed);
-          return Verdict::run_again;
-        }
-        ++counters_[Counter::populate_failed];
-        populate_failed = true;
+        populate_error = populate(page_);
+        if (populate_error == 0) return Verdict::run_again;
         continue;
       case Action::memory_error:
-        ++counters_[Counter::memory_errors];
-        memory_error_ = true;
-        return Verdict::abandon;
+        return memory_error();
     }
+  }
+  return stopped();
+}
+
+Verdict Vcpu::retry() noexcept {
+  ++counters_[Counter::retries];
+  // Wait here while the page is in somebody's hands: each touch before it is there would cost another exit.
+  while (vmm_.resolver.record().state(page_) == PageState::in_flight && !stopping()) sched_yield();
+  return Verdict::run_again;
+}
+
+Verdict Vcpu::stopped() noexcept {
+  ++counters_[Counter::trips_stopped];
+  return Verdict::abandon;
+}
+
+Verdict Vcpu::memory_error() noexcept {
+  ++counters_[Counter::memory_errors];
+  memory_error_ = true;
+  if (vmm_.crash_on_memory_error) {
+    vmm_.guest.stop("memory error: page " + std::to_string(page_) + " is poisoned, and vCPU " + std::to_string(index_) +
+                    " ended its VMM process for it (on_memory_error=crash)");
+    ::_exit(kCrashed);
   }
   return Verdict::abandon;
 }
 
-[[gnu::hot]] Verdict Vcpu::resolve(std::uint64_t page) noexcept {
-  const PageRun run = vmm_.resolver.claim(page, PageRecord::vcpu_claim());
-  if (run.count == 0) return Verdict::run_again;  // somebody was faster
-  if (!fetch(run)) {
-    vmm_.resolver.release(run, PageState::unresolved);
-    return stopping() ? Verdict::abandon : Verdict::run_again;
+[[gnu::hot]] int Vcpu::populate(std::uint64_t page) noexcept {
+  state_.stage.store(Stage::populating, kRelaxed);
+  if (::madvise(vmm_.region + page * vmm_.page_bytes, vmm_.page_bytes, MADV_POPULATE_WRITE) != 0) {
+    ++counters_[Counter::populate_failed];
+    return errno;
   }
+  ++counters_[Counter::populate_ok];
+  populated_ = true;
+  stamp(&FaultRecord::installed);
+  return 0;
+}
+
+[[gnu::hot]] Verdict Vcpu::resolve(std::uint64_t page) noexcept {
+  const PageRun claimed = vmm_.resolver.claim(page, PageRecord::vcpu_claim());
+  if (claimed.count == 0) return retry();  // somebody was faster
+  PageRun run = claimed;
+  const RequestState got = fetch(page, run);
+  if (got != RequestState::present) {
+    vmm_.resolver.release(claimed, PageState::unresolved);
+    return got == RequestState::poisoned ? poison(page) : stopped();
+  }
+  if (run.count != claimed.count) vmm_.resolver.release_rest(claimed, run);
   state_.stage.store(Stage::installing, kRelaxed);
   const std::byte* from = vmm_.memory == MemoryType::anon ? vmm_.guest.payload(index_) : nullptr;
   const Resolver::Installed installed = vmm_.resolver.install(run, from, false, counters_);
@@ -265,29 +299,83 @@ bool Vcpu::wait_until(Ticks when) const noexcept {
   if (installed.pages != 0) state_.resolved_by_vcpu.store(resolved_ += installed.pages, kRelaxed);
   if (installed.error != 0) {
     vmm_.guest.stop("a resolve was refused with errno " + std::to_string(installed.error) + " for page " + std::to_string(page));
-    return Verdict::abandon;
+    return stopped();
   }
   resolved_here_ = installed.pages != 0 && !installed.lost;
+  ++counters_[resolved_here_ ? Counter::trips_resolved : Counter::trips_lost];
   return resolved_here_ ? Verdict::mapped : Verdict::run_again;
 }
 
 Verdict Vcpu::resolve_again(std::uint64_t page) noexcept {
+  PageRun run{page, 1};
+  if (vmm_.memory == MemoryType::anon && fetch(page, run) != RequestState::present) return stopped();
   state_.stage.store(Stage::installing, kRelaxed);
-  const Resolver::Installed installed = vmm_.resolver.install_again(page, nullptr, false, counters_);
+  const std::byte* from = vmm_.memory == MemoryType::anon ? vmm_.guest.payload(index_) : nullptr;
+  const Resolver::Installed installed = vmm_.resolver.install_again(page, from, false, counters_);
   stamp(&FaultRecord::installed);
   resolved_here_ = installed.pages != 0;
+  if (resolved_here_)
+    ++counters_[Counter::resolved_again];
+  else if (installed.lost)
+    ++counters_[Counter::trips_lost];
+  else
+    ++counters_[Counter::retries];  // refused for now (EAGAIN): the touch comes back
   return resolved_here_ ? Verdict::mapped : Verdict::run_again;
 }
 
-[[gnu::hot]] bool Vcpu::fetch(const PageRun& run) noexcept {
+// No record is asked: get the contents, install, and let EEXIST say what was there.
+Verdict Vcpu::resolve_blindly(std::uint64_t page) noexcept {
+  PageRun run{page, 1};
+  const RequestState got = fetch(page, run);
+  if (got == RequestState::poisoned) return poison(page);
+  if (got != RequestState::present) return stopped();
+  state_.stage.store(Stage::installing, kRelaxed);
+  const std::byte* from = vmm_.memory == MemoryType::anon ? vmm_.guest.payload(index_) : nullptr;
+  const Resolver::Installed installed = vmm_.resolver.install_blindly(page, from, counters_);
+  if (installed.lost) return Verdict::undecided;
+  stamp(&FaultRecord::installed);
+  if (installed.error == EAGAIN) return retry();
+  if (installed.error != 0) {
+    vmm_.guest.stop("a resolve was refused with errno " + std::to_string(installed.error) + " for page " + std::to_string(page));
+    return stopped();
+  }
+  resolved_here_ = true;
+  ++counters_[Counter::trips_resolved];
+  state_.resolved_by_vcpu.store(++resolved_, kRelaxed);
+  return Verdict::mapped;
+}
+
+// For anonymous memory the contents go with the resolve, which is the reader's here: there is nothing to get beforehand.
+Verdict Vcpu::fetch_and_populate(std::uint64_t page) noexcept {
+  if (vmm_.memory != MemoryType::anon) {
+    PageRun run{page, 1};
+    const RequestState got = fetch(page, run);
+    if (got == RequestState::poisoned) return poison(page);
+    if (got != RequestState::present) return stopped();
+  }
+  return populate(page) == 0 ? Verdict::run_again : retry();
+}
+
+Verdict Vcpu::poison(std::uint64_t page) noexcept {
+  if (!vmm_.resolver.record().claim(page, PageRecord::vcpu_claim())) return retry();
+  const int error = vmm_.resolver.poison(page, true, counters_);
+  stamp(&FaultRecord::installed);
+  if (error == 0) return memory_error();
+  if (error != EEXIST)
+    vmm_.guest.stop("poisoning page " + std::to_string(page) + " was refused with errno " + std::to_string(error));
+  return retry();
+}
+
+[[gnu::hot]] RequestState Vcpu::fetch(std::uint64_t page, PageRun& run) noexcept {
   bool here = vmm_.memory != MemoryType::anon;  // contents of anonymous memory travel in the ring's slot, always
   for (std::uint32_t i = 0; here && i < run.count; ++i) here = vmm_.guest.complete(run.first + i);
   if (here) {  // complete when the exit arrived: no time of its own
     slot_->fetched.store(slot_->delivered.load(kRelaxed), kRelaxed);
-    return true;
+    return RequestState::present;
   }
   state_.stage.store(Stage::fetching, kRelaxed);
   ++counters_[Counter::requests];
+  state_.wanted_page.store(page, kRelaxed);
   state_.request_page.store(run.first, kRelaxed);
   state_.request_pages.store(run.count, kRelaxed);
   constexpr auto asked = static_cast<std::uint32_t>(RequestState::asked);
@@ -296,14 +384,15 @@ Verdict Vcpu::resolve_again(std::uint64_t page) noexcept {
   while (state_.request.load(std::memory_order_acquire) == asked && !stopping()) futex_wait(state_.request, asked, kLookAgainNs);
   const auto answer = static_cast<RequestState>(state_.request.load(std::memory_order_acquire));
   state_.request.store(static_cast<std::uint32_t>(RequestState::free), kRelaxed);
-  if (answer == RequestState::present) {
-    stamp(&FaultRecord::fetched);
-    return true;
+  if (answer == RequestState::asked) return RequestState::failed;  // the run is being stopped
+  if (answer == RequestState::failed) {
+    ++counters_[Counter::requests_failed];
+    vmm_.guest.stop("the page server could not provide page " + std::to_string(run.first));
+    return answer;
   }
-  if (answer == RequestState::asked) return false;  // the run is being stopped
-  ++counters_[Counter::requests_failed];
-  vmm_.guest.stop("the page server could not provide page " + std::to_string(run.first));
-  return false;
+  run = {state_.request_page.load(kRelaxed), state_.request_pages.load(kRelaxed)};
+  stamp(&FaultRecord::fetched);
+  return answer;
 }
 
 }  // namespace uffd

@@ -26,6 +26,8 @@ struct VmmShared {
   const Strategy& strategy;
   ExitKind exit;
   bool userfaultfd;
+  bool eexist_only;             ///< exits are answered without the page record
+  bool crash_on_memory_error;   ///< the VMM process ends instead of telling the guest
   MemoryType memory;
   Resolver& resolver;
   std::byte* region;            ///< the vCPUs' mapping
@@ -38,6 +40,7 @@ struct VmmShared {
 enum class Verdict {
   run_again,  ///< touch it again
   mapped,     ///< this vCPU's own resolve has just installed it: touch it, no need to look
+  undecided,  ///< the strategy has to say
   abandon,    ///< give the access up: a memory error, or the run is being stopped
 };
 
@@ -48,8 +51,9 @@ class Vcpu {
   /// The thread's whole life: pin, wait at the barrier, run the passes. Never throws; `failure` tells.
   void run() noexcept;
 
-  /// An exit has arrived for the access under way. Async-signal-safe: called from the SIGBUS handler.
-  Verdict on_exit() noexcept;
+  /// An exit has arrived for the access under way; `populate_error`: what MADV_POPULATE_WRITE said, where that is how it came
+  /// (ExitKind::populate). Called from the SIGBUS handler, at a touch and nowhere else.
+  Verdict on_exit(int populate_error = Situation::kNotTried) noexcept;
   bool stopping() const noexcept { return vmm_.guest.stopping(); }
   bool owns(const void* address) const noexcept {
     return static_cast<const std::byte*>(address) >= vmm_.region &&
@@ -76,13 +80,21 @@ class Vcpu {
   void loop();
   void access(std::uint64_t page, bool read, Ticks intended);
   void open_record(std::uint64_t page, Ticks intended) noexcept;
-  void close_record(PageState was) noexcept;
+  void close_record(std::uint8_t known) noexcept;
   void check(std::uint64_t page, std::uint64_t base, std::uint64_t index, std::uint64_t word);
   bool wait_until(Ticks when) const noexcept;
 
   Verdict resolve(std::uint64_t page) noexcept;
   Verdict resolve_again(std::uint64_t page) noexcept;
-  bool fetch(const PageRun& run) noexcept;  ///< false: not to be had
+  Verdict resolve_blindly(std::uint64_t page) noexcept;
+  /// Gets contents. `present` of a run cut to what the page server has; `poisoned` when the first page wanted is; `failed`.
+  RequestState fetch(std::uint64_t page, PageRun& run) noexcept;
+  Verdict fetch_and_populate(std::uint64_t page) noexcept;
+  Verdict poison(std::uint64_t page) noexcept;  ///< the source says so: poisons the claimed page here
+  Verdict memory_error() noexcept;
+  Verdict retry() noexcept;
+  Verdict stopped() noexcept;
+  int populate(std::uint64_t page) noexcept;  ///< the errno, 0: done
   void stamp(std::atomic<Ticks> FaultRecord::*stage) noexcept;
 
   const VmmShared& vmm_;
@@ -104,6 +116,7 @@ class Vcpu {
   bool open_ = false;
   bool abandoned_ = false;
   bool resolved_here_ = false;
+  bool populated_ = false;
   bool memory_error_ = false;
   Ticks raised_ = 0;
   FaultRecord* slot_ = nullptr;

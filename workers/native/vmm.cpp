@@ -29,6 +29,12 @@ Verify verify_level(const std::string& name) {
   throw ConfigError("verify '" + name + "' is unknown; it is one of none, word, page");
 }
 
+bool crash_of(const std::string& on_memory_error) {
+  if (on_memory_error == "inject") return false;
+  if (on_memory_error == "crash") return true;
+  throw ConfigError("on_memory_error '" + on_memory_error + "' is unknown; it is one of inject, crash");
+}
+
 std::uint64_t features_for(MemoryType memory, const StrategyInfo& info) {
   std::uint64_t features = info.features;
   if (info.exit != ExitKind::signal) features |= UFFD_FEATURE_THREAD_ID;  // a reader tells the vCPUs apart by it
@@ -68,6 +74,7 @@ Vmm::Vmm(const Guest& guest, VmmConfig config)
   const Options options = complete_options(info_, config_.options);
   strategy_ = info_.make(options);
   const auto around = options.find("fault_around_pages");
+  const auto page_record = options.find("page_record");
   const auto fault_around = around == options.end() ? 1u : static_cast<std::uint32_t>(around->second);
   if (fault_around > memory.fault_around_pages) throw ConfigError("fault_around_pages is more than the guest was made for");
 
@@ -97,8 +104,10 @@ Vmm::Vmm(const Guest& guest, VmmConfig config)
   shared_ = std::make_unique<VmmShared>(VmmShared{
       .guest = guest_,
       .strategy = *strategy_,
-      .exit = info_.exit,
+      .exit = strategy_->exit(info_.exit),
       .userfaultfd = info_.userfaultfd,
+      .eexist_only = page_record != options.end() && page_record->second == kEexistOnly,
+      .crash_on_memory_error = crash_of(config_.on_memory_error),
       .memory = memory.memory,
       .resolver = *resolver_,
       .region = region_.data(),
@@ -117,64 +126,8 @@ Vmm::Vmm(const Guest& guest, VmmConfig config)
 
 Vmm::~Vmm() { end_sleepers(); }
 
-std::uint64_t Vmm::map_hit_pages(Counters& counters) const {
-  const auto kinds = guest_.kinds();
-  const std::uint64_t page_bytes = guest_.config().page_bytes;
-  const bool anon = guest_.config().memory == MemoryType::anon;
-  const PageRecord& record = resolver_->record();
-  std::vector<std::byte> contents(anon ? page_bytes : 0);
-  std::uint64_t failed = 0;
-  for (std::uint64_t page = 0; page < kinds.size(); ++page) {
-    if (kinds[page] != static_cast<std::uint8_t>(Kind::hit)) continue;
-    if (!info_.userfaultfd) {
-      uffd_loadgen_touch_read(reinterpret_cast<const std::uint64_t*>(region_.data() + page * page_bytes));
-      record.set(page, PageState::resolved);
-      continue;
-    }
-    if (anon) guest_.contents().fill(page, contents.data());
-    if (!record.claim(page, PageRecord::vcpu_claim())) continue;
-    const auto installed = resolver_->install({page, 1}, anon ? contents.data() : nullptr, false, counters);
-    failed += installed.error != 0;
-  }
-  return failed;
-}
-
-// The proof is the kernel's: bit 63 of each page's entry in pagemap says whether this mapping has it.
-Prepared Vmm::prepare() {
-  const auto begin = std::chrono::steady_clock::now();
-  Counters counters;
-  Prepared prepared;
-  prepared.unprepared = map_hit_pages(counters);
-
-  const Descriptor pagemap(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
-  if (!pagemap.valid()) throw KernelError("open of /proc/self/pagemap", errno);
-  const auto kinds = guest_.kinds();
-  const std::uint64_t step = guest_.config().page_bytes / kBasePageBytes;
-  constexpr std::uint64_t kBatch = 1 << 15;
-  std::vector<std::uint64_t> entries(kBatch);
-  const std::uint64_t base_pages = kinds.size() * step;
-  for (std::uint64_t at = 0; at < base_pages; at += kBatch) {
-    const std::uint64_t count = std::min(kBatch, base_pages - at);
-    const auto offset = static_cast<off_t>((region_.address() / kBasePageBytes + at) * sizeof(std::uint64_t));
-    const auto wanted = static_cast<ssize_t>(count * sizeof(std::uint64_t));
-    if (::pread(pagemap.get(), entries.data(), static_cast<std::size_t>(wanted), offset) != wanted)
-      throw KernelError("pread of /proc/self/pagemap", errno, region_.address(), region_.bytes());
-    for (std::uint64_t i = 0; i < count; ++i) {
-      if ((at + i) % step != 0) continue;
-      const auto kind = static_cast<Kind>(kinds[(at + i) / step]);
-      const bool present = entries[i] >> 63 != 0;
-      if (present != (kind == Kind::hit))
-        ++prepared.unprepared;
-      else if (kind == Kind::hit)
-        ++prepared.hit;
-      else if (kind == Kind::minor)
-        ++prepared.minor;
-      else
-        ++prepared.absent;
-    }
-  }
-  prepared.seconds = Seconds(std::chrono::steady_clock::now() - begin).count();
-  return prepared;
+Prepared Vmm::prepare() const {
+  return uffd::prepare({guest_, region_, *resolver_, info_.userfaultfd, config_.vmm == 0});
 }
 
 void Vmm::run() {
@@ -271,46 +224,12 @@ void Vmm::finish() {
   }
 }
 
-Verified Vmm::verify() const {
-  struct Work {
-    const Vmm& vmm;
-    Verified result;
-    std::uint64_t page = 0;
-  } all{*this, {}, 0};
-  const auto begin = std::chrono::steady_clock::now();
-  const std::uint64_t pages = guest_.pages();
-  const auto body = [](void* raw) {
-    Work& work = *static_cast<Work*>(raw);
-    const std::uint64_t page_bytes = work.vmm.guest_.config().page_bytes;
-    const PageRecord& record = work.vmm.resolver_->record();
-    for (; work.page < work.vmm.guest_.pages(); ++work.page) {
-      if (record.state(work.page) != PageState::resolved) continue;
-      ++work.result.pages;
-      const std::byte* at = work.vmm.region_.data() + work.page * page_bytes;
-      std::uint64_t first = 0;
-      const std::uint64_t wrong = work.vmm.guest_.contents().wrong_words(work.page, at, first);
-      if (wrong != 0 && work.result.wrong_words == 0) {
-        const std::uint64_t expected = Contents::word(work.vmm.guest_.contents().base(work.page), first);
-        char text[160];
-        std::snprintf(text, sizeof text, "page %llu, word %llu: found 0x%016llx, expected 0x%016llx",
-                      static_cast<unsigned long long>(work.page), static_cast<unsigned long long>(first),
-                      static_cast<unsigned long long>(reinterpret_cast<const std::uint64_t*>(at)[first]),
-                      static_cast<unsigned long long>(expected));
-        work.result.first_wrong = text;
-      }
-      work.result.wrong_words += wrong;
-    }
-  };
-  while (all.page < pages && !guarded(body, &all)) {
-    // The page cannot be read at all: every word of it is wrong.
-    const std::uint64_t words = guest_.config().page_bytes / 8;
-    if (all.result.wrong_words == 0)
-      all.result.first_wrong = "page " + std::to_string(all.page) + ": reading it raised SIGBUS";
-    all.result.wrong_words += words;
-    ++all.page;
-  }
-  all.result.seconds = Seconds(std::chrono::steady_clock::now() - begin).count();
-  return all.result;
+Verified Vmm::verify() const { return verify_region(guest_, region_, resolver_->record()); }
+
+PageStates Vmm::page_states() const {
+  PageStates states{};
+  for (std::uint64_t page = 0; page < guest_.pages(); ++page) ++states[static_cast<std::size_t>(resolver_->record().state(page))];
+  return states;
 }
 
 Counters Vmm::counters() const {

@@ -1,6 +1,7 @@
 // One VMM process's side of a guest: its mapping of the region, its userfaultfds, its page record, its vCPU threads.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -8,7 +9,9 @@
 #include <vector>
 
 #include "guest.hpp"
+#include "prepare.hpp"
 #include "vcpu.hpp"
+#include "verify.hpp"
 
 namespace uffd {
 
@@ -21,6 +24,7 @@ struct VmmConfig {
   Options options;
   std::string engine = "thread";
   std::string verify = "word";
+  std::string on_memory_error = "inject";
   double watchdog_s = 10.0;
   std::uint64_t sample_every = 1;
   std::uint64_t record_capacity = 0;
@@ -28,19 +32,8 @@ struct VmmConfig {
   AccessConfig access;
 };
 
-/// Pages by the state they were proven to be in before the clock started.
-struct Prepared {
-  std::uint64_t hit = 0, minor = 0, absent = 0;
-  std::uint64_t unprepared = 0;
-  double seconds = 0.0;
-};
-
-struct Verified {
-  std::uint64_t pages = 0;
-  std::uint64_t wrong_words = 0;
-  std::string first_wrong;
-  double seconds = 0.0;
-};
+/// Pages of one mapping by what its record says of them, indexed by PageState.
+using PageStates = std::array<std::uint64_t, kPageStateNames.size()>;
 
 class Vmm {
  public:
@@ -56,12 +49,13 @@ class Vmm {
   int faults_fd() const noexcept { return faults_fd_.get(); }
   std::uint64_t page_bytes() const noexcept { return guest_.config().page_bytes; }
 
-  Prepared prepare();
+  Prepared prepare() const;
   /// Starts the vCPU threads and returns when all have ended; the watchdog runs on the calling thread.
   void run();
   /// Ends registration (nothing can sleep any more) and turns the records' stamps into CLOCK_MONOTONIC nanoseconds.
   void finish();
   Verified verify() const;
+  PageStates page_states() const;
 
   Counters counters() const;
   const std::vector<std::unique_ptr<Vcpu>>& vcpus() const noexcept { return vcpus_; }
@@ -69,7 +63,6 @@ class Vmm {
   std::string stuck(std::uint32_t vcpu) const { return stuck_.empty() ? std::string() : stuck_[vcpu]; }
 
  private:
-  std::uint64_t map_hit_pages(Counters& counters) const;
   void watch(std::vector<std::thread::native_handle_type> threads);
   void end_sleepers() const noexcept;
   std::uint64_t slots_per_vcpu() const noexcept { return config_.record_capacity + 1; }

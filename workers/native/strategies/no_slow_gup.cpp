@@ -2,6 +2,8 @@
 //   1. not resolved yet: resolve it without wake, run the vCPU again;
 //   2. resolved before: swapped out, migrating or poisoned: MADV_POPULATE_WRITE runs slow GUP on our behalf;
 //   3. that failed: a memory error.
+// Reclaimed shared memory has a blank PTE (probed on 6.18): there the populate itself sleeps in userfaultfd until a reader
+// installs the page once more. It is counted (populate_waits), and needs the reader.
 #include "strategy.hpp"
 
 namespace uffd {
@@ -22,7 +24,7 @@ class NoSlowGup final : public Strategy {
         break;
     }
     if (is.when_raised != PageState::resolved && is.attempt == 1) return Action::retry;  // a lost race
-    return is.populate_failed ? Action::memory_error : Action::populate;
+    return is.populate_error == Situation::kNotTried ? Action::populate : Action::memory_error;
   }
 };
 
@@ -31,7 +33,7 @@ const RegisterStrategy registered({
     .summary = "exit when fast GUP fails: stage-2 table and PTE probe emulated, the mapping stays in sleeping mode",
     .exit = ExitKind::probe,
     .memory = {MemoryType::shmem, MemoryType::hugetlb, MemoryType::anon},
-    .options = {fault_around_option()},
+    .options = {fault_around_option(), page_record_option()},
     .make = [](const Options&) -> std::unique_ptr<Strategy> { return std::make_unique<NoSlowGup>(); },
 });
 

@@ -1,5 +1,5 @@
 // Today's kernel: the vCPU sleeps in handle_userfault() until a reader of the page server has resolved the page and woken it.
-// It never exits, so there is nothing to decide here; the decision is the reader's.
+// It comes back to user space for poison only, as a SIGBUS, and asks the kernel whether that is what it was.
 #include "strategy.hpp"
 
 namespace uffd {
@@ -7,7 +7,14 @@ namespace {
 
 class UffdWait final : public Strategy {
  public:
-  Action decide(const Situation&) const noexcept override { return Action::retry; }
+  Action decide(const Situation& is) const noexcept override {
+    if (is.now == PageState::poisoned) return Action::memory_error;
+    if (is.now != PageState::resolved && is.attempt <= kTries) return Action::retry;
+    return is.populate_error == Situation::kNotTried ? Action::populate : Action::memory_error;
+  }
+
+ private:
+  static constexpr std::uint32_t kTries = 8;
 };
 
 const RegisterStrategy registered({
