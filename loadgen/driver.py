@@ -20,10 +20,11 @@ from loadgen.progress import Quiet, Watcher, for_people
 from loadgen.self_watch import headline
 from loadgen.session import Session
 from loadgen.validate import validate
+from results import questions
 from results.location import DataSetError
 from results.store import DataSet
 from results.summary import summary
-from results.tables import print_summary
+from results.tables import print_notes, print_rows, print_summary
 
 
 class Driver:
@@ -112,9 +113,22 @@ def show_results(cfg: DictConfig, dataset: DataSet, sweep_id: str) -> None:
     if not stored:
         return
     print_summary(summary(dataset, sweep_id), sys.stdout)
+    if cfg.question:
+        _print_answer(cfg.question, dataset, sweep_id)
     if doubted:
         print(f"\n{not_trusted(doubted, len(rows))}")
     print(f"\nsweep {sweep_id} in {dataset.uri}")
+
+
+def _print_answer(question: str, dataset: DataSet, sweep_id: str) -> None:
+    print()
+    try:
+        answer = questions.answer(question, dataset, sweep_id)
+    except DataSetError as error:  # every run failed: the lines above say so
+        print(f"{question}: {error}")
+        return
+    print_rows(answer.heads, answer.rows)
+    print_notes(answer.notes)
 
 
 def not_trusted(doubted: Sequence[str], runs: int) -> str:

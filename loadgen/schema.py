@@ -112,7 +112,8 @@ class ClusterConfig:
 @listed
 @dataclass
 class Config:
-    """A run. SET_BY_THE_DRIVER are nobody's to set; `cores` 0 means every CPU this process may use."""
+    """A run. SET_BY_THE_DRIVER are nobody's to set; `cores` 0 means every CPU this process may use; `question` is the one that
+    the sweep is to answer with a table of its own, none when empty."""
 
     engine: EngineConfig = field(default_factory=EngineConfig)
     strategy: Any = MISSING
@@ -134,6 +135,7 @@ class Config:
     watchdog_s: float = 10.0
     faults_limit: int = 4_000_000
     dataset: str = "outputs/dataset"
+    question: str = ""
     dry_run: bool = False
     quiet: bool = False
     json: bool = False

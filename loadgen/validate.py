@@ -14,6 +14,7 @@ from loadgen.host import Host
 from loadgen.legality import judge
 from loadgen.placement import POLICIES
 from loadgen.plan import MIB, plan_run, read_trace
+from results import questions
 from workers.registry import strategy_entries
 from workers.source_address import split_address
 from workers.spec import (
@@ -76,6 +77,7 @@ def _words(values: dict[str, Any]) -> Iterator[str]:
         ("fault_mix.poisoned_at", values["fault_mix"]["poisoned_at"], POISONED_AT),
         ("on_memory_error", values["on_memory_error"], ON_MEMORY_ERROR),
         ("verify", values["verify"], VERIFY_LEVELS),
+        ("question", values["question"] or questions.names()[0], questions.names()),
         *_choices(values["strategy"]),
     ):
         if value not in known:

@@ -6,13 +6,14 @@ import argparse
 import sys
 from collections import Counter
 
+from results import questions
 from results.export import FORMATS, export
 from results.location import DataSetError
 from results.pivot import pivot
 from results.schema import COLUMNS
 from results.store import DataSet
 from results.summary import summary
-from results.tables import print_pivot, print_rows, print_summary
+from results.tables import print_notes, print_pivot, print_rows, print_summary
 
 DEFAULT_ROWS, DEFAULT_COLUMNS, DEFAULT_VALUE = "strategy", "vcpus", "pages_per_s"
 
@@ -42,6 +43,11 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--value", metavar="COLUMN", help=f"default: {DEFAULT_VALUE}")
     table.set_defaults(command=_table)
 
+    answer = commands.add_parser("answer", help=f"the table of an experiment: {', '.join(questions.names())}")
+    answer.add_argument("question", metavar="QUESTION", help="the experiment's name")
+    answer.add_argument("--sweep", metavar="ID", help="only this sweep (default: all)")
+    answer.set_defaults(command=_answer)
+
     rows = commands.add_parser("export", help="the rows of a table as CSV or JSON lines")
     rows.add_argument("--sweep", metavar="ID", help="only this sweep (default: all)")
     rows.add_argument("--table", choices=list(COLUMNS), default="runs", help="default: runs")
@@ -49,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     rows.add_argument("--out", metavar="FILE", help="default: standard output")
     rows.set_defaults(command=_export)
 
-    for command in (show, table, rows):
+    for command in (show, table, answer, rows):
         command.add_argument("dataset", metavar="DATASET", help="folder or URI of a data set")
     return parser
 
@@ -90,6 +96,12 @@ def _table(arguments: argparse.Namespace) -> None:
         return
     rows, columns = arguments.rows or DEFAULT_ROWS, arguments.cols or DEFAULT_COLUMNS
     print_pivot(pivot(dataset, rows, columns, arguments.value or DEFAULT_VALUE, arguments.sweep))
+
+
+def _answer(arguments: argparse.Namespace) -> None:
+    answer = questions.answer(arguments.question, DataSet.existing(arguments.dataset), arguments.sweep)
+    print_rows(answer.heads, answer.rows)
+    print_notes(answer.notes)
 
 
 def _export(arguments: argparse.Namespace) -> None:

@@ -37,11 +37,11 @@ def print_summary(summary: Summary, file: TextIO | None = None) -> None:
             row.strategy,
             *(cell(row.axes[axis]) for axis in summary.axes),
             str(row.repeats),
-            _thousand(row.pages_per_s),
+            thousand(row.pages_per_s),
             _spread(row.pages_per_s_lowest, row.pages_per_s_highest),
-            _decimals(row.ratio, 2),
-            _thousand(row.pages_per_s_net),
-            _decimals(row.ratio_net, 2),
+            decimals(row.ratio, 2),
+            thousand(row.pages_per_s_net),
+            decimals(row.ratio_net, 2),
             *(_us(ns) for ns in (row.latency_p50_ns, row.latency_p99_ns, row.latency_p999_ns)),
         )
         for row in summary.rows
@@ -68,6 +68,12 @@ def print_rows(heads: Sequence[str], rows: Iterable[Sequence[str]], file: TextIO
     _print_table(_console(file), heads, rows)
 
 
+def print_notes(notes: Iterable[str], file: TextIO | None = None) -> None:
+    """Print lines below a table, each as long as it is."""
+    for note in notes:
+        _print_line(_console(file), note)
+
+
 def cell(value: Any) -> str:
     """One value as people read it: "-" for null, five significant digits, no exponent for ordinary sizes."""
     if value is None:
@@ -75,6 +81,16 @@ def cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.5g}"
     return str(value)
+
+
+def decimals(value: float | None, digits: int) -> str:
+    """`value` with that many digits after the point; "-" for None."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def thousand(per_s: float | None) -> str:
+    """A rate in thousands; "-" for None."""
+    return "-" if per_s is None else decimals(per_s / 1e3, 1)
 
 
 def _console(file: TextIO | None) -> Console:
@@ -96,17 +112,9 @@ def _print_line(console: Console, text: str) -> None:
     console.print(Text(text), soft_wrap=True)
 
 
-def _decimals(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _thousand(per_s: float | None) -> str:
-    return "-" if per_s is None else _decimals(per_s / 1e3, 1)
-
-
 def _spread(lowest: float | None, highest: float | None) -> str:
-    return "-" if lowest is None else f"{_thousand(lowest)}..{_thousand(highest)}"
+    return "-" if lowest is None else f"{thousand(lowest)}..{thousand(highest)}"
 
 
 def _us(ns: float | None) -> str:
-    return "-" if ns is None else _decimals(ns / 1e3, 1)
+    return "-" if ns is None else decimals(ns / 1e3, 1)

@@ -1,0 +1,67 @@
+"""Does the paging rate fall as vCPUs are added? The published table, and this host's beside it."""
+
+from __future__ import annotations
+
+from results.location import DataSetError
+from results.published import MIB_PER_VCPU, PAGING_RATE, SOURCE
+from results.questions import Answer
+from results.store import DataSet
+from results.summary import grouped, median_or_none
+from results.tables import decimals, thousand
+
+WAIT = "uffd_wait"
+MIB = 1 << 20
+_COLUMNS = ("strategy", "vcpus", "status", "repeat", "pages", "page_bytes", "pages_per_s", "pages_per_s_net")
+
+
+def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
+    """One row a number of vCPUs, measured or published; rates are medians over repeats. Raises DataSetError without a run."""
+    runs = [run for run in dataset.read("runs", _COLUMNS, sweep_id).to_pylist() if run["status"] == "ok"]
+    if not runs:
+        raise DataSetError("no run that is ok: the paging rate is measured by `loadgen experiment=paging_rate`")
+    strategies = sorted({run["strategy"] for run in runs}, key=lambda name: (name != WAIT, name))
+    exits = [name for name in strategies if name not in (WAIT, "null")]
+    cells = grouped(runs, ("vcpus", "strategy"))
+
+    def rate(vcpus: int, strategy: str, column: str = "pages_per_s") -> float | None:
+        return median_or_none(run[column] for run in cells.get((vcpus, strategy), []))
+
+    def times(vcpus: int, strategy: str, column: str) -> str:
+        mine, base = rate(vcpus, strategy, column), rate(vcpus, WAIT)
+        return decimals(mine / base if mine and base else None, 2)
+
+    rows = []
+    for vcpus in sorted({*PAGING_RATE, *(run["vcpus"] for run in runs)}):
+        published = PAGING_RATE.get(vcpus)
+        sizes = sorted({_mib_per_vcpu(run) for run in runs if run["vcpus"] == vcpus})
+        rows.append(
+            (
+                str(vcpus),
+                str(published.wait_kpages_per_s) if published else "-",
+                str(published.exit_kpages_per_s) if published else "-",
+                decimals(published.exit_to_wait if published else None, 2),
+                *(thousand(rate(vcpus, name)) for name in strategies),
+                *(times(vcpus, name, column) for name in exits for column in ("pages_per_s", "pages_per_s_net")),
+                ", ".join(f"{mib:g}{'*' if mib < MIB_PER_VCPU else ''}" for mib in sizes) or "-",
+            )
+        )
+    heads = (
+        "vcpus",
+        "published wait",
+        "published exit",
+        "exit/wait",
+        *strategies,
+        *(f"{name}/wait{net}" for name in exits for net in ("", " net")),
+        "MiB a vCPU",
+    )
+    notes = [
+        "thousand pages/s, medians over repeats; net: without the calibrated cost of an emulated exit; -: not measured here",
+        f"published: {SOURCE}",
+    ]
+    if any(_mib_per_vcpu(run) < MIB_PER_VCPU for run in runs):
+        notes.append(f"* less memory than the {MIB_PER_VCPU} MiB a vCPU of the published table")
+    return Answer(heads, rows, notes)
+
+
+def _mib_per_vcpu(run: dict[str, int]) -> float:
+    return run["pages"] * run["page_bytes"] / MIB / run["vcpus"]
