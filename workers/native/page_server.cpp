@@ -230,7 +230,8 @@ void PageServer::serve_ring(ReaderInfo& info) {
         requests.push(std::move(request));
       }
     }
-    while (!requests.empty() && requests.top().due <= clock.now()) {
+    const Ticks looked = clock.now();  // one that puts itself off waits for the next round, as in Reader::run_due
+    while (!requests.empty() && requests.top().due <= looked) {
       Request request = requests.top();
       requests.pop();
       advance(std::move(request));

@@ -322,9 +322,11 @@ void Reader::poison(const Event& event) {
                std::to_string(installed.error));
 }
 
+// What is due now and no more: a job that puts itself off is due again before a slow machine has come round to the others, and
+// the reader would neither read nor see that it is to stop.
 void Reader::run_due() {
-  const Clock& clock = Clock::get();
-  while (!jobs_.empty() && jobs_.top().due <= clock.now()) {
+  const Ticks now = Clock::get().now();
+  while (!jobs_.empty() && jobs_.top().due <= now) {
     Job job = jobs_.top();
     jobs_.pop();
     advance(std::move(job));
