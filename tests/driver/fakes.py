@@ -135,12 +135,13 @@ class FakeVcpu(Actor):
 
     def __init__(self, number: int, records: int, journal: list[str]) -> None:
         super().__init__(f"vmm{number}", journal)
-        self.number, self.records, self.unprepared = number, records, 0
+        self.number, self.records, self.unprepared, self.pages = number, records, 0, 0
         self.row: dict[str, Any] = {"wrong_words": 0, "first_wrong": "", "stuck": "", "failure": ""}
         self.found: dict[str, Any] = {"pages": records, "wrong_words": 0, "first_wrong": "", "seconds": 0.0}
 
     def do_open(self, spec: RunSpec, vmm: int, address: GuestAddress) -> None:
         assert vmm == self.number
+        self.pages = spec.memory.pages
 
     def do_prepare(self) -> dict[str, Any]:
         return {
@@ -172,7 +173,8 @@ class FakeVcpu(Actor):
             "cpus": [0],
             "usage": {**USAGE, "user_ns": 1000},
         }
-        return VmmReport({**COUNTERS, "trips": 4, "requests": 5}, [row])
+        states = {"resolved": self.records, "unresolved": self.pages - self.records}
+        return VmmReport({**COUNTERS, "trips": 4, "requests": 5}, [row], states)
 
     def do_verify(self) -> dict[str, Any]:
         return self.found
