@@ -1,4 +1,6 @@
-"""The page server's actor: it makes the guest, takes the VMM processes' userfaultfds, and serves while a run is measured."""
+"""The page server's actor: it makes the guest, takes the VMM processes' userfaultfds, and serves while a run is measured.
+
+One that was killed is succeeded by another: `take_over` in the place of `open`, then `serve` as before."""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ import threading
 from typing import Any
 
 from workers import _native
+from workers.attach import attach
 from workers.handshake import Acceptor, HandshakeError
 from workers.kinds import page_kinds
 from workers.registry import strategy_entry
@@ -28,6 +31,7 @@ class PageServer:
         self._failure: BaseException | None = None
         self._snapshots = Snapshots()
         self._snapshot = ""
+        self._successor = False
 
     def open(self, spec: RunSpec) -> tuple[GuestAddress, dict[str, Any]]:
         """Make the guest's memory, fill it, listen. Returns where it is and the fill report of the native core.
@@ -56,18 +60,36 @@ class PageServer:
                 "contents_seed": spec.source.seed,
                 "fault_around_pages": self._fault_around,
                 "poisoned_when_resolved": spec.fault_mix.poisoned_at == "resolved",
+                "server_threads": _server_threads(spec),
             }
         )
         self._snapshot = self._snapshots.path_for(spec) if spec.source.name == "file" else ""
         filled = self._guest.fill(page_kinds(spec.fault_mix, memory.pages, spec.seed))
+        return self._listen(spec, self._guest), filled
+
+    def take_over(self, spec: RunSpec, held: GuestAddress) -> GuestAddress:
+        """Go on with the guest of a page server that was killed, as a VMM process holds it, and listen for the userfaultfds.
+
+        The dead one must be gone. Raises OSError (KernelError) and ValueError; then nothing of the guest is kept.
+        """
+        self.close()
+        try:
+            self._spec, self._successor = spec, True
+            self._guest = attach(held, "the VMM process")
+            self._snapshot = self._snapshots.path_for(spec) if spec.source.name == "file" else ""
+            return self._listen(spec, self._guest)
+        except BaseException:
+            self.close()
+            raise
+
+    def _listen(self, spec: RunSpec, guest: _native.Guest) -> GuestAddress:
         self._acceptor = Acceptor(
-            memory.page_bytes,
-            memory.region_bytes,
+            spec.memory.page_bytes,
+            spec.memory.region_bytes,
             allow_uids=spec.page_server.allow_uids,
             timeout_s=spec.page_server.handshake_timeout_s,
         )
-        address = GuestAddress(os.getpid(), self._guest.region_fd, self._guest.shared_fd, self._acceptor.path)
-        return address, filled
+        return GuestAddress(os.getpid(), guest.region_fd, guest.shared_fd, self._acceptor.path)
 
     def serve(self) -> None:
         """Wait for every VMM process's userfaultfds, then serve in the background. Raises HandshakeError when one is missing."""
@@ -87,6 +109,7 @@ class PageServer:
                 "fault_around_pages": self._fault_around,
                 "reader_cpus": [list(cpus) for cpus in spec.placement.reader_cpus],
                 "source": self._source(spec),
+                "successor": self._successor,
             },
         )
         for connection in connections:
@@ -135,6 +158,7 @@ class PageServer:
         if self._acceptor is not None:
             self._acceptor.close()
         self._server = self._acceptor = self._guest = self._spec = None
+        self._successor = False
 
     @property
     def _fault_around(self) -> int:
@@ -169,3 +193,9 @@ class PageServer:
             self._thread.join()
             self._thread = None
         return self._server
+
+
+def _server_threads(spec: RunSpec) -> int:
+    """Readers, the thread that answers requests, and one a connection to a remote source."""
+    remote = spec.source.connections + spec.source.push if spec.source.name == "remote" else 0
+    return spec.page_server.readers_per_uffd * spec.vmms * spec.uffds_per_vmm + 1 + remote

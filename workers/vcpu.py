@@ -1,4 +1,8 @@
-"""The VMM process's actor: its mapping of the guest, its userfaultfds, its vCPU threads."""
+"""The VMM process's actor: its mapping of the guest, its userfaultfds, its vCPU threads.
+
+It holds the guest's memory and its own userfaultfds for as long as the run lasts, so a page server that is killed takes neither
+with it: `address` tells a successor where the guest is, and `hand_over` settles what the dead one had in hand and hands the
+userfaultfds over again. Both may be called while `run` is under way."""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workers import _native, handshake
+from workers.attach import attach
 from workers.reports import GuestAddress, VmmReport
 from workers.spec import RunSpec
 
@@ -27,6 +32,7 @@ class Vcpu:
         self._guest: _native.Guest | None = None
         self._vmm: _native.Vmm | None = None
         self._connections: list[socket.socket] = []
+        self._number = 0
         self._recorded: list[int] = []
 
     def calibrate(self, kind: str) -> float:
@@ -46,7 +52,7 @@ class Vcpu:
             raise
 
     def _open(self, spec: RunSpec, vmm: int, address: GuestAddress) -> None:
-        self._guest = _attach(address)
+        self._guest = attach(address, "the page server")
         first = vmm * spec.vcpus_per_vmm
         access = dataclasses.asdict(spec.access)
         access["trace"] = np.asarray(spec.access.trace, dtype=np.uint32)
@@ -69,18 +75,37 @@ class Vcpu:
                 "access": access,
             },
         )
-        for shard, (uffd, regions) in enumerate(self._vmm.userfaultfds()):
+        self._number = vmm
+        self._send(address)
+
+    def _send(self, address: GuestAddress) -> None:
+        vmm = self._opened()
+        for shard, (uffd, regions) in enumerate(vmm.userfaultfds()):
             self._connections.append(
                 handshake.send(
                     address.socket_path,
                     uffd,
                     [handshake.Region(**region) for region in regions],
-                    vmm=vmm,
+                    vmm=self._number,
                     shard=shard,
-                    record_fd=self._vmm.record_fd,
-                    faults_fd=self._vmm.faults_fd,
+                    record_fd=vmm.record_fd,
+                    faults_fd=vmm.faults_fd,
                 )
             )
+
+    def address(self) -> GuestAddress:
+        """Where a page server that takes over finds the guest: it needs no socket of ours."""
+        if self._guest is None:
+            raise RuntimeError("the VMM process has no guest: open comes first")
+        return GuestAddress(os.getpid(), self._guest.region_fd, self._guest.shared_fd, "")
+
+    def hand_over(self, address: GuestAddress) -> int:
+        """The page server was killed: settle its claims of pages, and hand the userfaultfds over to its successor at `address`.
+        How many claims there were. Raises OSError (KernelError among them)."""
+        reclaimed = self._opened().reclaim()
+        self._disconnect()
+        self._send(address)
+        return reclaimed
 
     def prepare(self) -> dict[str, Any]:
         """Bring every page into the state its kind asks for, and prove it; the native core's report."""
@@ -123,6 +148,9 @@ class Vcpu:
         self._recorded = []
         self._vmm = None
         self._guest = None
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         for connection in self._connections:
             connection.close()
         self._connections = []
@@ -135,18 +163,3 @@ class Vcpu:
     @staticmethod
     def _first_vcpu(vmm: _native.Vmm) -> int:
         return int(vmm.vcpus()[0]["vcpu"])
-
-
-def _attach(address: GuestAddress) -> _native.Guest:
-    """The page server's guest, through its descriptors under /proc (same user, same host)."""
-    opened: list[int] = []
-    try:
-        for number in (address.region_fd, address.shared_fd):
-            opened.append(os.open(f"/proc/{address.pid}/fd/{number}", os.O_RDWR | os.O_CLOEXEC) if number >= 0 else -1)
-        return _native.Guest.attach(*opened)
-    except FileNotFoundError:
-        raise ConnectionError(f"the page server (pid {address.pid}) is gone, or does not run on this host") from None
-    finally:
-        for descriptor in opened:
-            if descriptor >= 0:
-                os.close(descriptor)

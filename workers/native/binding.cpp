@@ -64,6 +64,7 @@ GuestConfig guest_config(nb::dict dict) {
   keys.take("contents_seed", config.contents_seed);
   keys.take("fault_around_pages", config.fault_around_pages);
   keys.take("poisoned_when_resolved", config.poisoned_when_resolved);
+  keys.take("server_threads", config.server_threads);
   keys.finish();
   return config;
 }
@@ -110,6 +111,7 @@ PageServerConfig server_config(nb::dict dict) {
   keys.take("seed", config.seed);
   keys.take("fault_around_pages", config.fault_around_pages);
   keys.take("reader_cpus", config.reader_cpus);
+  keys.take("successor", config.successor);
   if (keys.contains("source")) config.source = source_config(nb::cast<nb::dict>(keys.pop("source")));
   keys.finish();
   return config;
@@ -442,7 +444,7 @@ NB_MODULE(_native, m) {
         for (std::size_t i = 0; i < server.threads().size(); ++i) {
           const ReaderInfo& info = server.threads()[i];
           if (info.tid == 0) continue;  // no userfaultfd, no reader
-          nb::dict entry = to_dict(info.counters);
+          nb::dict entry = to_dict(*info.counters);
           const bool ring = i + 1 == server.threads().size();
           entry["role"] = ring ? "ring" : "reader";
           entry["number"] = ring ? 0 : i;
@@ -490,6 +492,7 @@ NB_MODULE(_native, m) {
              out["seconds"] = prepared.seconds;
              return out;
            })
+      .def("reclaim", &Vmm::reclaim, nb::call_guard<nb::gil_scoped_release>())
       .def("run", &Vmm::run, nb::call_guard<nb::gil_scoped_release>())
       .def("finish", &Vmm::finish, nb::call_guard<nb::gil_scoped_release>())
       .def("verify",

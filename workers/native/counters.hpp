@@ -32,7 +32,7 @@ enum class Counter : std::size_t {
   events_resolved,   // the page was installed for it
   events_lost,       // mapped already: only woken
   events_poisoned,   // the page was poisoned for it
-  events_dropped,    // not answered: the run was being stopped, or the process had gone
+  events_dropped,    // not answered: the run was being stopped, the process had gone, or the page server was killed
   reads,             // system calls that read at least one event
   reads_empty,       // woken, and another reader was faster
   wakes,             // UFFDIO_WAKE
@@ -59,6 +59,11 @@ class alignas(64) Counters {
  public:
   std::uint64_t& operator[](Counter counter) noexcept { return values_[static_cast<std::size_t>(counter)]; }
   std::uint64_t operator[](Counter counter) const noexcept { return values_[static_cast<std::size_t>(counter)]; }
+  /// Events that have come to one of their ends.
+  std::uint64_t events_ended() const noexcept {
+    return (*this)[Counter::events_resolved] + (*this)[Counter::resolved_again] + (*this)[Counter::events_lost] +
+           (*this)[Counter::events_poisoned] + (*this)[Counter::events_dropped];
+  }
   Counters& operator+=(const Counters& other) noexcept {
     for (std::size_t i = 0; i < values_.size(); ++i) values_[i] += other.values_[i];
     return *this;

@@ -14,11 +14,9 @@ namespace uffd {
 namespace {
 
 constexpr std::uint64_t kMagic = 0x6e65676c64666675;  // "uffdlgen"
-constexpr std::uint32_t kVersion = 2;
+constexpr std::uint32_t kVersion = 3;
 
 std::uint64_t up(std::uint64_t value, std::uint64_t to) { return (value + to - 1) / to * to; }
-
-std::uint64_t entries_for(std::uint32_t vcpus) { return std::bit_ceil(std::uint64_t{std::max(vcpus, 2u)}); }
 
 void check(const GuestConfig& config) {
   const std::uint64_t page = config.page_bytes;
@@ -69,9 +67,10 @@ Guest::Guest(const GuestConfig& config)
   layout.kinds_offset = up(sizeof(SharedHeader), kBasePageBytes);
   layout.contents_offset = up(layout.kinds_offset + pages, 64);
   layout.fetching_offset = up(layout.contents_offset + up(pages, 64) / 8, 64);
-  layout.ring_offset = up(layout.fetching_offset + up(pages, 64) / 8, 64);
-  layout.vcpus_offset = up(layout.ring_offset + entries_for(config.vcpus) * sizeof(RingEntry), 64);
-  layout.payload_offset = up(layout.vcpus_offset + config.vcpus * sizeof(VcpuState), kBasePageBytes);
+  layout.asking_offset = up(layout.fetching_offset + up(pages, 64) / 8, 64);
+  layout.vcpus_offset = up(layout.asking_offset + up(config.vcpus, 64) / 8, 64);
+  layout.counters_offset = up(layout.vcpus_offset + config.vcpus * sizeof(VcpuState), 64);
+  layout.payload_offset = up(layout.counters_offset + config.server_threads * sizeof(Counters), kBasePageBytes);
   const std::uint64_t payload =
       config.memory == MemoryType::anon ? config.page_bytes * config.fault_around_pages * config.vcpus : 0;
   layout.bytes = up(layout.payload_offset + payload, kBasePageBytes);
@@ -83,11 +82,11 @@ Guest::Guest(const GuestConfig& config)
   shared.kinds_offset = layout.kinds_offset;
   shared.contents_offset = layout.contents_offset;
   shared.fetching_offset = layout.fetching_offset;
-  shared.ring_offset = layout.ring_offset;
+  shared.asking_offset = layout.asking_offset;
   shared.vcpus_offset = layout.vcpus_offset;
+  shared.counters_offset = layout.counters_offset;
   shared.payload_offset = layout.payload_offset;
   shared.bytes = layout.bytes;
-  for (std::uint64_t i = 0; i < ring_size(); ++i) ring()[i].turn.store(i, std::memory_order_relaxed);
   shared.version = kVersion;
   shared.magic = kMagic;
 }
@@ -106,30 +105,53 @@ Guest Guest::attach(int region_fd, int shared_fd) {
   return {std::move(region), std::move(shared), std::move(mapping)};
 }
 
-std::uint64_t Guest::ring_size() const noexcept { return entries_for(config().vcpus); }
-
-// A bounded queue of many producers: each entry carries the turn it is free or full for. It holds an entry for every vCPU
-// and a vCPU has one request at most, so it is never full.
 void Guest::post_request(std::uint32_t vcpu) const noexcept {
-  const std::uint64_t tail = header().ring_tail.fetch_add(1, std::memory_order_relaxed);
-  RingEntry& entry = ring()[tail % ring_size()];
-  while (entry.turn.load(std::memory_order_acquire) != tail) {
-    if (stopping()) return;
-  }
-  entry.vcpu = vcpu;
-  entry.turn.store(tail + 1, std::memory_order_release);
+  bits(header().asking_offset)[vcpu / 64].fetch_or(1ull << (vcpu % 64), std::memory_order_release);
   header().doorbell.fetch_add(1, std::memory_order_release);
   futex_wake(header().doorbell, 1);
 }
 
 bool Guest::next_request(std::uint32_t& vcpu) const noexcept {
-  const std::uint64_t head = header().ring_head.load(std::memory_order_relaxed);
-  RingEntry& entry = ring()[head % ring_size()];
-  if (entry.turn.load(std::memory_order_acquire) != head + 1) return false;
-  vcpu = entry.vcpu;
-  entry.turn.store(head + ring_size(), std::memory_order_release);
-  header().ring_head.store(head + 1, std::memory_order_relaxed);
-  return true;
+  const std::uint32_t words = (config().vcpus + 63) / 64;
+  const std::uint32_t from = (vcpu + 1) % config().vcpus;
+  const std::uint64_t not_before = ~0ull << (from % 64);
+  for (std::uint32_t i = 0; i <= words; ++i) {  // the first word twice: from `from` on, and at last the bits below it
+    const std::uint32_t index = (from / 64 + i) % words;
+    std::atomic<std::uint64_t>& word = bits(header().asking_offset)[index];
+    const std::uint64_t mask = i == 0 ? not_before : i == words ? ~not_before : ~0ull;
+    while (const std::uint64_t asking = word.load(std::memory_order_relaxed) & mask) {
+      word.fetch_and(~(asking & -asking), std::memory_order_acquire);
+      vcpu = index * 64 + static_cast<std::uint32_t>(std::countr_zero(asking));
+      // Asked again for a successor, and answered already: then the bit is a leftover.
+      auto asked = static_cast<std::uint32_t>(RequestState::asked);
+      if (this->vcpu(vcpu).request.compare_exchange_strong(asked, static_cast<std::uint32_t>(RequestState::taken))) return true;
+    }
+  }
+  return false;
+}
+
+void Guest::succeed_server() const noexcept {
+  header().server_epoch.fetch_add(1, std::memory_order_acq_rel);
+  for (std::uint64_t word = 0; word < (pages_ + 63) / 64; ++word)
+    bits(header().fetching_offset)[word].store(bits(header().contents_offset)[word].load());
+  for (std::uint32_t i = 0; i < config().vcpus; ++i) {
+    auto taken = static_cast<std::uint32_t>(RequestState::taken);
+    vcpu(i).request.compare_exchange_strong(taken, static_cast<std::uint32_t>(RequestState::asked));
+    // Also for those that still say asked: the bit may have been taken and no more.
+    bits(header().asking_offset)[i / 64].fetch_or(1ull << (i % 64), std::memory_order_release);
+  }
+  // With a remote source an event may end on another thread than the one that read it: only their sum is owed to anybody.
+  std::uint64_t read = 0, ended = 0;
+  for (std::uint32_t i = 0; i < config().server_threads; ++i) {
+    read += server_counters(i)[Counter::events];
+    ended += server_counters(i).events_ended();
+  }
+  for (std::uint32_t i = 0; i < config().server_threads && read > ended; ++i) {
+    Counters& counters = server_counters(i);
+    const std::uint64_t mine = counters[Counter::events] - std::min(counters[Counter::events], counters.events_ended());
+    counters[Counter::events_dropped] += std::min(mine, read - ended);
+    ended += std::min(mine, read - ended);
+  }
 }
 
 void Guest::stop(const std::string& reason) const noexcept {

@@ -1,5 +1,7 @@
 // The guest's memory and the one page of shared truth its processes meet in. Two memfds: the region (none for anonymous
-// memory, which only its own process can see), and the shared one: header, kinds, contents bits, vCPU states, request ring.
+// memory, which only its own process can see), and the shared one: header, kinds, contents bits, vCPU states and requests,
+// counters of the page server's threads. What any process of the guest may leave behind when it is killed is here, so that the
+// others, or its successor, can go on.
 #pragma once
 
 #include <atomic>
@@ -9,6 +11,7 @@
 
 #include "clock.hpp"
 #include "contents.hpp"
+#include "counters.hpp"
 #include "descriptor.hpp"
 #include "fault_record.hpp"
 #include "futex.hpp"
@@ -26,6 +29,7 @@ struct GuestConfig {
   std::uint64_t seed = 0;           ///< of the access orders
   std::uint64_t contents_seed = 0;  ///< of what the pages hold
   std::uint32_t fault_around_pages = 1;
+  std::uint32_t server_threads = 0;     ///< of the page server, that count in the shared memory
   bool poisoned_when_resolved = false;  ///< poisoned pages: after they were resolved, the VMM not told; else at the source
 };
 
@@ -33,7 +37,14 @@ struct GuestConfig {
 enum class Stage : std::uint32_t { idle, at_barrier, touching, raised, delivered, fetching, installing, populating, thinking, done };
 const char* stage_name(Stage stage);
 
-enum class RequestState : std::uint32_t { free, asked, present, poisoned, failed };
+enum class RequestState : std::uint32_t {
+  free,
+  asked,     ///< by the vCPU
+  taken,     ///< by the page server, which answers with one of:
+  present,
+  poisoned,
+  failed,
+};
 
 /// One vCPU's line in the shared page. The first cache line is the vCPU's own, the second is written by readers, the third
 /// is its request to the page server (a vCPU has at most one outstanding).
@@ -60,7 +71,8 @@ struct alignas(64) SharedHeader {
   std::uint64_t magic;
   std::uint32_t version;
   GuestConfig config;
-  std::uint64_t kinds_offset, contents_offset, fetching_offset, ring_offset, vcpus_offset, payload_offset, bytes;
+  std::uint64_t kinds_offset, contents_offset, fetching_offset, asking_offset, vcpus_offset, counters_offset, payload_offset,
+      bytes;
 
   alignas(64) FutexWord arrived;   ///< vCPUs at the barrier
   FutexWord released;              ///< 1 once all have arrived
@@ -72,9 +84,9 @@ struct alignas(64) SharedHeader {
   std::atomic<std::uint32_t> reason_set;
   char reason[512];
 
+  std::atomic<std::uint32_t> server_epoch;  ///< how many page servers have died and been succeeded
+
   alignas(64) FutexWord doorbell;  ///< bumped with every request
-  alignas(64) std::atomic<std::uint64_t> ring_tail;
-  alignas(64) std::atomic<std::uint64_t> ring_head;
 };
 
 class Guest {
@@ -117,9 +129,19 @@ class Guest {
                 (page % 64) & 1) == 0;
   }
 
-  /// Request ring, many producers (vCPUs), one consumer (the page server's ring thread). The entries are vCPU numbers.
+  /// Requests to the page server: a bit a vCPU, set and taken by one instruction each, so that a process killed at whatever
+  /// point leaves no half-made entry for the others to wait behind.
   void post_request(std::uint32_t vcpu) const noexcept;
+  /// Takes the next request after that of `vcpu`, around and around, so that everybody has its turn.
   bool next_request(std::uint32_t& vcpu) const noexcept;
+
+  /// Counters of the page server's thread `index`, below `server_threads`.
+  Counters& server_counters(std::uint32_t index) const noexcept {
+    return reinterpret_cast<Counters*>(shared_.data() + header().counters_offset)[index];
+  }
+  /// For a page server in place of one that was killed: fetches that were begun are nobody's again, requests that were taken
+  /// are asked again, and the events it had read and not answered are counted as dropped.
+  void succeed_server() const noexcept;
 
   /// Ends every wait of every process of the guest; the first reason given stays.
   void stop(const std::string& reason) const noexcept;
@@ -131,12 +153,6 @@ class Guest {
   std::atomic<std::uint64_t>* bits(std::uint64_t offset) const noexcept {
     return reinterpret_cast<std::atomic<std::uint64_t>*>(shared_.data() + offset);
   }
-  struct RingEntry {
-    std::atomic<std::uint64_t> turn;
-    std::uint32_t vcpu;
-  };
-  RingEntry* ring() const noexcept { return reinterpret_cast<RingEntry*>(shared_.data() + header().ring_offset); }
-  std::uint64_t ring_size() const noexcept;
 
   Descriptor region_fd_;
   Descriptor shared_fd_;

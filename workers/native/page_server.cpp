@@ -48,8 +48,15 @@ PageServer::PageServer(const Guest& guest, PageServerConfig config)
     if (guest_.config().memory == MemoryType::shmem && !guest_.config().transparent_huge_pages)
       alias_.advise(MADV_NOHUGEPAGE, "madvise MADV_NOHUGEPAGE");
   }
-  source_ = std::make_unique<Source>(guest_, alias_.data(), config_.source);
+  if (config_.successor) guest_.succeed_server();
+  claim_ = PageRecord::reader_claim(guest_.header().server_epoch.load(std::memory_order_acquire));
   infos_.resize(config_.readers + 1);
+  const std::uint32_t shared = guest_.config().server_threads;
+  own_counters_.resize(infos_.size() - std::min<std::size_t>(infos_.size(), shared));
+  for (std::uint32_t i = 0; i < infos_.size(); ++i)
+    infos_[i].counters = i < shared ? &guest_.server_counters(i) : &own_counters_[i - shared];
+  config_.source.remote.first_counters = static_cast<std::uint32_t>(infos_.size());
+  source_ = std::make_unique<Source>(guest_, alias_.data(), config_.source);
 }
 
 PageServer::~PageServer() { stop(); }
@@ -119,6 +126,7 @@ void PageServer::serve() {
       }
     });
   };
+  if (config_.successor) wake_everybody();
   if (source_->remote() != nullptr) source_->remote()->start();
   if (!peers_.empty())
     for (std::uint32_t i = 0; i < config_.readers; ++i)
@@ -129,6 +137,12 @@ void PageServer::serve() {
   if (failure != nullptr) std::rethrow_exception(failure);
 }
 
+// Events that a killed predecessor had read are lost with it: whoever sleeps faults again, and is heard.
+void PageServer::wake_everybody() const noexcept {
+  for (const auto& peer : peers_)
+    for (const RegionView& view : peer->regions) peer->uffd.wake(view.base_host_virt_addr, view.size);
+}
+
 void PageServer::answer(std::uint32_t vcpu, RequestState state) const noexcept {
   VcpuState& line = guest_.vcpu(vcpu);
   line.request.store(static_cast<std::uint32_t>(state), std::memory_order_release);
@@ -137,7 +151,7 @@ void PageServer::answer(std::uint32_t vcpu, RequestState state) const noexcept {
 
 void PageServer::poison_in_others(std::uint64_t page, Counters& counters) const noexcept {
   for (const auto& peer : peers_)
-    if (peer->resolver->covers(page) && peer->resolver->record().claim(page, PageRecord::reader_claim(0)))
+    if (peer->resolver->covers(page) && peer->resolver->record().claim(page, claim_))
       peer->resolver->poison(page, true, counters);
 }
 
@@ -158,6 +172,7 @@ void PageServer::serve_ring(ReaderInfo& info) {
   constexpr std::uint64_t kLongestNs = 500'000'000;
   const Ticks look_again = clock.from_ns(20'000);
   const bool anon = guest_.config().memory == MemoryType::anon;
+  Counters& counters = *info.counters;
 
   const auto run_of = [this](std::uint32_t vcpu) {
     const VcpuState& state = guest_.vcpu(vcpu);
@@ -169,13 +184,13 @@ void PageServer::serve_ring(ReaderInfo& info) {
     if (!request.put) {
       request.put = true;
       if (!delay.none()) {
-        ++info.counters[Counter::delays];
-        info.counters[Counter::delay_ns] +=
+        ++counters[Counter::delays];
+        counters[Counter::delay_ns] +=
             static_cast<std::uint64_t>(static_cast<double>(clock.now() - request.began) * 1e9 / clock.ticks_per_s());
       }
       const std::uint64_t wanted = guest_.vcpu(request.vcpu).wanted_page.load(std::memory_order_relaxed);
       if (poisoned_at_source(guest_, wanted)) {
-        poison_in_others(wanted, info.counters);
+        poison_in_others(wanted, counters);
         answer(request.vcpu, RequestState::poisoned);
         return;
       }
@@ -187,12 +202,12 @@ void PageServer::serve_ring(ReaderInfo& info) {
       }
       if (anon) {
         source_->make(run, guest_.payload(request.vcpu));
-        info.counters[Counter::fetched_pages] += run.count;
+        counters[Counter::fetched_pages] += run.count;
       }
       for (std::uint32_t i = 0; !anon && i < run.count; ++i) {
         if (!request.mine[i]) continue;
         source_->put(run.first + i);
-        ++info.counters[Counter::fetched_pages];
+        ++counters[Counter::fetched_pages];
       }
     }
     if (anon || source_->complete(run)) {
@@ -203,11 +218,12 @@ void PageServer::serve_ring(ReaderInfo& info) {
     requests.push(std::move(request));
   };
 
+  std::uint32_t vcpu = 0;  // whose request was taken last
   while (!stopping_.load(std::memory_order_acquire)) {
     const std::uint32_t rung = doorbell.load(std::memory_order_acquire);
     bool any = false;
-    for (std::uint32_t vcpu = 0; guest_.next_request(vcpu); any = true) {
-      ++info.counters[Counter::requests];
+    for (; guest_.next_request(vcpu); any = true) {
+      ++counters[Counter::requests];
       PageRun run = run_of(vcpu);
       VcpuState& line = guest_.vcpu(vcpu);
       const std::uint64_t wanted = line.wanted_page.load(std::memory_order_relaxed);
@@ -260,7 +276,7 @@ void PageServer::stop() noexcept {
 
 Counters PageServer::counters() const {
   Counters sum;
-  for (const ReaderInfo& info : infos_) sum += info.counters;
+  for (const ReaderInfo& info : infos_) sum += *info.counters;
   if (source_->remote() != nullptr) sum += source_->remote()->counters();
   return sum;
 }

@@ -31,6 +31,7 @@ struct PageServerConfig {
   std::uint32_t fault_around_pages = 1;
   std::vector<CpuList> reader_cpus;
   SourceConfig source;
+  bool successor = false;  ///< in place of a page server that was killed while it served this guest
 };
 
 struct RegionView {
@@ -50,7 +51,7 @@ struct Peer {
 
 struct ReaderInfo {
   std::uint32_t tid = 0;  ///< 0: never started
-  Counters counters;
+  Counters* counters = nullptr;  ///< in the guest's shared memory where it has room for them: there they outlive us
   CpusSeen seen;
   ThreadUsage usage;  ///< of its whole life
 };
@@ -82,6 +83,7 @@ class PageServer {
 
  private:
   friend class Reader;
+  void wake_everybody() const noexcept;
   void serve_ring(ReaderInfo& info);
   void answer(std::uint32_t vcpu, RequestState state) const noexcept;
   std::vector<Peer*> peers_of(std::uint32_t reader) const;
@@ -93,6 +95,8 @@ class PageServer {
   std::unique_ptr<Source> source_;
   std::vector<std::unique_ptr<Peer>> peers_;
   std::vector<ReaderInfo> infos_;  ///< readers, then the ring thread
+  std::vector<Counters> own_counters_;  ///< of those the guest has no room for
+  std::uint8_t claim_;  ///< ours in the page records
   Live live_;
   Descriptor stop_event_;
   std::atomic<bool> stopping_{false};

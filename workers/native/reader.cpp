@@ -23,7 +23,7 @@ constexpr double kLookAgainNs = 20'000;  // how soon a page in somebody's hands 
 Reader::Reader(PageServer& server, std::uint32_t index, ReaderInfo& info)
     : server_(server),
       guest_(server.guest_),
-      counters_(info.counters),
+      counters_(*info.counters),
       seen_(info.seen),
       peers_(server.peers_of(index)),
       messages_(server.config_.events_per_read),
@@ -171,7 +171,7 @@ void Reader::later(Job job, Ticks delay) {
 
 [[gnu::hot]] void Reader::handle(const Event& event) {
   const Resolver& resolver = *event.peer->resolver;
-  const PageRun claimed = resolver.claim(event.page, PageRecord::reader_claim(0));
+  const PageRun claimed = resolver.claim(event.page, server_.claim_);
   if (claimed.count == 0) {
     const PageState state = resolver.record().state(event.page);
     if (state == PageState::in_flight) {

@@ -83,6 +83,8 @@ RemoteSource::RemoteSource(const Guest& guest, std::byte* alias, const RemoteSou
   for (std::uint32_t i = 0; i < count; ++i) {
     auto link = std::make_unique<Link>();
     link->index = i;
+    if (const std::uint32_t at = config_.first_counters + i; at < guest_.config().server_threads)
+      link->counters = &guest_.server_counters(at);
     link->wake = Descriptor(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!link->wake.valid()) throw KernelError("eventfd", errno);
     try {
@@ -137,7 +139,7 @@ SourceCounts RemoteSource::counts() const {
 
 Counters RemoteSource::counters() const {
   Counters sum;
-  for (const auto& link : links_) sum += link->counters;
+  for (const auto& link : links_) sum += *link->counters;
   return sum;
 }
 
@@ -286,8 +288,8 @@ void RemoteSource::place(Link& link, const wire::Parsed& frame) {
   }
   (pushed ? link.counts.pushed : link.counts.on_demand) += placed;
   link.counts.twice += header.count - placed;
-  link.counters[Counter::fetched_pages] += placed;
-  for (const auto& job : finished) job->done(link.counters);
+  (*link.counters)[Counter::fetched_pages] += placed;
+  for (const auto& job : finished) job->done(*link.counters);
 }
 
 // The thread of a connection that asks.

@@ -31,6 +31,7 @@ struct RemoteSourceConfig {
   double push_mib_per_s = 0.0;     ///< 0: as fast as it goes
   double timeout_s = 2.0;          ///< how long an answer may take before it is asked for again, on a new connection
   std::uint32_t retries = 3;       ///< how often, before the run fails
+  std::uint32_t first_counters = 0;  ///< whose place in the guest's shared memory the first connection's counters have
 };
 
 /// Round-trip times in buckets of 1/32 of their size.
@@ -102,7 +103,8 @@ class RemoteSource {
     std::uint32_t index = 0;
     Descriptor wake;
     std::thread thread;
-    Counters counters;
+    Counters own_counters;  // where the guest has no room for them
+    Counters* counters = &own_counters;
     SourceCounts counts;  // its thread's own; `requests` are counted by those who ask
     std::mutex mutex;     // socket and outbox: several threads send
     Descriptor socket;

@@ -381,10 +381,14 @@ Verdict Vcpu::poison(std::uint64_t page) noexcept {
   constexpr auto asked = static_cast<std::uint32_t>(RequestState::asked);
   state_.request.store(asked, std::memory_order_release);
   vmm_.guest.post_request(index_);
-  while (state_.request.load(std::memory_order_acquire) == asked && !stopping()) futex_wait(state_.request, asked, kLookAgainNs);
-  const auto answer = static_cast<RequestState>(state_.request.load(std::memory_order_acquire));
+  RequestState answer = RequestState::asked;
+  const auto unanswered = [&] { return answer == RequestState::asked || answer == RequestState::taken; };
+  while (unanswered() && !stopping()) {
+    futex_wait(state_.request, static_cast<std::uint32_t>(answer), kLookAgainNs);
+    answer = static_cast<RequestState>(state_.request.load(std::memory_order_acquire));
+  }
   state_.request.store(static_cast<std::uint32_t>(RequestState::free), kRelaxed);
-  if (answer == RequestState::asked) return RequestState::failed;  // the run is being stopped
+  if (unanswered()) return RequestState::failed;  // the run is being stopped
   if (answer == RequestState::failed) {
     ++counters_[Counter::requests_failed];
     vmm_.guest.stop("the page server could not provide page " + std::to_string(run.first));

@@ -10,6 +10,7 @@
 
 #include "error.hpp"
 #include "kernel.hpp"
+#include "reclaim.hpp"
 #include "thread_engine.hpp"
 
 namespace uffd {
@@ -130,6 +131,8 @@ Prepared Vmm::prepare() const {
   return uffd::prepare({guest_, region_, *resolver_, info_.userfaultfd, config_.vmm == 0});
 }
 
+std::uint64_t Vmm::reclaim() const { return uffd::reclaim(guest_, region_, resolver_->record()); }
+
 void Vmm::run() {
   line_.begin();
   std::vector<std::thread> threads;
@@ -208,6 +211,7 @@ void Vmm::finish() {
   if (finished_) return;
   finished_ = true;
   end_sleepers();
+  credit_unclaimed();
   for (const auto& vcpu : vcpus_) {
     FaultRecord* records = vcpu->records();
     for (std::uint64_t i = 0; i < vcpu->recorded(); ++i) {
@@ -222,6 +226,18 @@ void Vmm::finish() {
       record.resumed = line_.to_ns(record.resumed);
     }
   }
+}
+
+// A page server that was killed between installing a page and counting it leaves a page resolved for nobody: it goes to the
+// first vCPU's account.
+void Vmm::credit_unclaimed() const noexcept {
+  if (guest_.header().server_epoch.load() == 0) return;
+  std::uint64_t resolved = 0, counted = 0;
+  for (std::uint64_t page = 0; page < guest_.pages(); ++page)
+    resolved += resolver_->record().state(page) == PageState::resolved && !resolved_at_start(guest_, page);
+  for (const auto& vcpu : vcpus_)
+    counted += vcpu->state().resolved_by_vcpu.load() + vcpu->state().resolved_by_reader.load();
+  if (resolved > counted) vcpus_.front()->state().resolved_by_reader.fetch_add(resolved - counted);
 }
 
 Verified Vmm::verify() const { return verify_region(guest_, region_, resolver_->record()); }

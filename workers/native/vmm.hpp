@@ -50,6 +50,9 @@ class Vmm {
   std::uint64_t page_bytes() const noexcept { return guest_.config().page_bytes; }
 
   Prepared prepare() const;
+  /// After the page server was killed, before another takes over: its claims of pages are settled by what the kernel says of
+  /// each page. How many there were. May run beside the vCPUs. Throws KernelError.
+  std::uint64_t reclaim() const;
   /// Starts the vCPU threads and returns when all have ended; the watchdog runs on the calling thread.
   void run();
   /// Ends registration (nothing can sleep any more) and turns the records' stamps into CLOCK_MONOTONIC nanoseconds.
@@ -65,6 +68,7 @@ class Vmm {
  private:
   void watch(std::vector<std::thread::native_handle_type> threads);
   void end_sleepers() const noexcept;
+  void credit_unclaimed() const noexcept;
   std::uint64_t slots_per_vcpu() const noexcept { return config_.record_capacity + 1; }
   FaultRecord* records_of(std::uint32_t vcpu) const noexcept {
     return reinterpret_cast<FaultRecord*>(faults_.data()) + vcpu * slots_per_vcpu();

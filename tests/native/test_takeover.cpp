@@ -1,0 +1,201 @@
+// Page servers in processes of their own, killed at random moments, each one's place taken by the next.
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <random>
+
+#include "check.hpp"
+#include "kernel.hpp"
+#include "source_server.hpp"
+#include "whole_guest.hpp"
+
+using namespace uffd;
+
+namespace {
+
+/// Page servers forked before any thread was started, each waiting for its turn.
+class Servers {
+ public:
+  Servers(const Guest& guest, const PageServerConfig& config, const std::vector<std::unique_ptr<Vmm>>& vmms, int count) {
+    for (int number = 0; number < count; ++number) {
+      std::array<int, 2> turn{};
+      CHECK(::pipe(turn.data()) == 0);
+      const pid_t pid = ::fork();
+      CHECK(pid >= 0);
+      if (pid == 0) {
+        ::close(turn[1]);
+        for (const auto& [other, end] : waiting_) ::close(end);
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+        char begin = 0;
+        if (::read(turn[0], &begin, 1) == 1) serve(guest, config, vmms, number > 0);
+        ::_exit(0);
+      }
+      ::close(turn[0]);
+      waiting_.emplace_back(pid, turn[1]);
+    }
+  }
+  ~Servers() {
+    for (const auto& [pid, end] : waiting_) {
+      ::kill(pid, SIGKILL);
+      ::waitpid(pid, nullptr, 0);
+      ::close(end);
+    }
+  }
+  void begin() { CHECK(::write(waiting_.front().second, "x", 1) == 1); }
+  void kill_current() {
+    const auto [pid, end] = waiting_.front();
+    waiting_.erase(waiting_.begin());
+    ::kill(pid, SIGKILL);
+    int status = 0;
+    CHECK(::waitpid(pid, &status, 0) == pid);
+    ::close(end);
+    CHECK(WIFSIGNALED(status));  // it did not end by itself
+  }
+  std::size_t left() const { return waiting_.size(); }
+
+ private:
+  static void serve(const Guest& guest, PageServerConfig config, const std::vector<std::unique_ptr<Vmm>>& vmms, bool successor) {
+    try {
+      config.successor = successor;
+      PageServer server(guest, config);
+      for (std::size_t i = 0; i < vmms.size(); ++i)
+        for (std::size_t k = 0; k < vmms[i]->userfaultfds().size(); ++k) {
+          const Shard& shard = vmms[i]->shards()[k];
+          const std::uint64_t page = guest.config().page_bytes;
+          server.add(vmms[i]->userfaultfds()[k]->fd(), {{shard.address, shard.pages * page, shard.first_page * page, page}},
+                     static_cast<int>(i), vmms[i]->record_fd(), vmms[i]->faults_fd());
+        }
+      server.serve();
+    } catch (const std::exception& error) {
+      guest.stop(std::string("a page server: ") + error.what());
+    }
+  }
+
+  std::vector<std::pair<pid_t, int>> waiting_;
+};
+
+struct Case {
+  const char* strategy;
+  MemoryType memory;
+  Kind kind;
+  std::uint32_t around = 1;
+  bool remote = false;
+};
+
+void kill_again_and_again(const Case& test, unsigned seed) {
+  constexpr int kServers = 6;
+  GuestConfig asked{.region_bytes = 8192 * 4096, .vcpus = 4, .vcpus_per_vmm = 2, .seed = seed, .contents_seed = seed};
+  asked.memory = test.memory;
+  asked.fault_around_pages = test.around;
+  if (test.memory == MemoryType::anon) asked.vcpus_per_vmm = asked.vcpus;
+  const std::uint32_t vmm_count = asked.vcpus / asked.vcpus_per_vmm;
+  PageServerConfig config{.readers = vmm_count, .fault_around_pages = test.around};
+  asked.server_threads = config.readers + 2;
+  const Guest guest(asked);
+  CHECK_EQUAL(fill(guest, std::vector<std::uint8_t>(guest.pages(), static_cast<std::uint8_t>(test.kind))).unprepared, 0u);
+  std::vector<std::unique_ptr<Vmm>> vmms;
+  for (std::uint32_t i = 0; i < vmm_count; ++i) {
+    VmmConfig vmm{.vmm = i, .first_vcpu = i * asked.vcpus_per_vmm, .vcpus = asked.vcpus_per_vmm, .strategy = test.strategy};
+    vmm.options["fault_around_pages"] = test.around;
+    vmm.watchdog_s = 20.0;
+    vmm.record_capacity = guest.pages();
+    vmm.access.overlap = true;
+    vmm.access.think_ns = 10'000;
+    vmms.push_back(std::make_unique<Vmm>(guest, vmm));
+  }
+  const SourceServerConfig held{.region_bytes = asked.region_bytes, .seed = seed};
+  // Its threads must not be there when the page servers are forked, its port must be known: it is opened twice.
+  std::unique_ptr<SourceServer> source;
+  if (test.remote) {
+    const std::uint16_t port = SourceServer(held).port();
+    config.source.name = "remote";
+    config.source.remote.host = "127.0.0.1";
+    config.source.remote.port = port;
+  }
+  Servers servers(guest, config, vmms, kServers);
+  if (test.remote) {
+    SourceServerConfig again = held;
+    again.port = config.source.remote.port;
+    source = std::make_unique<SourceServer>(again);
+  }
+  servers.begin();
+  std::vector<std::thread> running;
+  for (auto& vmm : vmms) running.emplace_back([&vmm] { vmm->run(); });
+  std::mt19937 random(seed);
+  const auto finished = [&] {
+    for (std::uint32_t i = 0; i < asked.vcpus; ++i)
+      if (guest.vcpu(i).finished.load() == 0) return false;
+    return true;
+  };
+  while (servers.left() > 1 && !finished()) {
+    std::this_thread::sleep_for(std::chrono::microseconds(random() % 10'000));
+    servers.kill_current();
+    for (auto& vmm : vmms) vmm->reclaim();
+    servers.begin();
+  }
+  for (std::thread& thread : running) thread.join();
+  CHECK_EQUAL(guest.stop_reason(), "");
+  CHECK(guest.header().server_epoch.load() > 0);  // killed while there was something to do
+  servers.kill_current();
+  guest.succeed_server();  // settles the account of the last one
+  std::uint64_t resolved = 0;
+  for (auto& vmm : vmms) {
+    vmm->reclaim();
+    vmm->finish();
+    const Verified verified = vmm->verify();
+    CHECK_EQUAL(verified.wrong_words, 0u);
+    CHECK_EQUAL(verified.pages, guest.pages());
+    CHECK_EQUAL(vmm->page_states()[static_cast<std::size_t>(PageState::in_flight)], 0u);
+    for (const auto& vcpu : vmm->vcpus()) {
+      CHECK_EQUAL(vcpu->wrong_words(), 0u);
+      CHECK_EQUAL(vcpu->failure(), "");
+      CHECK_EQUAL(vcpu->state().accesses.load(), guest.pages());
+      resolved += vcpu->state().resolved_by_vcpu + vcpu->state().resolved_by_reader;
+    }
+  }
+  CHECK_EQUAL(resolved, guest.pages() * vmm_count);
+  Counters sum;
+  for (std::uint32_t i = 0; i < asked.server_threads; ++i) sum += guest.server_counters(i);
+  CHECK_EQUAL(sum[Counter::events], sum.events_ended());
+}
+
+}  // namespace
+
+TEST("a page server killed again and again loses no page, no event and no request: shared memory, contents here") {
+  for (const char* strategy : {"uffd_wait", "no_uffd_wait", "no_slow_gup"})
+    kill_again_and_again({strategy, MemoryType::shmem, Kind::minor, 4}, 1);
+}
+
+TEST("a page server killed again and again loses no page, no event and no request: shared memory, contents to be fetched") {
+  for (const char* strategy : {"uffd_wait", "no_uffd_wait", "no_slow_gup", "populate"})
+    kill_again_and_again({strategy, MemoryType::shmem, Kind::absent}, 2);
+  kill_again_and_again({"uffd_wait", MemoryType::shmem, Kind::absent, 4}, 3);
+}
+
+TEST("a page server killed again and again loses no page, no event and no request: anonymous memory") {
+  for (const char* strategy : {"uffd_wait", "no_uffd_wait", "no_slow_gup"})
+    kill_again_and_again({strategy, MemoryType::anon, Kind::absent}, 4);
+}
+
+TEST("a page server killed again and again loses no page, no event and no request: a remote source") {
+  for (const char* strategy : {"uffd_wait", "no_slow_gup"})
+    kill_again_and_again({strategy, MemoryType::shmem, Kind::absent, 1, true}, 5);
+  kill_again_and_again({"no_uffd_wait", MemoryType::anon, Kind::absent, 1, true}, 6);
+}
+
+TEST("requests are taken in turn from every vCPU that asks, and once each") {
+  const Guest guest(GuestConfig{.region_bytes = 256 * 4096, .vcpus = 130, .vcpus_per_vmm = 130});
+  for (const std::uint32_t vcpu : {0u, 63u, 64u, 127u, 129u}) {
+    guest.vcpu(vcpu).request.store(static_cast<std::uint32_t>(RequestState::asked));
+    guest.post_request(vcpu);
+  }
+  std::uint32_t vcpu = 63;
+  for (const std::uint32_t expected : {64u, 127u, 129u, 0u, 63u}) {
+    CHECK(guest.next_request(vcpu));
+    CHECK_EQUAL(vcpu, expected);
+  }
+  CHECK(!guest.next_request(vcpu));
+}

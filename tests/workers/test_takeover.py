@@ -1,0 +1,140 @@
+"""A page server's process is killed while it serves, again and again: the next one takes its place, and nothing is lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.workers.server_process import ServerProcess
+from tests.workers.test_actors import SPEC
+from workers.source import Source
+from workers.spec import AccessSpec, FaultMixSpec, MemorySpec, PageServerSpec, RunSpec, SourceSpec, StrategySpec
+from workers.vcpu import Vcpu
+
+PAGES = 4096
+KILLS = 4
+
+
+def spec_for(strategy: str, memory: str, source: SourceSpec | None = None) -> RunSpec:
+    one_mapping = memory == "anon"
+    return dataclasses.replace(
+        SPEC,
+        strategy=StrategySpec(strategy, {"fault_around_pages": 1}),
+        memory=MemorySpec(memory, PAGES * 4096, 4096),
+        fault_mix=FaultMixSpec(minor=0.0, absent=1.0),
+        access=AccessSpec(overlap=True),
+        page_server=PageServerSpec(delay_us=50.0),
+        source=source or SourceSpec(seed=5),
+        vcpus_per_vmm=4 if one_mapping else 2,
+        record_capacity=2 * PAGES,
+    )
+
+
+class Guest:
+    """A guest whose VMM processes are this one, and whose page server is another."""
+
+    def __init__(self, spec: RunSpec) -> None:
+        self.spec = spec
+        self.server = ServerProcess()
+        self.vmms = [Vcpu() for _ in range(spec.vmms)]
+        address, _ = self.server.call("open", spec)
+        for number, vmm in enumerate(self.vmms):
+            vmm.open(spec, number, address)
+        self.server.call("serve")
+        for vmm in self.vmms:
+            assert vmm.prepare()["unprepared"] == 0
+        self.threads = [threading.Thread(target=vmm.run) for vmm in self.vmms]
+
+    def replace_server(self) -> int:
+        """Kill the page server and let another take over; how many pages the dead one had in hand."""
+        self.server.kill()
+        self.server = ServerProcess()
+        address = self.server.call("take_over", self.spec, self.vmms[0].address())
+        reclaimed = sum(vmm.hand_over(address) for vmm in self.vmms)
+        self.server.call("serve")
+        return reclaimed
+
+    def close(self) -> None:
+        for vmm in self.vmms:
+            vmm.close()
+        self.server.kill()
+
+
+@pytest.fixture
+def source() -> Iterator[Source]:
+    source = Source()
+    yield source
+    source.close()
+
+
+@pytest.mark.parametrize(
+    ("strategy", "memory", "remote"),
+    [
+        ("uffd_wait", "shmem", False),
+        ("no_slow_gup", "shmem", False),
+        ("no_uffd_wait", "anon", False),
+        ("uffd_wait", "shmem", True),
+    ],
+)
+def test_a_run_whose_page_server_is_killed_at_random_moments_ends_with_every_page_right(
+    strategy: str, memory: str, remote: bool, source: Source
+) -> None:
+    spec = spec_for(strategy, memory, SourceSpec("remote", seed=5) if remote else None)
+    if remote:
+        spec = dataclasses.replace(spec, source=dataclasses.replace(spec.source, address=source.open(spec)))
+    guest = Guest(spec)
+    chance = random.Random(7)
+    for thread in guest.threads:
+        thread.start()
+    for _ in range(KILLS):
+        time.sleep(chance.uniform(0, 0.05))
+        guest.replace_server()
+    for thread in guest.threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in guest.threads)
+    assert guest.server.call("stop_reason") == ""
+    served = guest.server.call("finish")
+    reports = [vmm.finish() for vmm in guest.vmms]
+    for vmm, report in zip(guest.vmms, reports, strict=True):
+        assert vmm.verify() | {"seconds": 0} == {
+            "pages": PAGES,
+            "poisoned": 0,
+            "wrong_words": 0,
+            "first_wrong": "",
+            "seconds": 0,
+        }
+        assert report.page_states["in flight"] == 0
+        assert sum(row["pages_resolved"] for row in report.vcpus) == PAGES
+        assert all(row["wrong_words"] == 0 and row["accesses"] == PAGES for row in report.vcpus)
+    ends = ("events_resolved", "resolved_again", "events_lost", "events_poisoned", "events_dropped")
+    assert served.counters["events"] == sum(served.counters[end] for end in ends), "what dead page servers counted is kept"
+    guest.close()
+
+
+def test_a_vmm_process_says_where_the_guest_is_and_a_page_server_that_is_gone_cannot_be_attached_to() -> None:
+    guest = Guest(spec_for("uffd_wait", "shmem"))
+    held = guest.vmms[0].address()
+    assert held.pid == os.getpid() and held.region_fd >= 0 and held.socket_path == ""
+    dead = dataclasses.replace(held, pid=2**22 - 7)
+    with pytest.raises(ConnectionError, match=r"the VMM process \(pid 4194297\) is gone, or does not run on this host"):
+        guest.server.call("take_over", guest.spec, dead)
+    guest.close()
+
+
+def test_the_guest_and_its_descriptors_are_gone_when_the_vmm_processes_close_after_a_takeover() -> None:
+    ServerProcess().kill()  # the first of them leaves descriptors of multiprocessing's own
+    before = len(os.listdir("/proc/self/fd"))
+    guest = Guest(spec_for("uffd_wait", "shmem"))
+    guest.replace_server()
+    for thread in guest.threads:
+        thread.start()
+    for thread in guest.threads:
+        thread.join(60)
+    guest.close()
+    assert len(os.listdir("/proc/self/fd")) <= before
