@@ -38,7 +38,7 @@ def lacks(host: Host) -> Iterator[tuple[str, str]]:
     if host.huge_pages_free == 0:
         yield "memory=hugetlb cannot be used", "sysctl vm.nr_hugepages=64  (128 MiB)"
     if host.swap_bytes == 0:
-        yield "no swap", "modprobe zram; echo 1G > /sys/block/zram0/disksize; mkswap /dev/zram0; swapon /dev/zram0"
+        yield "no swap", "swap=zram or swap=file sets it up for the runs (as root)"
     if not host.tracefs:
         yield "kernel tracepoints cannot be read", "mount -t tracefs nodev /sys/kernel/tracing  (as root)"
     if not host.kvm:

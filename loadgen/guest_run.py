@@ -15,6 +15,7 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from loadgen.host import Host
+from loadgen.host_changes import HostChangeError
 from loadgen.plan import PlannedRun
 from loadgen.run_row import describe, environment
 from loadgen.self_watch import driver_row, snapshot, watched
@@ -81,6 +82,7 @@ def run_guest(session: Session, planned: PlannedRun, dataset: DataSet, host: Hos
             measured.columns["idle_actors_cpu_share"] = session.idle_cpu_share()
             began += time.perf_counter() - calibration_began  # the calibrations are the session's, not this run's
             planned = dataclasses.replace(planned, spec=with_source(session, spec))
+            session.host_changes.keep(spec.swap)
             _measure(planned, server, vcpus, measured, progress)
             store_began = time.perf_counter()
             for numbers, faults in _fault_chunks(vcpus):
@@ -91,6 +93,8 @@ def run_guest(session: Session, planned: PlannedRun, dataset: DataSet, host: Hos
         except KeyboardInterrupt:
             measured.fail("interrupted", "Ctrl-C")
             session.renew()
+        except HostChangeError as error:
+            measured.fail("failed", str(error))
         except RayActorError as error:
             measured.fail("crashed", _cause(server) or f"{session.name_of(error.actor_id)} died: {_first_line(error)}")
             session.renew()
@@ -128,6 +132,8 @@ def _measure(planned: PlannedRun, server: Any, vcpus: list[Any], measured: Measu
     prepared = _get([vcpu.prepare.remote() for vcpu in vcpus])
     columns["prepare_s"] = max(one["seconds"] for one in prepared)
     columns["unprepared"] = filled["unprepared"] + sum(one["unprepared"] for one in prepared)
+    if columns["unprepared"]:
+        measured.reason = f"{columns['unprepared']} pages could not be brought into the state asked for"
     for kind in _native.KINDS:
         columns[f"{kind}_pages"] = min(one[kind] for one in prepared)
 

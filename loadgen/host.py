@@ -8,6 +8,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from loadgen.swap_device import zram_there
 from workers import _native
 
 
@@ -28,6 +29,9 @@ class Host:
     userfaultfd_errors: tuple[tuple[str, str], ...]
     clock_source: str
     swap_bytes: int
+    swap_free_bytes: int
+    zram: bool
+    root: bool
     kvm: bool
     tracefs: bool
 
@@ -50,6 +54,9 @@ def probe() -> Host:
         userfaultfd_errors=tuple(userfaultfd["errors"].items()),
         clock_source=_native.clock()["source"],
         swap_bytes=memory.get("SwapTotal", 0),
+        swap_free_bytes=memory.get("SwapFree", 0),
+        zram=zram_there(),
+        root=os.geteuid() == 0,
         kvm=os.access("/dev/kvm", os.R_OK | os.W_OK),
         tracefs=any(os.access(path, os.R_OK) for path in ("/sys/kernel/tracing/events", "/sys/kernel/debug/tracing/events")),
     )

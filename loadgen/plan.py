@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from loadgen.host import Host
 from loadgen.placement import place
+from loadgen.swap import plan_swap
 from workers.registry import strategy_entry
 from workers.spec import AccessSpec, FaultMixSpec, MemorySpec, PageServerSpec, RunSpec, SourceSpec, StrategySpec
 
@@ -88,6 +89,7 @@ def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
         record_capacity=capacity,
         source=_source(values),
         on_memory_error=values["on_memory_error"],
+        swap=plan_swap(values),
     )
     return PlannedRun(
         spec=spec,
@@ -95,7 +97,10 @@ def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
         config_json=json.dumps(values, sort_keys=True),
         command=command,
         job_overrides=job_overrides,
-        memory_bytes=memory_needed(memory, access, values["vcpus"], capacity) + (vmms + 1) * ACTOR_BYTES + _source_bytes(spec),
+        memory_bytes=memory_needed(memory, access, values["vcpus"], capacity)
+        + (vmms + 1) * ACTOR_BYTES
+        + _source_bytes(spec)
+        + _zram_bytes(spec),
         estimated_s=ESTIMATED_OVERHEAD_S
         + memory.pages / ESTIMATED_PAGES_PER_S
         + max(_open_loop_s(memory, access, values["vcpus"]), access.hold_ns / 1e9)
@@ -148,6 +153,11 @@ def _source(values: dict[str, Any]) -> SourceSpec:
 def _source_bytes(spec: RunSpec) -> int:
     own = spec.source.name == "remote" and not spec.source.address
     return spec.memory.region_bytes + ACTOR_BYTES if own else 0
+
+
+def _zram_bytes(spec: RunSpec) -> int:
+    """The pages it swaps out stay in memory, and ours do not compress."""
+    return round(spec.memory.region_bytes * spec.fault_mix.swapped) if spec.swap.kind == "zram" else 0
 
 
 def _records(pages: int, access: AccessSpec, vcpus: int, limit: int) -> tuple[int, int]:

@@ -52,6 +52,8 @@ def describe(planned: PlannedRun) -> dict[str, Any]:
         "hold_ns": spec.access.hold_ns,
         "poisoned_at": spec.fault_mix.poisoned_at if spec.fault_mix.poisoned > 0 else None,
         "on_memory_error": spec.on_memory_error,
+        "swap": spec.swap.kind,
+        "swap_bytes": spec.swap.size_bytes,
         "placement": spec.placement.policy,
         "vcpu_cpus": _cpu_text(spec.placement.vcpu_cpus),
         "reader_cpus": _cpu_text(spec.placement.reader_cpus),

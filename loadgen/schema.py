@@ -53,6 +53,16 @@ class FaultMixConfig:
 
 @listed
 @dataclass
+class SwapConfig:
+    """`mib` 0: as much as the swapped pages of the fault mix need. `folder`: where a swap file goes."""
+
+    name: str = MISSING
+    mib: int = 0
+    folder: str = "/var/tmp"
+
+
+@listed
+@dataclass
 class AccessConfig:
     order: str = MISSING
     overlap: bool = False
@@ -118,6 +128,7 @@ class Config:
     engine: EngineConfig = field(default_factory=EngineConfig)
     strategy: Any = MISSING
     memory: MemoryConfig = field(default_factory=MemoryConfig)
+    swap: SwapConfig = field(default_factory=SwapConfig)
     fault_mix: FaultMixConfig = field(default_factory=FaultMixConfig)
     access: AccessConfig = field(default_factory=AccessConfig)
     placement: PlacementConfig = field(default_factory=PlacementConfig)

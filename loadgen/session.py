@@ -15,6 +15,7 @@ from typing import Any
 
 import ray
 
+from loadgen.host_changes import HostChanges
 from loadgen.self_watch import cpu_share, snapshot
 from workers.page_server import PageServer
 from workers.source import Source
@@ -42,6 +43,7 @@ class Session:
         self._exit_ns: dict[str, float] = {}
         self._idle_cpu_share: dict[int, float] = {}
         self._ended: float | None = None
+        self.host_changes = HostChanges()
         atexit.register(self.close)
         try:
             self._start_ray()
@@ -129,6 +131,7 @@ class Session:
             return
         self.renew()
         ray.shutdown()
+        self.host_changes.close()
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder = ""
         if self._tmpdir is None:

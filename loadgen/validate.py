@@ -14,6 +14,7 @@ from loadgen.host import Host
 from loadgen.legality import judge
 from loadgen.placement import POLICIES
 from loadgen.plan import MIB, plan_run, read_trace
+from loadgen.swap import swap_problems
 from results import questions
 from workers.registry import strategy_entries
 from workers.source_address import split_address
@@ -26,6 +27,7 @@ from workers.spec import (
     POISONED_AT,
     SOURCE_CACHES,
     SOURCES,
+    SWAPS,
     VERIFY_LEVELS,
     WAITS,
     SourceSpec,
@@ -51,6 +53,7 @@ def validate(cfg: DictConfig, host: Host) -> None:
     ]
     if not problems:
         problems = [*_guest(values, host), *_legality(values, host), *_placement(values, host), *_trace(values), *_source(values)]
+        problems += swap_problems(values, host)
     if not problems:
         problems = [*_memory(cfg, values, host)]
     if problems:
@@ -73,6 +76,7 @@ def _words(values: dict[str, Any]) -> Iterator[str]:
         ("page_server.delay_distribution", values["page_server"]["delay_distribution"], DELAY_DISTRIBUTIONS),
         ("source.name", values["source"]["name"], SOURCES),
         ("source.cache", values["source"]["cache"], SOURCE_CACHES),
+        ("swap.name", values["swap"]["name"], SWAPS),
         ("cluster.name", values["cluster"]["name"], ("local",)),
         ("fault_mix.poisoned_at", values["fault_mix"]["poisoned_at"], POISONED_AT),
         ("on_memory_error", values["on_memory_error"], ON_MEMORY_ERROR),
@@ -101,6 +105,7 @@ def _numbers(values: dict[str, Any]) -> Iterator[str]:
         "faults_limit": 1,
         "watchdog_s": 0,
         "memory.region_mib": 1,
+        "swap.mib": 0,
         "access.passes": 1,
         "access.accesses": 0,
         "access.stride_pages": 1,

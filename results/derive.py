@@ -50,6 +50,7 @@ def derive(run: Mapping[str, Any], vcpus: Sequence[Mapping[str, Any]], latencies
         "pages_per_s_net": _ratio(pages, _net_duration_s(run, duration_s)),
         "pages_4kib_per_s": None if pages_per_s is None or page_bytes is None else pages_per_s * (page_bytes / SMALL_PAGE_BYTES),
         "faults_per_s": _ratio(run.get("faults"), duration_s),
+        "faults_per_s_net": _ratio(run.get("faults"), _net_duration_s(run, duration_s)),
         "latency_p50_ns": latencies.closed.per_mille(500),
         "latency_p99_ns": latencies.closed.per_mille(990),
         "latency_p999_ns": latencies.closed.per_mille(999),

@@ -5,7 +5,8 @@ History
 - 2026-11-23, version 1: `runs`, `vcpus`, `faults`.
 - 2026-11-24, version 2: the table `threads`; in `runs` `command`, `job_overrides`, and what the driver saw of itself and of
   the machine while it measured (`watched_s` to `distrust`). `achieved_delay_us` and `overhead_s`, given by the driver before,
-  are derived. Fault kinds `swapped` and `poisoned` with `poisoned_at`, `on_memory_error` and `hold_ns`; how
+  are derived. Fault kinds `swapped` and `poisoned` with `poisoned_at`, `on_memory_error`, `hold_ns`,
+  `swap`, `swap_bytes` and `faults_per_s_net`; how
   every exit and every event ended (`trips_resolved` to `events_dropped`), and in which state every page did (`ended_`). Nothing
   of version 1 was taken away or changed its meaning.
 
@@ -149,6 +150,8 @@ RUN_COLUMNS = (
     Column("hold_ns", _NS, "ns", "least time the measured phase lasts, touched or not", axis=True),
     Column("poisoned_at", _TEXT, "", "where poisoned pages were poisoned: source, or resolved (and the VMM not told)", axis=True),
     Column("on_memory_error", _TEXT, "", "what a memory error does: inject (tell the guest) or crash", axis=True),
+    Column("swap", _TEXT, "", "swap set up for the run: none (what the host has itself), zram or file", axis=True),
+    Column("swap_bytes", _COUNT, "bytes", "its size"),
     Column("placement", _TEXT, "", "policy that pins vCPUs and readers", axis=True),
     Column("vcpu_cpus", _TEXT, "", "CPUs each vCPU may run on, as the plan wrote them", axis=True),
     Column("reader_cpus", _TEXT, "", "CPUs each reader may run on, as the plan wrote them", axis=True),
@@ -224,6 +227,7 @@ RUN_COLUMNS = (
     Column("pages_per_s_net", _REAL, "pages/s", "the same, net of the cost of emulated exits", derived=True),
     Column("pages_4kib_per_s", _REAL, "4-KiB pages/s", "pages_per_s in pages of 4 KiB", derived=True),
     Column("faults_per_s", _REAL, "faults/s", "faults / duration_s", derived=True),
+    Column("faults_per_s_net", _REAL, "faults/s", "the same, net of the cost of emulated exits", derived=True),
     Column("latency_p50_ns", _NS, "ns", "median of resumed - raised", derived=True),
     Column("latency_p99_ns", _NS, "ns", "99th percentile of resumed - raised", derived=True),
     Column("latency_p999_ns", _NS, "ns", "99.9th percentile of resumed - raised", derived=True),

@@ -21,6 +21,7 @@ SOURCE_CACHES = ("warm", "cold")
 VERIFY_LEVELS = ("none", "word", "page")
 POISONED_AT = ("source", "resolved")
 ON_MEMORY_ERROR = ("inject", "crash")
+SWAPS = ("none", "zram", "file")
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,15 @@ class FaultMixSpec:
     swapped: float = 0.0
     poisoned: float = 0.0
     poisoned_at: str = "source"
+
+
+@dataclass(frozen=True)
+class SwapSpec:
+    """Swap that is set up for a run and taken down afterwards: `none`, a `zram` device, or a `file` in `folder`."""
+
+    kind: str = "none"
+    size_bytes: int = 0
+    folder: str = ""
 
 
 @dataclass(frozen=True)
@@ -169,6 +179,7 @@ class RunSpec:
     record_capacity: int
     source: SourceSpec = field(default_factory=SourceSpec)
     on_memory_error: str = "inject"
+    swap: SwapSpec = field(default_factory=SwapSpec)
 
     @property
     def vmms(self) -> int:

@@ -49,6 +49,9 @@ def host() -> Host:
         userfaultfd_errors=(),
         clock_source="tsc",
         swap_bytes=0,
+        swap_free_bytes=0,
+        zram=True,
+        root=True,
         kvm=False,
         tracefs=False,
     )

@@ -10,7 +10,7 @@ from ray.exceptions import GetTimeoutError
 
 from workers import _native
 from workers.reports import GuestAddress, ServerReport, VmmReport
-from workers.spec import RunSpec
+from workers.spec import RunSpec, SwapSpec
 
 COUNTERS = dict.fromkeys(
     ("trips", "lost_races", "requests", "events", "delays", "delay_ns", "stray_waits", "records_dropped", "eexist"), 0
@@ -194,6 +194,19 @@ class FakeSource(Actor):
         return "127.0.0.1:7000"
 
 
+class FakeHostChanges:
+    """A host that changes nothing, and can be told to refuse."""
+
+    def __init__(self) -> None:
+        self.kept: list[SwapSpec] = []
+        self.refusal: Exception | None = None
+
+    def keep(self, swap: SwapSpec) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.kept.append(swap)
+
+
 class FakeSession:
     """A session whose actors are fakes."""
 
@@ -201,6 +214,7 @@ class FakeSession:
         self.server, self.vcpus = server, vcpus
         self.own_source = FakeSource("source", server.journal)
         self.renewed = 0
+        self.host_changes = FakeHostChanges()
 
     def source(self) -> FakeSource:
         return self.own_source

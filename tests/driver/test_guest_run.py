@@ -14,6 +14,7 @@ from ray.exceptions import ActorDiedError, RayTaskError
 from loadgen import guest_run
 from loadgen.guest_run import run_guest
 from loadgen.host import Host
+from loadgen.host_changes import HostChangeError
 from loadgen.plan import plan_run
 from results.store import DataSet
 from tests.driver.fakes import FakeRay, FakeServer, FakeSession, FakeVcpu
@@ -117,6 +118,14 @@ def test_pages_that_were_not_in_the_state_asked_for_make_a_run_one_not_to_be_tru
     row = rig.run()
     assert (row["status"], row["unprepared"], row["trusted"]) == ("ok", 2, False)
     assert row["distrust"] == "pages were not in the state asked for (2)"
+    assert row["reason"] == "2 pages could not be brought into the state asked for"
+
+
+def test_a_host_that_refuses_its_swap_makes_the_run_a_failed_row(rig: Rig) -> None:
+    rig.session.host_changes.refusal = HostChangeError("swap=zram of 16 MiB cannot be set up: no")
+    row = rig.run("swap=zram", "fault_mix=swapped", "memory.region_mib=8")
+    assert (row["status"], row["reason"]) == ("failed", "swap=zram of 16 MiB cannot be set up: no")
+    assert (row["swap"], row["swap_bytes"]) == ("zram", 13 << 20)
 
 
 def test_a_run_that_was_not_measured_is_neither_trusted_nor_not(rig: Rig) -> None:
