@@ -1,54 +1,59 @@
-"""Any column of `runs` by any two others: medians over the runs that are ok."""
+"""Any column of `runs` by any two parameters: medians, with intervals, over the runs that are ok."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
+from results.design import Row, checked, differing, grouped, in_order, value_of
+from results.intervals import Estimate, median
 from results.location import DataSetError
-from results.schema import RUN_COLUMNS, arrow_schema
-from results.store import DataSet
-from results.summary import median_or_none, varying_within
+from results.schema import RUN_COLUMNS
 
 
 @dataclass(frozen=True)
 class Pivot:
-    """`cells`: median of `value` by (row, column) value; `mixed`: other axes in which runs of a cell may differ."""
+    """`cells`: median of `value` by (row, column) value; `mixed`: other parameters in which runs of a cell may differ."""
 
     rows: str
     columns: str
     value: str
     row_values: tuple[Any, ...]
     column_values: tuple[Any, ...]
-    cells: Mapping[tuple[Any, Any], float | None]
+    cells: Mapping[tuple[Any, Any], Estimate | None]
     mixed: tuple[str, ...]
 
 
-def pivot(dataset: DataSet, rows: str, columns: str, value: str, sweep_id: str | None = None) -> Pivot:
-    """Compute the pivot. Raises DataSetError for a column or sweep that is not there, or a value that is no number."""
-    axes = [column.name for column in RUN_COLUMNS if column.axis]
-    runs = dataset.read("runs", list(dict.fromkeys((rows, columns, value, "status", *axes))), sweep_id).to_pylist()
-    kind = arrow_schema("runs").field(value).type
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-        raise DataSetError(f"runs.{value} is no number ({kind}), so it has no median; choose another value")
+def pivot(runs: Sequence[Row], rows: str, columns: str, value: str) -> Pivot:
+    """Compute the pivot; `rows` and `columns` are columns or configuration keys. Raises DataSetError for one that is not there,
+    or a value that is no number."""
+    for parameter in (rows, columns):
+        checked(runs, parameter)
+    numeric(value)
     ok = [run for run in runs if run["status"] == "ok"]
-    cells = defaultdict(list)
-    for run in ok:
-        cells[run[rows], run[columns]].append(run[value])
     return Pivot(
         rows,
         columns,
         value,
-        _ordered({run[rows] for run in ok}),
-        _ordered({run[columns] for run in ok}),
-        {cell: median_or_none(values) for cell, values in cells.items()},
-        varying_within(ok, (rows, columns)),
+        _values(ok, rows),
+        _values(ok, columns),
+        {cell: median(run[value] for run in group) for cell, group in grouped(ok, (rows, columns)).items()},
+        differing(ok, (rows, columns)),
     )
 
 
-def _ordered(values: set[Any]) -> tuple[Any, ...]:
-    return (*sorted(value for value in values if value is not None), *(value for value in values if value is None))
+def numeric(value: str) -> str:
+    """`value`, if it is a column of `runs` that has a median. Raises DataSetError."""
+    types = {column.name: column.type for column in RUN_COLUMNS}
+    if value not in types:
+        raise DataSetError(f"runs has no column {value!r}; it has: {', '.join(types)}")
+    if not (pa.types.is_integer(types[value]) or pa.types.is_floating(types[value])):
+        raise DataSetError(f"runs.{value} is no number ({types[value]}), so it has no median; choose another value")
+    return value
+
+
+def _values(runs: Sequence[Row], parameter: str) -> tuple[Any, ...]:
+    return tuple(sorted({value_of(run, parameter) for run in runs}, key=lambda value: in_order((value,))))

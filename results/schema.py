@@ -63,7 +63,7 @@ class Column:
     derived: bool = False
 
 
-_COUNTERS = (
+COUNTERS = (
     Column("trips", _COUNT, "exits", "exits to user space with their handling"),
     Column("trips_resolved", _COUNT, "exits", "exits that installed their page"),
     Column("trips_lost", _COUNT, "exits", "exits whose resolve said EEXIST: somebody else was faster"),
@@ -193,7 +193,7 @@ RUN_COLUMNS = (
     ),
     Column("wrong_words", _COUNT, "words", "words of contents that were not what they should have been"),
     Column("idle_actors", _COUNT, "actors", "Ray actors alive on the host that had no part in the run"),
-    *_COUNTERS,
+    *COUNTERS,
     Column("fetched_on_demand", _COUNT, "pages", "pages whose contents came because they were asked for"),
     Column("fetched_pushed", _COUNT, "pages", "pages whose contents the remote source pushed"),
     Column("fetched_twice", _COUNT, "pages", "pages that came while they were here or asked for already, and were dropped"),
@@ -253,7 +253,7 @@ VCPU_COLUMNS = (
     Column("stuck", _TEXT, "", "what it was waiting for when the watchdog ended the run"),
     Column("failure", _TEXT, "", "why it gave up"),
     Column("recorded", _COUNT, "faults", "faults that left a record"),
-    *_COUNTERS,
+    *COUNTERS,
 )
 
 FAULT_COLUMNS = (
@@ -286,7 +286,7 @@ THREAD_COLUMNS = (
     Column("minor_faults", _COUNT, "faults", "page faults the kernel counted without I/O, on whatever memory"),
     Column("major_faults", _COUNT, "faults", "page faults with I/O"),
     Column("cpus", pa.list_(pa.int32()), "", "CPUs it was seen on"),
-    *_COUNTERS,
+    *COUNTERS,
 )
 
 COLUMNS: dict[str, tuple[Column, ...]] = {

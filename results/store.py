@@ -13,6 +13,7 @@ import json
 import re
 import uuid
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset
@@ -87,6 +88,11 @@ class DataSet:
         """Ids of the sweeps with at least one run, in order."""
         return sorted({path.split("sweep_id=", 1)[1].split("/", 1)[0] for path in self._files("runs", None)})
 
+    def runs(self, sweep_id: str | None = None) -> list[dict[str, Any]]:
+        """Whole rows of `runs` by column name, of all sweeps or one. Raises DataSetError for a sweep that is not there."""
+        rows: list[dict[str, Any]] = self.read("runs", sweep_id=sweep_id).to_pylist()
+        return rows
+
     def read(self, table: str, columns: Sequence[str] | None = None, sweep_id: str | None = None) -> pa.Table:
         """Rows of `table` (all its columns unless named), of all sweeps or one.
 
@@ -101,14 +107,30 @@ class DataSet:
         """The same rows batch by batch, in bounded memory."""
         names = self._checked(table, columns)
         files = self._files(table, sweep_id)
+        if not files and sweep_id is not None and sweep_id not in self.sweeps():
+            raise DataSetError(f"{self.uri}: no sweep {sweep_id}; it has: {', '.join(self.sweeps()) or 'none'}")
+        yield from self._batches(table, names, files)
+
+    def batches_of_run(
+        self, table: str, run_id: str, sweep_id: str, columns: Sequence[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Rows of one run, batch by batch; none if the run left none in that table."""
+        path = self._location.join(table, f"sweep_id={sweep_id}", f"{run_id}.parquet")
+        with reported(self.uri, f"look for {table} of run {run_id}"):
+            there = self._location.filesystem.get_file_info(path).type != pyarrow.fs.FileType.NotFound
+        yield from self._batches(table, self._checked(table, columns), [path] if there else [])
+
+    def _batches(self, table: str, names: list[str], files: list[str]) -> Iterator[pa.RecordBatch]:
         if not files:
-            if sweep_id is not None and sweep_id not in self.sweeps():
-                raise DataSetError(f"{self.uri}: no sweep {sweep_id}; it has: {', '.join(self.sweeps()) or 'none'}")
             return
         with reported(self.uri, f"read {table}"):
             yield from pyarrow.dataset.dataset(
                 files, schema=arrow_schema(table), filesystem=self._location.filesystem, format="parquet"
-            ).to_batches(columns=names)
+            ).to_batches(columns=names, batch_readahead=2, fragment_readahead=1)
+
+    def run_ids(self, table: str) -> set[str]:
+        """Ids of the runs with rows in `table`, by its files."""
+        return {path.rpartition("/")[2].removesuffix(".parquet") for path in self._files(table, None)}
 
     def unfinished(self) -> list[str]:
         """Runs being written now, or left behind by a driver that was killed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
 from rich import box
@@ -12,53 +12,72 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from results.intervals import LEVEL, Estimate, coverage
 from results.pivot import Pivot
-from results.summary import Summary
+from results.summary import LATENCIES, OPEN_LATENCIES, Summary
 
 _UNCROPPED = 10_000
-_MEASURED = (
-    "runs",
-    "kpages/s",
-    "lowest..highest",
-    "x uffd_wait",
-    "net kpages/s",
-    "net x uffd_wait",
-    "p50 us",
-    "p99 us",
-    "p99.9 us",
-)
 
 
 def print_summary(summary: Summary, file: TextIO | None = None) -> None:
-    """Print the strategies x vCPUs table, and a line for every run that is not in it."""
+    """Print the strategies x vCPUs table, what its intervals can promise, and a line for every run that is not in it."""
     console = _console(file)
-    rows = [
-        (
-            row.strategy,
-            *(cell(row.axes[axis]) for axis in summary.axes),
-            str(row.repeats),
-            thousand(row.pages_per_s),
-            _spread(row.pages_per_s_lowest, row.pages_per_s_highest),
-            decimals(row.ratio, 2),
-            thousand(row.pages_per_s_net),
-            decimals(row.ratio_net, 2),
-            *(_us(ns) for ns in (row.latency_p50_ns, row.latency_p99_ns, row.latency_p999_ns)),
-        )
-        for row in summary.rows
-    ]
-    _print_table(console, ("strategy", *(axis.replace("_", " ") for axis in summary.axes), *_MEASURED), rows)
+    _print_table(console, *summary_cells(summary))
+    for line in notes(summary):
+        _print_line(console, line)
     for run in summary.not_counted:
         reason = run.reason or "no reason given"
         _print_line(console, f"not counted: {run.run_id} {run.strategy} {run.status}: {reason}")
+
+
+def summary_cells(summary: Summary) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """Heads and rows of the strategies x vCPUs table. Open-loop latencies stand beside the others where there are any."""
+    opened = [name for name in OPEN_LATENCIES if any(row.latencies[name] for row in summary.rows)]
+    against = f"x {summary.baseline}"
+    heads = (
+        *("strategy", *(axis.replace("_", " ") for axis in summary.axes), "runs", "kpages/s", "interval"),
+        *(against, "interval", "net kpages/s", f"net {against}", "interval"),
+        *(_latency_head(name) for name in (*LATENCIES, *opened)),
+    )
+    rows = [
+        (
+            *(row.strategy, *(cell(row.axes[axis]) for axis in summary.axes), str(row.repeats)),
+            *(thousand(value_of_estimate(row.pages_per_s)), spread(row.pages_per_s, 1e3, 1)),
+            *(speed_up(row.ratio), spread(row.ratio, 1, 2)),
+            *(thousand(value_of_estimate(row.pages_per_s_net)), speed_up(row.ratio_net), spread(row.ratio_net, 1, 2)),
+            *(us(value_of_estimate(row.latencies[name])) for name in (*LATENCIES, *opened)),
+        )
+        for row in summary.rows
+    ]
+    return heads, rows
+
+
+def notes(summary: Summary) -> Iterator[str]:
+    """What a reader of the table must know: what the intervals promise, and where repeats fall into two groups."""
+    repeats = sorted({row.repeats for row in summary.rows})
+    if repeats and repeats[0] > 1:
+        yield (
+            f"medians over repeats with bootstrap intervals; {repeats[0]} repeats promise {coverage(repeats[0]):.0%}, "
+            f'6 or more {LEVEL:.0%}; "equal": the interval includes 1'
+        )
+    elif repeats:
+        yield "one run says nothing of its spread: repeats=6 or more give medians with intervals of 95%"
+    for row in summary.rows:
+        if row.groups:
+            where = " ".join(f"{axis}={cell(row.axes[axis])}" for axis in summary.axes)
+            lower, upper = (thousand(rate) for rate in row.groups)
+            yield f"{row.strategy} {where}: repeats gather around {lower} and {upper} kpages/s: the median lies in neither"
 
 
 def print_pivot(pivot: Pivot, file: TextIO | None = None) -> None:
     """Print the pivot, with a line that names what its medians mix."""
     console = _console(file)
     heads = (f"{pivot.rows} \\ {pivot.columns}", *(cell(value) for value in pivot.column_values))
-    rows = [(cell(row), *(cell(pivot.cells.get((row, column))) for column in pivot.column_values)) for row in pivot.row_values]
+    rows = [
+        (cell(row), *(estimate(pivot.cells.get((row, column))) for column in pivot.column_values)) for row in pivot.row_values
+    ]
     _print_table(console, heads, rows)
-    _print_line(console, f"median of {pivot.value} over runs that are ok")
+    _print_line(console, f"median of {pivot.value} over runs that are ok, with its bootstrap interval")
     if pivot.mixed:
         _print_line(console, f"cells mix runs that differ in: {', '.join(pivot.mixed)}")
 
@@ -71,26 +90,21 @@ def print_rows(heads: Sequence[str], rows: Iterable[Sequence[str]], file: TextIO
 def print_notes(notes: Iterable[str], file: TextIO | None = None) -> None:
     """Print lines below a table, each as long as it is."""
     for note in notes:
-        _print_line(_console(file), note)
+        print_line(note, file)
 
 
-def cell(value: Any) -> str:
-    """One value as people read it: "-" for null, five significant digits, no exponent for ordinary sizes."""
+def print_line(text: str, file: TextIO | None = None) -> None:
+    """Print a line of text, as long as it is."""
+    _print_line(_console(file), text)
+
+
+def cell(value: Any, digits: int = 5) -> str:
+    """One value as people read it: "-" for null, so many significant digits, no exponent for ordinary sizes."""
     if value is None:
         return "-"
     if isinstance(value, float):
-        return f"{value:.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.5g}"
+        return f"{value:.0f}" if 10 ** (digits - 1) <= abs(value) < 1e15 else f"{value:.{digits}g}"
     return str(value)
-
-
-def decimals(value: float | None, digits: int) -> str:
-    """`value` with that many digits after the point; "-" for None."""
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def thousand(per_s: float | None) -> str:
-    """A rate in thousands; "-" for None."""
-    return "-" if per_s is None else decimals(per_s / 1e3, 1)
 
 
 def _console(file: TextIO | None) -> Console:
@@ -112,9 +126,49 @@ def _print_line(console: Console, text: str) -> None:
     console.print(Text(text), soft_wrap=True)
 
 
-def _spread(lowest: float | None, highest: float | None) -> str:
-    return "-" if lowest is None else f"{thousand(lowest)}..{thousand(highest)}"
+def estimate(value: Estimate | None, digits: int = 5) -> str:
+    """A median with its interval, as `cell` writes numbers."""
+    if value is None:
+        return "-"
+    middle, low, high = (cell(number, digits) for number in (value.value, value.low, value.high))
+    return middle if value.low is None else f"{middle} ({low}..{high})"
 
 
-def _us(ns: float | None) -> str:
+def value_of_estimate(value: Estimate | None) -> float | None:
+    """The median alone."""
+    return None if value is None else value.value
+
+
+def speed_up(ratio: Estimate | None) -> str:
+    """A ratio, or that it is equal as far as its interval can tell."""
+    if ratio is None:
+        return "-"
+    return "equal" if ratio.low is not None and ratio.includes(1.0) and ratio.low != ratio.high else decimals(ratio.value, 2)
+
+
+def spread(value: Estimate | None, unit: float, digits: int) -> str:
+    """An interval in `unit`s."""
+    if value is None or value.low is None or value.high is None or value.low == value.high:
+        return "-"
+    return f"{decimals(value.low / unit, digits)}..{decimals(value.high / unit, digits)}"
+
+
+def decimals(value: float | None, digits: int) -> str:
+    """A number with so many decimals."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def thousand(per_s: float | None) -> str:
+    """A rate in thousands."""
+    return "-" if per_s is None else decimals(per_s / 1e3, 1)
+
+
+def us(ns: float | None) -> str:
+    """A time in microseconds."""
     return "-" if ns is None else decimals(ns / 1e3, 1)
+
+
+def _latency_head(column: str) -> str:
+    """`latency_open_p999_ns` as people say it."""
+    which = column.removeprefix("latency_").removesuffix("_ns").replace("_", " ")
+    return which.replace("p999", "p99.9") + " us"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from results.design import grouped
 from results.location import DataSetError
 from results.published import MIB_PER_VCPU, PAGING_RATE, SOURCE
 from results.questions import Answer
 from results.store import DataSet
-from results.summary import grouped, median_or_none
+from results.summary import median_or_none
 from results.tables import decimals, thousand
 
 WAIT = "uffd_wait"

@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from results.intervals import Estimate
 from results.location import DataSetError
 from results.pivot import pivot
 from results.store import DataSet
 from results.summary import NotCounted, SummaryRow, summary
-from results.tables import print_pivot, print_summary
-from tests.results.rows import store
+from results.tables import print_pivot, print_summary, value_of_estimate
+from tests.results.rows import KINDS, OUTCOMES, faults, run_row, store, vcpu_rows
 
 
 @pytest.fixture
@@ -50,12 +52,11 @@ def test_ratios_are_paired_by_repeat_before_the_median_is_taken(dataset: DataSet
     row = row_of(dataset, "no_uffd_wait")
     # By repeat: 2.0, 2.5 and 4.0. The ratio of the medians would say 1 250 000 / 500 000 = 2.5 as well, so look at net:
     # 200 000 exits of 1 us on 2 CPUs take off 0.1 s: 1/0.4, 2/0.7 and 4/0.9 times uffd_wait.
-    assert row.ratio == pytest.approx(2.5)
-    assert row.ratio_net == pytest.approx(2.0 / 0.7)
-    assert row.pages_per_s == pytest.approx(1_250_000)
-    assert (row.pages_per_s_lowest, row.pages_per_s_highest) == (1_000_000, 2_000_000)
-    assert row.pages_per_s_net == pytest.approx(1_000_000 / 0.7)
-    assert (row.latency_p50_ns, row.repeats) == (1000, 3)
+    assert row.ratio == Estimate(2.5, 2.0, 4.0, 3)
+    assert row.ratio_net is not None and row.ratio_net.value == pytest.approx(2.0 / 0.7)
+    assert row.pages_per_s == Estimate(1_250_000, 1_000_000, 2_000_000, 3)
+    assert row.pages_per_s_net is not None and row.pages_per_s_net.value == pytest.approx(1_000_000 / 0.7)
+    assert (value_of_estimate(row.latencies["latency_p50_ns"]), row.repeats) == (1000, 3)
 
 
 def test_the_pairing_follows_the_repeat_and_not_the_order_of_rates(tmp_path: Path) -> None:
@@ -64,12 +65,12 @@ def test_the_pairing_follows_the_repeat_and_not_the_order_of_rates(tmp_path: Pat
         store(dataset, f"wait-{repeat}", seconds=base_s, repeat=repeat)
         store(dataset, f"exit-{repeat}", seconds=other_s, repeat=repeat, strategy="no_uffd_wait")
     # By repeat 1/4, 2/1, 4/3: median 4/3. The ratio of the medians would be 2/3.
-    assert row_of(dataset, "no_uffd_wait").ratio == pytest.approx(4 / 3)
+    assert value_of_estimate(row_of(dataset, "no_uffd_wait").ratio) == pytest.approx(4 / 3)
 
 
 def test_the_baseline_comes_first_and_is_its_own_ratio_of_one(dataset: DataSet) -> None:
     assert [row.strategy for row in summary(dataset).rows] == ["uffd_wait", "no_uffd_wait"]
-    assert row_of(dataset, "uffd_wait").ratio == 1.0
+    assert row_of(dataset, "uffd_wait").ratio == Estimate(1.0, 1.0, 1.0, 3)
 
 
 def test_runs_that_are_not_ok_count_nowhere_and_are_listed_with_their_reason(dataset: DataSet) -> None:
@@ -85,7 +86,7 @@ def test_a_strategy_without_a_baseline_has_no_ratio(dataset: DataSet) -> None:
 def test_runs_that_differ_in_any_part_of_the_configuration_are_no_repeats(dataset: DataSet) -> None:
     store(dataset, "delayed", seconds=8.0, delay_us=50.0, access_order="zipf")
     assert summary(dataset).axes == ("delay_us", "access_order", "fault_mix", "memory_type", "cores", "vcpus")
-    assert row_of(dataset, "uffd_wait", delay_us=50.0).pages_per_s == 125_000
+    assert row_of(dataset, "uffd_wait", delay_us=50.0).pages_per_s == Estimate(125_000, None, None, 1)
     assert row_of(dataset, "uffd_wait", delay_us=None).repeats == 3
 
 
@@ -116,7 +117,7 @@ def test_the_printed_table_is_ascii_and_no_cell_of_it_is_cropped(dataset: DataSe
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if "shmem" in line]
     assert cells[-1] == [
         *("no_uffd_wait", "minor", "shmem", "2", "4", "3"),
-        *("1250.0", "1000.0..2000.0", "2.50", "1428.6", "2.86", "1.0", "1.0", "1.0"),
+        *("1250.0", "1000.0..2000.0", "2.50", "2.00..4.00", "1428.6", "2.86", "2.50..4.44", "1.0", "1.0", "1.0"),
     ]
     assert text.splitlines()[-1] == "not counted: exit-3 no_uffd_wait corrupt: page 7 is wrong"
 
@@ -124,18 +125,57 @@ def test_the_printed_table_is_ascii_and_no_cell_of_it_is_cropped(dataset: DataSe
 def test_a_pivot_takes_medians_of_ok_runs_and_says_what_its_cells_mix(dataset: DataSet) -> None:
     store(dataset, "eight", vcpus=8, seconds=0.5)
     store(dataset, "delayed", vcpus=8, seconds=2.0, delay_us=50.0)
-    table = pivot(dataset, "strategy", "vcpus", "duration_s")
-    assert table.cells == {("uffd_wait", 4): 2.0, ("no_uffd_wait", 4): 0.8, ("uffd_wait", 8): 1.25}
-    assert (table.row_values, table.column_values) == (("no_uffd_wait", "uffd_wait"), (4, 8))
+    table = pivot(dataset.runs(), "strategy", "vcpus", "duration_s")
+    assert {cell: value_of_estimate(value) for cell, value in table.cells.items()} == {
+        ("uffd_wait", 4): 2.0,
+        ("no_uffd_wait", 4): 0.8,
+        ("uffd_wait", 8): 1.25,
+    }
+    assert (table.row_values, table.column_values) == (("uffd_wait", "no_uffd_wait"), (4, 8))
     assert table.mixed == ("delay_us",)
     out = io.StringIO()
     print_pivot(table, out)
-    assert "| uffd_wait        |   2 | 1.25 |" in out.getvalue()
+    assert "| uffd_wait        |     2 (1..4) | 1.25 (0.5..2) |" in out.getvalue()
     assert out.getvalue().splitlines()[-1] == "cells mix runs that differ in: delay_us"
 
 
 def test_a_pivot_of_a_column_that_is_not_there_or_no_number_is_an_error(dataset: DataSet) -> None:
     with pytest.raises(DataSetError, match=r"runs has no column 'speed'; it has: run_id, .*pages_per_s"):
-        pivot(dataset, "strategy", "vcpus", "speed")
+        pivot(dataset.runs(), "strategy", "vcpus", "speed")
     with pytest.raises(DataSetError, match=r"runs\.kernel is no number \(string\)"):
-        pivot(dataset, "strategy", "vcpus", "kernel")
+        pivot(dataset.runs(), "strategy", "vcpus", "kernel")
+
+
+def test_a_speed_up_whose_interval_includes_1_is_called_equal(tmp_path: Path) -> None:
+    dataset = DataSet.open(str(tmp_path))
+    for repeat, other_s in enumerate((1.1, 0.9, 1.05)):
+        store(dataset, f"wait-{repeat}", seconds=1.0, repeat=repeat)
+        store(dataset, f"exit-{repeat}", seconds=other_s, repeat=repeat, strategy="no_uffd_wait")
+    out = io.StringIO()
+    print_summary(summary(dataset), out)
+    [line] = [line for line in out.getvalue().splitlines() if line.startswith("| no_uffd_wait")]
+    assert "| equal |" in " ".join(line.split()) and "0.91..1.11" in line
+    assert "3 repeats promise 75%, 6 or more 95%" in out.getvalue()
+
+
+def test_repeats_that_gather_in_two_places_are_said_to(tmp_path: Path) -> None:
+    dataset = DataSet.open(str(tmp_path))
+    for repeat, seconds in enumerate((1.0, 6.0, 1.02, 6.1, 0.99)):
+        store(dataset, f"wait-{repeat}", seconds=seconds, repeat=repeat)
+    out = io.StringIO()
+    print_summary(summary(dataset), out)
+    assert "repeats gather around 165.3 and 1000.0 kpages/s: the median lies in neither" in out.getvalue()
+
+
+def test_open_loop_latencies_stand_beside_the_closed_loop_ones(tmp_path: Path) -> None:
+    dataset = DataSet.open(str(tmp_path))
+    with dataset.writer("run-a", "sweep-1") as writer:
+        writer.faults(np.zeros(2, np.uint16), faults([1000, 3000], open_loop_lag_ns=7000), KINDS, OUTCOMES)
+        writer.commit(run_row(), vcpu_rows(1.0))
+    out = io.StringIO()
+    print_summary(summary(dataset), out)
+    head, _, row = [line for line in out.getvalue().splitlines() if line.startswith("|")]
+    assert [cell.strip() for cell in head.split("|")[-7:-1]] == [
+        *("p50 us", "p99 us", "p99.9 us", "open p50 us", "open p99 us", "open p99.9 us"),
+    ]
+    assert [cell.strip() for cell in row.split("|")[-7:-1]] == ["1.0", "3.0", "3.0", "8.0", "10.0", "10.0"]

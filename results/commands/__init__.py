@@ -1,0 +1,1 @@
+"""The commands of `loadgen-report`, one a file: `add` says what it takes, and what runs it."""

@@ -1,0 +1,36 @@
+"""`export`: the rows of a table in other formats."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from results.commands.selection import add_dataset
+from results.export import FORMATS, export
+from results.schema import COLUMNS
+from results.store import DataSet
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """DATASET, which table and columns, and where to."""
+    add_dataset(parser)
+    parser.add_argument("--sweep", metavar="ID", help="only this sweep (default: all)")
+    parser.add_argument("--table", choices=list(COLUMNS), default="runs", help="default: runs")
+    parser.add_argument("--columns", metavar="A,B,...", help="only these, in this order (default: all)")
+    parser.add_argument("--format", choices=FORMATS, default="csv", help="default: csv")
+    parser.add_argument("--out", metavar="FILE", help="default: standard output")
+    parser.set_defaults(command=write)
+
+
+def write(arguments: argparse.Namespace) -> int:
+    """Write the rows batch by batch."""
+    dataset = DataSet.existing(arguments.dataset)
+    names = arguments.columns.split(",") if arguments.columns else [column.name for column in COLUMNS[arguments.table]]
+    batches = dataset.batches(arguments.table, names, arguments.sweep)
+    if arguments.out is None:
+        export(batches, names, arguments.format, sys.stdout)
+        return 0
+    with open(arguments.out, "w", encoding="utf-8", newline="") as out:
+        count = export(batches, names, arguments.format, out)
+    print(f"{count} rows of {arguments.table} in {arguments.out}", file=sys.stderr)
+    return 0

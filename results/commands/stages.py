@@ -1,0 +1,39 @@
+"""`stages`: where the time of a fault goes, by strategy and kind."""
+
+from __future__ import annotations
+
+import argparse
+
+from results.commands.selection import add_dataset, add_selection, selected
+from results.design import differing, value_of
+from results.fault_tables import fault_groups, print_stages
+from results.store import DataSet
+from results.tables import print_line
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """DATASET, which runs, and what to tell apart."""
+    add_dataset(parser)
+    add_selection(parser)
+    parser.add_argument(
+        "--by",
+        metavar="PARAMETER,...",
+        help="tell these apart besides the kind of fault (default: strategy and everything that was varied)",
+    )
+    parser.set_defaults(command=stages)
+
+
+def stages(arguments: argparse.Namespace) -> int:
+    """Reads every fault of the runs asked for."""
+    dataset = DataSet.existing(arguments.dataset)
+    ok = [run for run in selected(dataset, arguments) if run["status"] == "ok"]
+    by = tuple(arguments.by.split(",")) if arguments.by else None
+    groups = fault_groups(dataset, ok, by)
+    print_stages(groups)
+    mixed = differing(ok, groups.by)
+    if mixed:
+        print_line(f"rows mix runs that differ in: {', '.join(mixed)}")
+    sampled = sorted({value_of(run, "sample_every") for run in ok} - {None, 1})
+    if sampled:
+        print_line(f"of some runs only every {sampled[-1]}th fault was stored")
+    return 0

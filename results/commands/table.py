@@ -1,0 +1,35 @@
+"""`table`: the strategies x vCPUs table, or any column by any two parameters."""
+
+from __future__ import annotations
+
+import argparse
+
+from results.commands.selection import add_dataset, add_selection, selected
+from results.pivot import pivot
+from results.store import DataSet
+from results.summary import summarise
+from results.tables import print_pivot, print_summary
+
+DEFAULT_ROWS, DEFAULT_COLUMNS, DEFAULT_VALUE = "strategy", "vcpus", "pages_per_s"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """DATASET, which runs, and what by what."""
+    add_dataset(parser)
+    add_selection(parser)
+    what = "a column, or a configuration key such as strategy.fault_around_pages"
+    parser.add_argument("--rows", metavar="PARAMETER", help=f"{what} (default: {DEFAULT_ROWS})")
+    parser.add_argument("--cols", metavar="PARAMETER", help=f"the same (default: {DEFAULT_COLUMNS})")
+    parser.add_argument("--value", metavar="COLUMN", help=f"a column that is a number (default: {DEFAULT_VALUE})")
+    parser.set_defaults(command=table)
+
+
+def table(arguments: argparse.Namespace) -> int:
+    """The summary when nothing else is asked for, else the pivot."""
+    runs = selected(DataSet.existing(arguments.dataset), arguments)
+    if arguments.rows is None and arguments.cols is None and arguments.value is None:
+        print_summary(summarise(runs))
+        return 0
+    rows, columns = arguments.rows or DEFAULT_ROWS, arguments.cols or DEFAULT_COLUMNS
+    print_pivot(pivot(runs, rows, columns, arguments.value or DEFAULT_VALUE))
+    return 0

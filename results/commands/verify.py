@@ -1,0 +1,28 @@
+"""`verify`: does a data set agree with itself?"""
+
+from __future__ import annotations
+
+import argparse
+
+from results.commands.selection import add_dataset
+from results.store import DataSet
+from results.tables import print_line
+from results.verification import verify
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """DATASET."""
+    add_dataset(parser)
+    parser.set_defaults(command=check)
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """A line for everything that disagrees; 1 if anything does."""
+    dataset = DataSet.existing(arguments.dataset)
+    found = 0
+    for disagreement in verify(dataset):
+        found += 1
+        print_line(f"{disagreement.run_id}: {disagreement.what}")
+    runs = len(dataset.run_ids("runs"))
+    print_line(f"{runs} runs, {found} disagreements" if found else f"{runs} runs, everything agrees")
+    return 1 if found else 0

@@ -1,0 +1,96 @@
+"""The HTML file: what is shown, in the order in which it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from results.design import Row
+from results.fault_digest import FaultDigest, digests
+from results.fault_tables import grouped_digests
+from results.location import DataSetError
+from results.report import crossovers, distribution, outcomes, scaling, stage_bars
+from results.report.drawing import Table
+from results.report.environment import commands, doubts, environment
+from results.report.in_short import in_short
+from results.report.subject import Panel, Subject, title
+from results.store import DataSet
+from results.summary import Summary, summarise
+from results.tables import notes, summary_cells
+
+Say = Callable[[str], None]
+
+
+def html(dataset: DataSet, runs: Sequence[Row], say: Say = lambda text: None) -> str:
+    """The report on rows of `runs`. Raises DataSetError when none of them is ok. `say` is told what goes on."""
+    ok = [run for run in runs if run["status"] == "ok"]
+    if not ok:
+        raise DataSetError(f"{dataset.uri}: none of {len(runs)} runs is ok, so there is nothing to report; `show` lists them")
+    subject = Subject(ok)
+    summed = summarise(runs)
+    table, alike = _table(summed)
+    say(f"reading the faults of {len(ok)} runs")
+    panels = list(_faults(dataset, subject))
+    say("drawing")
+    plots = [
+        *scaling.plots(subject),
+        *crossovers.plots(subject),
+        *distribution.plots(subject, panels),
+        *stage_bars.plots(subject, panels),
+        *outcomes.plots(subject, panels),
+    ]
+    return _render(
+        dataset=dataset.uri,
+        written=datetime.now(UTC),
+        began=min((run["started_at"] for run in ok if run["started_at"]), default=None),
+        ended=max((run["started_at"] for run in ok if run["started_at"]), default=None),
+        runs=len(runs),
+        sweeps=sorted({run["sweep_id"] for run in runs}),
+        faults=sum(run["fault_records"] or 0 for run in ok),
+        doubts=list(doubts(runs)),
+        in_short=list(in_short(subject)),
+        summary=table,
+        alike=alike,
+        notes=list(notes(summed)),
+        not_counted=summed.not_counted,
+        plots=plots,
+        environment=environment(ok),
+        commands=commands(ok),
+    )
+
+
+def _faults(dataset: DataSet, subject: Subject) -> Iterator[tuple[Panel, dict[tuple[str, str], FaultDigest]]]:
+    """Digests by series and kind of each configuration that is shown, read in one pass."""
+    shown = subject.ends()
+    place = {run["run_id"]: number for number, panel in enumerate(shown) for run in panel.runs}
+    runs = [{**run, "_panel": place[run["run_id"]]} for panel in shown for run in panel.runs]
+    groups = grouped_digests(runs, digests(dataset, runs), ("_panel", *subject.series_by))
+    for number, panel in enumerate(shown):
+        mine = {
+            (subject.named(values[1:]), kind): digest for (values, kind), digest in groups.digests.items() if values[0] == number
+        }
+        if mine:
+            yield panel, mine
+
+
+def _table(summed: Summary) -> tuple[Table, str]:
+    """The table without the axes that have one value only, and these in words."""
+    heads, rows = summary_cells(summed)
+    same = [axis for axis in summed.axes if len({row.axes[axis] for row in summed.rows}) == 1]
+    kept = [number for number, head in enumerate(heads) if head.replace(" ", "_") not in same]
+    said = title(same, [summed.rows[0].axes[axis] for axis in same])
+    return Table([heads[number] for number in kept], [[row[number] for number in kept] for row in rows]), said
+
+
+def _render(**values: Any) -> str:
+    loader = Environment(
+        loader=PackageLoader("results.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return loader.get_template("page.html").render(**values)

@@ -1,0 +1,80 @@
+"""Where the time of a fault goes, as stacked bars: of all faults, and of the slowest hundredth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from results.fault_digest import FaultDigest
+from results.report.drawing import HATCHES, Plot, Sheet, Table, sheet, style
+from results.report.subject import MOST_PANELS, Panel, Subject, left_out
+from results.stages import MEANING, PARTS
+from results.tables import us
+
+COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7")
+
+Digests = Mapping[tuple[str, str], FaultDigest]
+
+
+def plots(subject: Subject, panels: Sequence[tuple[Panel, Digests]]) -> list[Plot]:
+    """One plot with two panels for each configuration."""
+    shown = [(panel, digests) for panel, digests in panels[: MOST_PANELS // 2] if any(one.finished for one in digests.values())]
+    if not shown:
+        return []
+    most = max(len(digests) for _, digests in shown)
+    drawn = sheet("stages", 2 * len(shown), height=1.1 + 0.26 * most)
+    for number, (panel, digests) in enumerate(shown):
+        bars = {f"{name}, {kind}": one for (name, kind), one in digests.items() if one.finished}
+        _draw(
+            drawn, 2 * number, f"{panel.title}: mean fault".removeprefix(": "), {k: one.mean_part_ns for k, one in bars.items()}
+        )
+        slow = {k: one.mean_slow_part_ns for k, one in bars.items() if one.slow}
+        _draw(drawn, 2 * number + 1, "the slowest hundredth of them", slow)
+    return [
+        Plot(
+            name="stages",
+            title="Stages: where the time of a fault goes",
+            caption="; ".join(f"{part}: {MEANING[part]}" for part in PARTS)
+            + ". Means, so that the parts sum to the mean latency, which is at the end of each bar."
+            + (left_out([one for one, _ in panels]) if len(panels) > MOST_PANELS else ""),
+            svg=drawn.svg(),
+            series=drawn.series,
+            table=_table(shown),
+        )
+    ]
+
+
+def _draw(drawn: Sheet, number: int, heading: str, bars: Mapping[str, Sequence[float]]) -> None:
+    axes = drawn.panels[number]
+    with style():
+        left = [0.0] * len(bars)
+        for part, name in enumerate(PARTS):
+            lengths = [ns[part] / 1e3 for ns in bars.values()]
+            group = axes.barh(
+                list(bars), lengths, left=left, color=COLOURS[part], hatch=HATCHES[part], edgecolor="#333333", linewidth=0.4
+            )
+            if any(lengths):
+                next(patch for patch, length in zip(group, lengths, strict=True) if length).set_gid(drawn.series_id())
+            drawn.legend.setdefault(name, group)
+            left = [begin + length for begin, length in zip(left, lengths, strict=True)]
+        for place, total in enumerate(left):
+            axes.text(total, place, f" {total:.1f}", va="center", fontsize=8)
+        axes.invert_yaxis()
+        axes.margins(x=0.14)
+        axes.grid(axis="y", visible=False)
+        axes.set(title=heading, xlabel="us")
+
+
+def _table(shown: Sequence[tuple[Panel, Digests]]) -> Table:
+    heads = (
+        *("configuration", "strategy", "kind", "faults", *(f"{part} us" for part in PARTS)),
+        *("mean us", "p50 us", "p99 us", "p99.9 us", "slowest 1 % us"),
+    )
+    rows = []
+    for panel, digests in shown:
+        for (name, kind), one in digests.items():
+            mean = one.mean_part_ns
+            exact = (us(one.exact_median(rank)) for rank in one.exact)
+            rows.append(
+                (panel.title, name, kind, str(one.faults), *map(us, mean), us(sum(mean)), *exact, us(sum(one.mean_slow_part_ns)))
+            )
+    return Table(heads, rows)

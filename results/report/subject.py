@@ -1,0 +1,117 @@
+"""What a report is about: its runs, cut into panels (one configuration but for the strategy and what a plot has along x) and
+series (a strategy with its options)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from results.design import Row, axes, baseline_of, grouped, of_the_strategy, value_of
+from results.tables import cell
+
+MOST_PANELS = 12
+"""Panels of a plot; what is left out is said."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Runs that are alike but for the series and what is along x; `title` names what sets them apart from other panels."""
+
+    title: str
+    runs: Sequence[Row]
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The runs that are ok, of the rows of `runs` that were asked for."""
+
+    runs: Sequence[Row]
+
+    @cached_property
+    def baseline(self) -> str | None:
+        """The strategy the others are compared with."""
+        return baseline_of(run["strategy"] for run in self.runs)
+
+    @cached_property
+    def series_by(self) -> tuple[str, ...]:
+        """What tells series apart: the strategy, and those of its options that were varied."""
+        varied = axes(self.runs, known=("strategy",))
+        return ("strategy", *(name for name in varied if of_the_strategy(name)))
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Every series by name, the baseline's first, and the strategies alone: the order of colours."""
+        series = (name_of(self.series_by, values) for values in grouped(self.runs, self.series_by))
+        return tuple(dict.fromkeys((*series, *(str(name) for (name,) in grouped(self.runs, ("strategy",))))))
+
+    def series(self, runs: Sequence[Row], along: str | None = None) -> dict[str, list[Row]]:
+        """The runs by series; `along`: the parameter along x, which tells none apart."""
+        by = tuple(name for name in self.series_by if name != along)
+        return {name_of(by, values): group for values, group in grouped(runs, by).items()}
+
+    def named(self, values: Sequence[Any]) -> str:
+        """A series by its values of `series_by`."""
+        return name_of(self.series_by, values)
+
+    def panels(self, along: str | None = None) -> list[Panel]:
+        """All panels of a plot that has `along` along x."""
+        known = (*self.series_by, *((along,) if along else ()))
+        apart = axes(self.runs, known=known)
+        return [
+            Panel(title(apart, values), group, dict(zip(apart, values, strict=True)))
+            for values, group in grouped(self.runs, apart).items()
+        ]
+
+    def ends(self) -> list[Panel]:
+        """Panels of single configurations, of those that differ in the number of vCPUs only the smallest and the largest."""
+        kept = []
+        for panel in self.panels(along="vcpus"):
+            numbers = sorted({run["vcpus"] for run in panel.runs if run["vcpus"] is not None})
+            for number in dict.fromkeys((numbers[0], numbers[-1]) if numbers else ()):
+                runs = [run for run in panel.runs if run["vcpus"] == number]
+                kept.append(Panel(f"{panel.title}, {number} vCPU{'s' * (number != 1)}".removeprefix(", "), runs))
+        return kept
+
+    def numbers(self) -> list[str]:
+        """Parameters with at least two values, all of them numbers."""
+        found = []
+        for name in axes(self.runs, known=("strategy",), without=("sweep_id",)):
+            values = {value_of(run, name) for run in self.runs} - {None}
+            if len(values) > 1 and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+                found.append(name)
+        return [*found, *self._shares()]
+
+    def _shares(self) -> list[str]:
+        """Shares of the fault mix that tell the mixes apart, when mixes were varied by name."""
+        names = {value_of(run, "fault_mix") for run in self.runs}
+        shares = ("absent", "swapped", "poisoned", "hit")
+        for key in (f"fault_mix.{kind}" for kind in shares):
+            by_name = {value_of(run, "fault_mix"): value_of(run, key) for run in self.runs}
+            if len(names) > 2 and None not in by_name.values() and len(set(by_name.values())) == len(names):
+                return [key]
+        return []
+
+
+def name_of(by: Sequence[str], values: Sequence[Any]) -> str:
+    """A series in words: the strategy and its options."""
+    options = (
+        f"{name.removeprefix('strategy.')}={cell(value)}"
+        for name, value in zip(by[1:], values[1:], strict=True)
+        if value is not None
+    )
+    return " ".join((str(values[0]), *options))
+
+
+def title(names: Sequence[str], values: Sequence[Any]) -> str:
+    """Parameters with their values in words."""
+    return ", ".join(f"{name.replace('_', ' ')} {cell(value)}" for name, value in zip(names, values, strict=True))
+
+
+def left_out(panels: Sequence[Panel]) -> str:
+    """What a caption says when there are more panels than are drawn."""
+    if len(panels) <= MOST_PANELS:
+        return ""
+    return f" The first {MOST_PANELS} of {len(panels)} configurations are drawn; --where narrows the report to others."
