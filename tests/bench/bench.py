@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,10 +53,19 @@ def run(names: Sequence[str], asked: Asked, console: Console) -> list[Line]:
             for line in CASES[name](asked):
                 console.print(f"{line.case}: {line.measure}: {line.value} {line.note}", highlight=False, markup=False)
                 lines.append(line)
-        except (RuntimeError, OSError, ValueError) as error:
-            console.print(f"{name}: {error}", style="red", markup=False)
-            lines.append(Line(name, "failed", "", met=False, note=str(error).strip().splitlines()[-1]))
+        except Exception as error:  # whatever it was, the other cases are measured
+            said = f"{type(error).__name__}: {error}"
+            console.print(f"{name}: {said}", style="red", markup=False)
+            lines.append(Line(name, "failed", "", met=False, note=said.strip().splitlines()[-1]))
     return lines
+
+
+def verdict(lines: Sequence[Line], seconds: float) -> str:
+    """The last line: how many bars were met, which were not, and how long it took."""
+    barred = [line for line in lines if line.met is not None]
+    missed = [f"{line.case} ({line.measure}: {line.value}, {line.bar})" for line in barred if not line.met]
+    said = f"{len(barred) - len(missed)} of {len(barred)} bars met in {seconds / 60:.1f} minutes"
+    return f"{said}; not met: {'; '.join(missed)}" if missed else said
 
 
 def main() -> int:
@@ -64,6 +74,7 @@ def main() -> int:
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     if os.getloadavg()[0] > BUSY:
         console.print(f"this machine is busy (load {os.getloadavg()[0]:.1f}): the intervals will be wide", style="yellow")
+    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="uffd-loadgen-bench-") as build:
         asked = Asked(
             pairs=5 if arguments.quick else arguments.pairs,
@@ -73,6 +84,7 @@ def main() -> int:
         )
         lines = run(arguments.only or list(CASES), asked, console)
     console.print(table(lines))
+    console.print(verdict(lines, time.monotonic() - began), highlight=False, markup=False)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps([line.as_json() for line in lines], indent=2) + "\n")
     return 1 if any(line.met is False for line in lines) else 0

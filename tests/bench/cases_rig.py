@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.bench.lines import Asked, Line
-from tests.bench.loadgen_command import start, sweep
+from tests.bench.loadgen_command import start, stored_runs, sweep
 from tests.bench.process_tree import quietest, sampled
 
 OVERHEAD_BAR_S = 0.3
@@ -49,20 +49,20 @@ def overhead(asked: Asked) -> Iterator[Line]:
 
 
 def quiet(asked: Asked) -> Iterator[Line]:
-    """CPU time of a run in which every vCPU touches one page and then thinks, beside as many idle Ray actors."""
-    think_us = (QUIET_S + 5) * 1e6
+    """CPU time of a run in which nobody touches anything, beside as many idle Ray actors, by the same instrument; and what the
+    run's own row says of both."""
     still = [
         "strategy=uffd_wait",
         f"vcpus={QUIET_VCPUS}",
         "repeats=1",
         "memory.region_mib=16",
-        "access.accesses=1",
-        f"access.think_us={think_us}",
-        "watchdog_s=60",
+        "access=none",
+        f"access.hold_s={QUIET_S + 3}",
     ]
     with tempfile.TemporaryDirectory(dir=asked.build) as scratch:
         log = Path(scratch) / "loadgen.log"
         rig = cpu_of_quietest(start(still, Path(scratch), log), log)
+        [row] = stored_runs(Path(scratch))
         log = Path(scratch) / "idle.log"
         with log.open("wb") as out:
             idle = cpu_of_quietest(
@@ -79,6 +79,12 @@ def quiet(asked: Asked) -> Iterator[Line]:
         f"CPU seconds in {QUIET_S:.0f} s of a run nobody touches anything in",
         f"{rig:.2f}",
         note=f"{QUIET_VCPUS + 1} idle Ray actors by themselves: {idle:.2f}; ours beyond them: {rig - idle:.2f}",
+    )
+    yield Line(
+        "quiet",
+        "the same as its run row has it: rig_cpu_share",
+        f"{row['rig_cpu_share']:.4f} CPUs",
+        note=f"idle_actors_cpu_share: {row['idle_actors_cpu_share']:.4f} CPUs; status {row['status']}, {row['accesses']} accesses",
     )
 
 

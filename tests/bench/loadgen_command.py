@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.dataset as arrow_dataset
+from results.store import DataSet
 
 QUIET = ("hydra.run.dir={scratch}/run", "hydra.sweep.dir={scratch}/sweep", "dataset={scratch}/dataset")
 
@@ -38,6 +38,10 @@ def sweep(overrides: Sequence[str], scratch: Path) -> list[dict[str, Any]]:
     status = start(overrides, scratch, log).wait()
     if status != 0:
         raise RuntimeError(f"loadgen {' '.join(overrides)} ended with status {status}:\n{log.read_text()[-2000:]}")
-    runs = arrow_dataset.dataset(scratch / "dataset" / "runs", format="parquet", partitioning="hive").to_table()
-    rows: list[dict[str, Any]] = runs.sort_by("started_at").to_pylist()
+    return stored_runs(scratch)
+
+
+def stored_runs(scratch: Path) -> list[dict[str, Any]]:
+    """The rows of `runs` that sweeps have left under `scratch`, oldest first."""
+    rows: list[dict[str, Any]] = DataSet.existing(str(scratch / "dataset")).read("runs").sort_by("started_at").to_pylist()
     return rows
