@@ -32,7 +32,7 @@ SCHEMA_VERSION = 2
 STATUSES = ("ok", "failed", "corrupt", "crashed", "stuck", "interrupted", "broken")
 
 ROLES = ("vcpu", "reader", "ring", "driver")
-"""Whose a row of `threads` is: vCPUs, readers and the request ring's thread of the page server, the driver's process."""
+"""Whose a row of `threads` is: vCPUs, readers and the request rings' threads of the page server, the driver's process."""
 
 STAGES_NS = ("intended_ns", "raised_ns", "delivered_ns", "fetched_ns", "installed_ns", "resumed_ns")
 """The times of a fault record, in the order they happen."""

@@ -58,6 +58,7 @@ class PageServer:
                 "vcpus_per_vmm": spec.vcpus_per_vmm,
                 "seed": spec.seed,
                 "contents_seed": spec.source.seed,
+                "rings": _rings(spec),
                 "fault_around_pages": self._fault_around,
                 "poisoned_when_resolved": spec.fault_mix.poisoned_at == "resolved",
                 "server_threads": _server_threads(spec),
@@ -195,7 +196,12 @@ class PageServer:
         return self._server
 
 
+def _rings(spec: RunSpec) -> int:
+    """Threads that answer vCPUs which exit: as many as readers, so that both ways to ask are served alike."""
+    return min(spec.vcpus, max(1, len(spec.placement.reader_cpus)))
+
+
 def _server_threads(spec: RunSpec) -> int:
-    """Readers, the thread that answers requests, and one a connection to a remote source."""
+    """Readers, the threads that answer requests, and one a connection to a remote source."""
     remote = spec.source.connections + spec.source.push if spec.source.name == "remote" else 0
-    return spec.page_server.readers_per_uffd * spec.vmms * spec.uffds_per_vmm + 1 + remote
+    return spec.page_server.readers_per_uffd * spec.vmms * spec.uffds_per_vmm + _rings(spec) + remote

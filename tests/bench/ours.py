@@ -103,6 +103,7 @@ def in_process(shape: Shape) -> Measured:
             "vcpus": shape.vcpus,
             "vcpus_per_vmm": shape.vcpus,
             "seed": shape.seed,
+            "rings": min(shape.vcpus, shape.readers),
             "fault_around_pages": 1,
         }
     )

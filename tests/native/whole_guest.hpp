@@ -32,6 +32,9 @@ struct GuestResult {
 
 inline std::unique_ptr<GuestResult> run_guest(GuestPlan plan, bool serve = true) {
   auto result = std::make_unique<GuestResult>();
+  const std::uint32_t vmms = plan.guest.vcpus / plan.guest.vcpus_per_vmm;
+  plan.server.readers = std::max(plan.server.readers, vmms * plan.vmm.uffds);
+  plan.guest.rings = std::min(plan.guest.vcpus, plan.server.readers);
   result->guest = std::make_unique<uffd::Guest>(plan.guest);
   uffd::Guest& guest = *result->guest;
   std::vector<std::uint8_t> kinds(guest.pages(), static_cast<std::uint8_t>(plan.kind));
@@ -39,8 +42,6 @@ inline std::unique_ptr<GuestResult> run_guest(GuestPlan plan, bool serve = true)
     kinds[page] = static_cast<std::uint8_t>(plan.kinds[page % plan.kinds.size()]);
   result->unprepared = uffd::fill(guest, kinds).unprepared;
   plan.server.fault_around_pages = plan.guest.fault_around_pages;
-  const std::uint32_t vmms = plan.guest.vcpus / plan.guest.vcpus_per_vmm;
-  plan.server.readers = std::max(plan.server.readers, vmms * plan.vmm.uffds);
   uffd::PageServer server(guest, plan.server);
   for (std::uint32_t i = 0; i < vmms; ++i) {
     uffd::VmmConfig config = plan.vmm;

@@ -67,6 +67,10 @@ def test_four_vmm_processes_share_a_guest_and_every_page_is_right(strategy: str)
     assert sum(vcpu["pages_resolved"] for one in reports for vcpu in one.vcpus) == PAGES * 3 // 4
     assert report.counters["fetched_pages"] == PAGES // 4
     assert report.counters["events"] == (PAGES * 3 // 4 if strategy == "uffd_wait" else 0)
+    asked = {thread["number"]: thread["requests"] for thread in report.threads if thread["role"] == "ring"}
+    assert sorted(asked) == [0, 1, 2, 3]  # a ring for each reader, and each vCPU asks at the one of its number
+    assert sum(asked.values()) == (0 if strategy == "uffd_wait" else PAGES // 4)
+    assert all(asked.values()) or strategy == "uffd_wait"
     for vcpu, one in zip(vcpus, reports, strict=True):
         verified = vcpu.verify()
         assert verified["wrong_words"] == 0

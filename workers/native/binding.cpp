@@ -64,6 +64,7 @@ GuestConfig guest_config(nb::dict dict) {
   keys.take("contents_seed", config.contents_seed);
   keys.take("fault_around_pages", config.fault_around_pages);
   keys.take("poisoned_when_resolved", config.poisoned_when_resolved);
+  keys.take("rings", config.rings);
   keys.take("server_threads", config.server_threads);
   keys.finish();
   return config;
@@ -445,9 +446,9 @@ NB_MODULE(_native, m) {
           const ReaderInfo& info = server.threads()[i];
           if (info.tid == 0) continue;  // no userfaultfd, no reader
           nb::dict entry = to_dict(*info.counters);
-          const bool ring = i + 1 == server.threads().size();
-          entry["role"] = ring ? "ring" : "reader";
-          entry["number"] = ring ? 0 : i;
+          const bool reader = i < server.readers();
+          entry["role"] = reader ? "reader" : "ring";
+          entry["number"] = reader ? i : i - server.readers();
           entry["tid"] = info.tid;
           entry["cpus"] = info.seen.list();
           entry["usage"] = to_dict(info.usage);

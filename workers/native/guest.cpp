@@ -14,9 +14,15 @@ namespace uffd {
 namespace {
 
 constexpr std::uint64_t kMagic = 0x6e65676c64666675;  // "uffdlgen"
-constexpr std::uint32_t kVersion = 3;
+constexpr std::uint32_t kVersion = 4;
 
 std::uint64_t up(std::uint64_t value, std::uint64_t to) { return (value + to - 1) / to * to; }
+
+std::uint32_t slots_of_a_ring(const GuestConfig& config) { return (config.vcpus + config.rings - 1) / config.rings; }
+
+std::uint64_t ring_bytes(const GuestConfig& config) {
+  return sizeof(RequestRing) + up(slots_of_a_ring(config), 512) / 8;  // whole cache lines
+}
 
 void check(const GuestConfig& config) {
   const std::uint64_t page = config.page_bytes;
@@ -26,6 +32,7 @@ void check(const GuestConfig& config) {
   if (config.region_bytes / page > 0xffffffffull) throw ConfigError("a region has at most 2^32 - 1 pages");
   if (config.vcpus == 0 || config.vcpus_per_vmm == 0 || config.vcpus % config.vcpus_per_vmm != 0)
     throw ConfigError("vcpus must be a positive multiple of vcpus_per_vmm");
+  if (config.rings == 0 || config.rings > config.vcpus) throw ConfigError("rings must be between 1 and vcpus");
   if (config.fault_around_pages == 0) throw ConfigError("fault_around_pages must be at least 1");
 }
 
@@ -67,8 +74,8 @@ Guest::Guest(const GuestConfig& config)
   layout.kinds_offset = up(sizeof(SharedHeader), kBasePageBytes);
   layout.contents_offset = up(layout.kinds_offset + pages, 64);
   layout.fetching_offset = up(layout.contents_offset + up(pages, 64) / 8, 64);
-  layout.asking_offset = up(layout.fetching_offset + up(pages, 64) / 8, 64);
-  layout.vcpus_offset = up(layout.asking_offset + up(config.vcpus, 64) / 8, 64);
+  layout.rings_offset = up(layout.fetching_offset + up(pages, 64) / 8, 64);
+  layout.vcpus_offset = layout.rings_offset + config.rings * ring_bytes(config);
   layout.counters_offset = up(layout.vcpus_offset + config.vcpus * sizeof(VcpuState), 64);
   layout.payload_offset = up(layout.counters_offset + config.server_threads * sizeof(Counters), kBasePageBytes);
   const std::uint64_t payload =
@@ -82,7 +89,7 @@ Guest::Guest(const GuestConfig& config)
   shared.kinds_offset = layout.kinds_offset;
   shared.contents_offset = layout.contents_offset;
   shared.fetching_offset = layout.fetching_offset;
-  shared.asking_offset = layout.asking_offset;
+  shared.rings_offset = layout.rings_offset;
   shared.vcpus_offset = layout.vcpus_offset;
   shared.counters_offset = layout.counters_offset;
   shared.payload_offset = layout.payload_offset;
@@ -105,23 +112,30 @@ Guest Guest::attach(int region_fd, int shared_fd) {
   return {std::move(region), std::move(shared), std::move(mapping)};
 }
 
-void Guest::post_request(std::uint32_t vcpu) const noexcept {
-  bits(header().asking_offset)[vcpu / 64].fetch_or(1ull << (vcpu % 64), std::memory_order_release);
-  header().doorbell.fetch_add(1, std::memory_order_release);
-  futex_wake(header().doorbell, 1);
+RequestRing& Guest::ring(std::uint32_t index) const noexcept {
+  return *reinterpret_cast<RequestRing*>(shared_.data() + header().rings_offset + index * ring_bytes(config()));
 }
 
-bool Guest::next_request(std::uint32_t& vcpu) const noexcept {
-  const std::uint32_t words = (config().vcpus + 63) / 64;
-  const std::uint32_t from = (vcpu + 1) % config().vcpus;
+void Guest::post_request(std::uint32_t vcpu) const noexcept {
+  const std::uint32_t rings = config().rings;
+  RequestRing& ring = this->ring(vcpu % rings);
+  ring.asking()[vcpu / rings / 64].fetch_or(1ull << (vcpu / rings % 64), std::memory_order_release);
+  ring.wake();
+}
+
+bool Guest::next_request(std::uint32_t index, std::uint32_t& vcpu) const noexcept {
+  const std::uint32_t rings = config().rings;
+  const std::uint32_t slots = slots_of_a_ring(config());
+  const std::uint32_t words = (slots + 63) / 64;
+  const std::uint32_t from = (vcpu / rings + 1) % slots;
   const std::uint64_t not_before = ~0ull << (from % 64);
   for (std::uint32_t i = 0; i <= words; ++i) {  // the first word twice: from `from` on, and at last the bits below it
-    const std::uint32_t index = (from / 64 + i) % words;
-    std::atomic<std::uint64_t>& word = bits(header().asking_offset)[index];
+    const std::uint32_t at = (from / 64 + i) % words;
+    std::atomic<std::uint64_t>& word = ring(index).asking()[at];
     const std::uint64_t mask = i == 0 ? not_before : i == words ? ~not_before : ~0ull;
     while (const std::uint64_t asking = word.load(std::memory_order_relaxed) & mask) {
       word.fetch_and(~(asking & -asking), std::memory_order_acquire);
-      vcpu = index * 64 + static_cast<std::uint32_t>(std::countr_zero(asking));
+      vcpu = (at * 64 + static_cast<std::uint32_t>(std::countr_zero(asking))) * rings + index;
       // Asked again for a successor, and answered already: then the bit is a leftover.
       auto asked = static_cast<std::uint32_t>(RequestState::asked);
       if (this->vcpu(vcpu).request.compare_exchange_strong(asked, static_cast<std::uint32_t>(RequestState::taken))) return true;
@@ -138,7 +152,7 @@ void Guest::succeed_server() const noexcept {
     auto taken = static_cast<std::uint32_t>(RequestState::taken);
     vcpu(i).request.compare_exchange_strong(taken, static_cast<std::uint32_t>(RequestState::asked));
     // Also for those that still say asked: the bit may have been taken and no more.
-    bits(header().asking_offset)[i / 64].fetch_or(1ull << (i % 64), std::memory_order_release);
+    post_request(i);
   }
   // With a remote source an event may end on another thread than the one that read it: only their sum is owed to anybody.
   std::uint64_t read = 0, ended = 0;
@@ -162,12 +176,11 @@ void Guest::stop(const std::string& reason) const noexcept {
     shared.reason_set.store(2, std::memory_order_release);
   }
   shared.stopping.store(1, std::memory_order_release);
-  shared.doorbell.fetch_add(1, std::memory_order_release);
   constexpr int everybody = 0x7fffffff;
   shared.ended.fetch_add(1, std::memory_order_release);
   futex_wake(shared.ended, everybody);
   futex_wake(shared.released, everybody);
-  futex_wake(shared.doorbell, everybody);
+  for (std::uint32_t i = 0; i < config().rings; ++i) ring(i).wake();
   for (std::uint32_t i = 0; i < config().vcpus; ++i) futex_wake(vcpu(i).request, everybody);
 }
 

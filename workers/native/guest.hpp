@@ -29,6 +29,7 @@ struct GuestConfig {
   std::uint64_t seed = 0;           ///< of the access orders
   std::uint64_t contents_seed = 0;  ///< of what the pages hold
   std::uint32_t fault_around_pages = 1;
+  std::uint32_t rings = 1;              ///< request rings, each with a thread of the page server
   std::uint32_t server_threads = 0;     ///< of the page server, that count in the shared memory
   bool poisoned_when_resolved = false;  ///< poisoned pages: after they were resolved, the VMM not told; else at the source
 };
@@ -62,6 +63,7 @@ struct alignas(64) VcpuState {
   std::atomic<std::uint64_t> stray_waits;
 
   alignas(64) FutexWord request;  ///< RequestState
+  FutexWord request_asleep;       ///< 1 while the vCPU sleeps on `request`: an answer has to wake it
   std::atomic<std::uint32_t> request_pages;
   std::atomic<std::uint64_t> request_page;  ///< and in the answer: the part of the run that is present
   std::atomic<std::uint64_t> wanted_page;   ///< the one of the run that was touched
@@ -71,7 +73,7 @@ struct alignas(64) SharedHeader {
   std::uint64_t magic;
   std::uint32_t version;
   GuestConfig config;
-  std::uint64_t kinds_offset, contents_offset, fetching_offset, asking_offset, vcpus_offset, counters_offset, payload_offset,
+  std::uint64_t kinds_offset, contents_offset, fetching_offset, rings_offset, vcpus_offset, counters_offset, payload_offset,
       bytes;
 
   alignas(64) FutexWord arrived;   ///< vCPUs at the barrier
@@ -85,8 +87,22 @@ struct alignas(64) SharedHeader {
   char reason[512];
 
   std::atomic<std::uint32_t> server_epoch;  ///< how many page servers have died and been succeeded
+};
 
-  alignas(64) FutexWord doorbell;  ///< bumped with every request
+/// Where vCPUs that have exited ask, and one thread of the page server answers. vCPU v asks at ring v % rings, so that a ring's
+/// thread, placed as the reader of its number is, has its vCPUs where that reader has them. The requests follow: a bit for
+/// each of its vCPUs, set and taken by one instruction each, so that a process killed at whatever point leaves no half-made
+/// entry for the others to wait behind.
+struct alignas(64) RequestRing {
+  FutexWord doorbell;  ///< bumped with every request
+  FutexWord asleep;    ///< 1 while its thread sleeps on `doorbell`: a request has to wake it
+
+  std::atomic<std::uint64_t>* asking() noexcept { return reinterpret_cast<std::atomic<std::uint64_t>*>(this + 1); }
+  /// After a request, or a stop: its thread looks again.
+  void wake() noexcept {
+    doorbell.fetch_add(1, std::memory_order_seq_cst);
+    if (asleep.load(std::memory_order_seq_cst) != 0) futex_wake(doorbell, 1);
+  }
 };
 
 class Guest {
@@ -129,11 +145,10 @@ class Guest {
                 (page % 64) & 1) == 0;
   }
 
-  /// Requests to the page server: a bit a vCPU, set and taken by one instruction each, so that a process killed at whatever
-  /// point leaves no half-made entry for the others to wait behind.
+  RequestRing& ring(std::uint32_t index) const noexcept;
   void post_request(std::uint32_t vcpu) const noexcept;
-  /// Takes the next request after that of `vcpu`, around and around, so that everybody has its turn.
-  bool next_request(std::uint32_t& vcpu) const noexcept;
+  /// Takes the ring's next request after that of `vcpu`, one of its own, around and around, so that everybody has its turn.
+  bool next_request(std::uint32_t index, std::uint32_t& vcpu) const noexcept;
 
   /// Counters of the page server's thread `index`, below `server_threads`.
   Counters& server_counters(std::uint32_t index) const noexcept {

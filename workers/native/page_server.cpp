@@ -50,7 +50,7 @@ PageServer::PageServer(const Guest& guest, PageServerConfig config)
   }
   if (config_.successor) guest_.succeed_server();
   claim_ = PageRecord::reader_claim(guest_.header().server_epoch.load(std::memory_order_acquire));
-  infos_.resize(config_.readers + 1);
+  infos_.resize(config_.readers + guest_.config().rings);
   const std::uint32_t shared = guest_.config().server_threads;
   own_counters_.resize(infos_.size() - std::min<std::size_t>(infos_.size(), shared));
   for (std::uint32_t i = 0; i < infos_.size(); ++i)
@@ -113,8 +113,11 @@ void PageServer::serve() {
       ReaderInfo& info = infos_[index];
       try {
         info.tid = static_cast<std::uint32_t>(::syscall(SYS_gettid));
-        name_this_thread(index == config_.readers ? "ring" : "reader " + std::to_string(index));
-        if (index < config_.reader_cpus.size()) pin_this_thread(config_.reader_cpus[index]);
+        const bool reader = index < config_.readers;
+        const std::uint32_t number = reader ? index : index - config_.readers;
+        name_this_thread((reader ? "reader " : "ring ") + std::to_string(number));
+        // A ring's thread runs where the reader of its number does: vCPUs that ask and vCPUs that sleep are served alike.
+        if (number < config_.reader_cpus.size()) pin_this_thread(config_.reader_cpus[number]);
         info.seen.add_current();
         work(info);
         info.seen.add_current();
@@ -131,7 +134,8 @@ void PageServer::serve() {
   if (!peers_.empty())
     for (std::uint32_t i = 0; i < config_.readers; ++i)
       start(i, [this, i](ReaderInfo& info) { Reader(*this, i, info).serve(); });
-  start(config_.readers, [this](ReaderInfo& info) { serve_ring(info); });
+  for (std::uint32_t i = 0; i < guest_.config().rings; ++i)
+    start(config_.readers + i, [this, i](ReaderInfo& info) { serve_ring(i, info); });
   for (std::thread& thread : threads) thread.join();
   if (source_->remote() != nullptr) source_->remote()->stop();
   if (failure != nullptr) std::rethrow_exception(failure);
@@ -145,8 +149,8 @@ void PageServer::wake_everybody() const noexcept {
 
 void PageServer::answer(std::uint32_t vcpu, RequestState state) const noexcept {
   VcpuState& line = guest_.vcpu(vcpu);
-  line.request.store(static_cast<std::uint32_t>(state), std::memory_order_release);
-  futex_wake(line.request, 1);
+  line.request.store(static_cast<std::uint32_t>(state), std::memory_order_seq_cst);
+  if (line.request_asleep.load(std::memory_order_seq_cst) != 0) futex_wake(line.request, 1);
 }
 
 void PageServer::poison_in_others(std::uint64_t page, Counters& counters) const noexcept {
@@ -155,8 +159,8 @@ void PageServer::poison_in_others(std::uint64_t page, Counters& counters) const 
       peer->resolver->poison(page, true, counters);
 }
 
-// The ring thread: an exiting vCPU asks for contents, and installs them itself.
-void PageServer::serve_ring(ReaderInfo& info) {
+// A ring's thread: an exiting vCPU asks for contents, and installs them itself.
+void PageServer::serve_ring(std::uint32_t index, ReaderInfo& info) {
   struct Request {
     Ticks due, began;
     std::uint32_t vcpu;
@@ -166,9 +170,9 @@ void PageServer::serve_ring(ReaderInfo& info) {
   };
   ::prctl(PR_SET_TIMERSLACK, 1);
   const Clock& clock = Clock::get();
-  Delay delay(config_.delay_us, config_.delay_exponential, config_.seed + config_.readers);
+  Delay delay(config_.delay_us, config_.delay_exponential, config_.seed + config_.readers + index);
   std::priority_queue<Request, std::vector<Request>, std::greater<>> requests;
-  FutexWord& doorbell = guest_.header().doorbell;
+  RequestRing& ring = guest_.ring(index);
   constexpr std::uint64_t kLongestNs = 500'000'000;
   const Ticks look_again = clock.from_ns(20'000);
   const bool anon = guest_.config().memory == MemoryType::anon;
@@ -218,11 +222,13 @@ void PageServer::serve_ring(ReaderInfo& info) {
     requests.push(std::move(request));
   };
 
-  std::uint32_t vcpu = 0;  // whose request was taken last
-  while (!stopping_.load(std::memory_order_acquire)) {
-    const std::uint32_t rung = doorbell.load(std::memory_order_acquire);
+  std::uint32_t vcpu = index;  // whose request was taken last
+  while (true) {
+    // Before the look at `stopping_`: a stop that this look misses rings after it, and the sleep below does not begin.
+    const std::uint32_t rung = ring.doorbell.load(std::memory_order_seq_cst);
+    if (stopping_.load(std::memory_order_seq_cst)) return;
     bool any = false;
-    for (; guest_.next_request(vcpu); any = true) {
+    for (; guest_.next_request(index, vcpu); any = true) {
       ++counters[Counter::requests];
       PageRun run = run_of(vcpu);
       VcpuState& line = guest_.vcpu(vcpu);
@@ -262,7 +268,7 @@ void PageServer::serve_ring(ReaderInfo& info) {
       if (due <= now) continue;
       nap = static_cast<std::uint64_t>(static_cast<double>(due - now) * 1e9 / clock.ticks_per_s());
     }
-    futex_wait(doorbell, rung, nap);
+    futex_wait_noted(ring.doorbell, rung, ring.asleep, nap);
   }
 }
 
@@ -270,8 +276,7 @@ void PageServer::stop() noexcept {
   stopping_.store(true, std::memory_order_release);
   const std::uint64_t one = 1;
   (void)!::write(stop_event_.get(), &one, sizeof one);
-  guest_.header().doorbell.fetch_add(1, std::memory_order_release);
-  futex_wake(guest_.header().doorbell, 0x7fffffff);
+  for (std::uint32_t i = 0; i < guest_.config().rings; ++i) guest_.ring(i).wake();
 }
 
 Counters PageServer::counters() const {

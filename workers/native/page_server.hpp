@@ -1,5 +1,5 @@
-// The page server: reader threads over the userfaultfds handed to it, and one thread that answers the request ring of
-// vCPUs that exit. It answers for contents: what it hands out is complete, and delayed as asked.
+// The page server: reader threads over the userfaultfds handed to it, and a thread for each request ring, where vCPUs that
+// exit ask. It answers for contents: what it hands out is complete, and delayed as asked.
 #pragma once
 
 #include <atomic>
@@ -75,7 +75,8 @@ class PageServer {
 
   Counters counters() const;
   const Source& source() const noexcept { return *source_; }
-  /// The readers, then the ring's thread.
+  std::uint32_t readers() const noexcept { return config_.readers; }
+  /// The readers, then the rings' threads.
   const std::vector<ReaderInfo>& threads() const noexcept { return infos_; }
 
   /// Poisons the page in every mapping of the guest that has it free; the one that asked does its own.
@@ -84,7 +85,7 @@ class PageServer {
  private:
   friend class Reader;
   void wake_everybody() const noexcept;
-  void serve_ring(ReaderInfo& info);
+  void serve_ring(std::uint32_t index, ReaderInfo& info);
   void answer(std::uint32_t vcpu, RequestState state) const noexcept;
   std::vector<Peer*> peers_of(std::uint32_t reader) const;
 
@@ -94,7 +95,7 @@ class PageServer {
   Mapping alias_;
   std::unique_ptr<Source> source_;
   std::vector<std::unique_ptr<Peer>> peers_;
-  std::vector<ReaderInfo> infos_;  ///< readers, then the ring thread
+  std::vector<ReaderInfo> infos_;  ///< readers, then the rings' threads
   std::vector<Counters> own_counters_;  ///< of those the guest has no room for
   std::uint8_t claim_;  ///< ours in the page records
   Live live_;

@@ -384,7 +384,7 @@ Verdict Vcpu::poison(std::uint64_t page) noexcept {
   RequestState answer = RequestState::asked;
   const auto unanswered = [&] { return answer == RequestState::asked || answer == RequestState::taken; };
   while (unanswered() && !stopping()) {
-    futex_wait(state_.request, static_cast<std::uint32_t>(answer), kLookAgainNs);
+    futex_wait_noted(state_.request, static_cast<std::uint32_t>(answer), state_.request_asleep, kLookAgainNs);
     answer = static_cast<RequestState>(state_.request.load(std::memory_order_acquire));
   }
   state_.request.store(static_cast<std::uint32_t>(RequestState::free), kRelaxed);
