@@ -83,8 +83,8 @@ def quiet(asked: Asked) -> Iterator[Line]:
     yield Line(
         "quiet",
         "the same as its run row has it: rig_cpu_share",
-        f"{row['rig_cpu_share']:.4f} CPUs",
-        note=f"idle_actors_cpu_share: {row['idle_actors_cpu_share']:.4f} CPUs; status {row['status']}, {row['accesses']} accesses",
+        f"{row['rig_cpu_share']:.3f} CPUs",
+        note=f"idle_actors_cpu_share {row['idle_actors_cpu_share']:.3f} CPUs; {row['accesses']} accesses, {row['status']}",
     )
 
 

@@ -93,7 +93,8 @@ void kill_again_and_again(const Case& test, unsigned seed) {
   if (test.memory == MemoryType::anon) asked.vcpus_per_vmm = asked.vcpus;
   const std::uint32_t vmm_count = asked.vcpus / asked.vcpus_per_vmm;
   PageServerConfig config{.readers = vmm_count, .fault_around_pages = test.around};
-  asked.server_threads = config.readers + 2;
+  asked.rings = vmm_count;
+  asked.server_threads = config.readers + asked.rings + 1;
   const Guest guest(asked);
   CHECK_EQUAL(fill(guest, std::vector<std::uint8_t>(guest.pages(), static_cast<std::uint8_t>(test.kind))).unprepared, 0u);
   std::vector<std::unique_ptr<Vmm>> vmms;
@@ -194,8 +195,24 @@ TEST("requests are taken in turn from every vCPU that asks, and once each") {
   }
   std::uint32_t vcpu = 63;
   for (const std::uint32_t expected : {64u, 127u, 129u, 0u, 63u}) {
-    CHECK(guest.next_request(vcpu));
+    CHECK(guest.next_request(0, vcpu));
     CHECK_EQUAL(vcpu, expected);
   }
-  CHECK(!guest.next_request(vcpu));
+  CHECK(!guest.next_request(0, vcpu));
+}
+
+TEST("vCPUs ask at the ring of their number, and a ring hands out its own, everybody in turn") {
+  const Guest guest(GuestConfig{.region_bytes = 512 * 4096, .vcpus = 200, .vcpus_per_vmm = 200, .rings = 3});
+  for (std::uint32_t vcpu : {0u, 3u, 4u, 198u, 199u}) {
+    guest.vcpu(vcpu).request.store(static_cast<std::uint32_t>(RequestState::asked));
+    guest.post_request(vcpu);
+  }
+  const auto taken = [&guest](std::uint32_t ring, std::uint32_t after) {
+    std::vector<std::uint32_t> found;
+    for (std::uint32_t vcpu = after; guest.next_request(ring, vcpu);) found.push_back(vcpu);
+    return found;
+  };
+  CHECK(taken(0, 0) == (std::vector<std::uint32_t>{3, 198, 0}));
+  CHECK(taken(1, 1) == (std::vector<std::uint32_t>{4, 199}));
+  CHECK(taken(2, 2).empty());
 }
