@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import fcntl
 import json
 import os
 import select
@@ -33,6 +34,9 @@ MAX_PEERS = 256
 ACCEPT_AGAIN_S = 0.1
 EXTRAS_WAIT_S = 0.2
 ADDRESS_LIMIT = 1 << 64
+
+SILENT = "said nothing in time"
+GONE = "disconnected"
 
 
 class HandshakeError(Exception):
@@ -83,6 +87,21 @@ class Connection:
         if self.socket is not None:
             self.socket.close()
             self.socket = None
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What our own VMM processes add: who they are, and the memfds of page record and fault records."""
+
+    vmm: int
+    shard: int
+    record_fd: int
+    faults_fd: int
+
+    def close(self) -> None:
+        """Close both descriptors; once."""
+        os.close(self.record_fd)
+        os.close(self.faults_fd)
 
 
 def parse_regions(message: bytes, page_bytes: int, region_bytes: int) -> list[Region]:
@@ -150,6 +169,16 @@ def parse_extras(message: bytes) -> tuple[int, int]:
     return vmm, shard
 
 
+def refuse_shrinking(descriptor: int, what: str) -> None:
+    """Raises HandshakeError for a file that its owner may truncate later: who has it mapped would die of SIGBUS."""
+    try:
+        seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
+    except OSError:
+        raise HandshakeError(f"the descriptor of the {what} is no memfd") from None
+    if not seals & fcntl.F_SEAL_SHRINK:
+        raise HandshakeError(f"the memfd of the {what} can be truncated: seal it with F_SEAL_SHRINK")
+
+
 def send(
     path: str, uffd: int, regions: Sequence[Region], *, vmm: int, shard: int, record_fd: int, faults_fd: int
 ) -> socket.socket:
@@ -200,7 +229,7 @@ def receive_message(
         while not complete(message):
             left = deadline - time.monotonic()
             if left <= 0 or not _readable(connection, stop, left):
-                raise HandshakeError("said nothing in time" if not message else "stopped in the middle of a message")
+                raise HandshakeError(SILENT if not message else "stopped in the middle of a message")
             data, ancillary, _, _ = connection.recvmsg(
                 MAX_MESSAGE_BYTES + 1, socket.CMSG_SPACE(MAX_DESCRIPTORS * 4), socket.MSG_CMSG_CLOEXEC
             )
@@ -210,7 +239,7 @@ def receive_message(
                     received.frombytes(payload[: len(payload) - len(payload) % received.itemsize])
                     descriptors += received
             if not data:
-                raise HandshakeError("disconnected" if not message else "disconnected half way through a message")
+                raise HandshakeError(GONE if not message else "disconnected half way through a message")
             message += data
             if len(message) > MAX_MESSAGE_BYTES:
                 raise HandshakeError(f"the message is longer than {MAX_MESSAGE_BYTES} bytes")
@@ -359,18 +388,19 @@ class Acceptor:
         try:
             if uid not in self._uids:
                 raise HandshakeError(f"uid {uid} may not connect; name it in page_server.allow_uids")
-            self._keep(self._shake(peer))
+            connection = self._shake(peer)
         except (HandshakeError, OSError) as error:
             peer.close()
             self._refuse(f"pid {pid}: {error}")
-
-    def _keep(self, connection: Connection) -> None:
-        with self._lock:
-            if connection.vmm >= 0 and (connection.vmm, connection.shard) in self._named():
-                connection.close()
-                raise HandshakeError(f"VMM process {connection.vmm} handed its userfaultfd {connection.shard} over before")
-            self._connections.append(connection)
-            self._lock.notify_all()
+            return
+        if connection.vmm < 0:  # a foreign VMM, or one of ours that was held up between its two messages
+            try:
+                self._name(connection, self._extras(peer, self._timeout_s))
+            except Closing:
+                pass
+            except (HandshakeError, OSError) as error:
+                if str(error) != GONE:  # a foreign VMM may end when it likes
+                    self._refuse(f"pid {pid}: {error}; it is served as a VMM that is not ours")
 
     def _shake(self, peer: socket.socket) -> Connection:
         message, descriptors = receive_message(peer, self._stop, time.monotonic() + self._timeout_s / 2, whole_json)
@@ -387,28 +417,44 @@ class Acceptor:
             raise
         connection = Connection(uffd=descriptors[0], regions=regions, socket=peer)
         try:
-            self._extras(peer, connection)
+            self._name(connection, self._extras(peer, EXTRAS_WAIT_S))
         except BaseException:
             connection.socket = None
             connection.close()
             raise
+        with self._lock:
+            self._connections.append(connection)
+            self._lock.notify_all()
         return connection
 
-    def _extras(self, peer: socket.socket, connection: Connection) -> None:
-        """Fill in what a VMM process of ours adds. A foreign one sends no second message and is served without."""
+    def _name(self, connection: Connection, extras: Extras | None) -> None:
+        """The connection is that of a VMM process of ours. Raises HandshakeError when another is it already."""
+        if extras is None:
+            return
+        with self._lock:
+            if (extras.vmm, extras.shard) in self._named():
+                extras.close()
+                raise HandshakeError(f"VMM process {extras.vmm} handed its userfaultfd {extras.shard} over before")
+            connection.vmm, connection.shard = extras.vmm, extras.shard
+            connection.record_fd, connection.faults_fd = extras.record_fd, extras.faults_fd
+            self._lock.notify_all()
+
+    def _extras(self, peer: socket.socket, seconds: float) -> Extras | None:
+        """What a VMM process of ours adds, within `seconds`. A foreign one sends no second message and is served without."""
         try:
-            message, descriptors = receive_message(peer, self._stop, time.monotonic() + EXTRAS_WAIT_S, whole_json)
+            message, descriptors = receive_message(peer, self._stop, time.monotonic() + seconds, whole_json)
         except HandshakeError as error:
-            if str(error) == "said nothing in time":
-                return
+            if str(error) == SILENT:
+                return None
             raise
         try:
             vmm, shard = parse_extras(message)
             if len(descriptors) != 2:
                 raise HandshakeError(f"expected two descriptors with the second message, got {len(descriptors)}")
+            for descriptor, what in zip(descriptors, ("page record", "fault records"), strict=True):
+                refuse_shrinking(descriptor, what)
         except BaseException:
             for descriptor in descriptors:
                 os.close(descriptor)
             raise
-        connection.vmm, connection.shard = vmm, shard
-        connection.record_fd, connection.faults_fd = descriptors
+        return Extras(vmm, shard, *descriptors)

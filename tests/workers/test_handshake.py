@@ -154,6 +154,66 @@ def test_a_bad_second_message_is_refused(sent: bytes, reason: str) -> None:
         parse_extras(sent)
 
 
+def second_message(vmm: int = 0) -> bytes:
+    return json.dumps({"magic": "uffd-loadgen", "version": 1, "vmm": vmm, "shard": 0}).encode()
+
+
+def test_a_vmm_process_of_ours_that_is_held_up_between_its_messages_is_still_one_of_ours(
+    acceptor: Acceptor, vmm: _native.Vmm
+) -> None:
+    [(uffd, regions)] = vmm.userfaultfds()
+    with connect(acceptor) as late:
+        socket.send_fds(late, [message(regions[0])], [uffd])
+        [connection] = acceptor.wait_for(1)
+        assert connection.vmm == -1  # so far it might be anybody's
+        socket.send_fds(late, [second_message()], [vmm.record_fd, vmm.faults_fd])
+        [connection] = acceptor.wait_for_vmms(1, 1)
+        assert os.fstat(connection.record_fd).st_ino == os.fstat(vmm.record_fd).st_ino
+    assert acceptor.refused == []
+
+
+def test_a_foreign_vmm_that_goes_away_is_not_refused_and_one_that_goes_on_talking_is_served_as_it_is(
+    acceptor: Acceptor, vmm: _native.Vmm
+) -> None:
+    [(uffd, regions)] = vmm.userfaultfds()
+    with connect(acceptor) as quiet:
+        socket.send_fds(quiet, [message(regions[0])], [uffd])
+        acceptor.wait_for(1)
+    with connect(acceptor) as talker:
+        socket.send_fds(talker, [message(regions[0])], [uffd])
+        acceptor.wait_for(2)
+        talker.sendall(b'{"more": 1}')
+        assert "lacks our magic; it is served as a VMM that is not ours" in refusal(acceptor)
+    assert [connection.vmm for connection in acceptor.wait_for(2)] == [-1, -1]
+
+
+@pytest.mark.parametrize("which", ["page record", "fault records"])
+def test_a_memfd_that_its_peer_could_truncate_later_is_refused(which: str, acceptor: Acceptor, vmm: _native.Vmm) -> None:
+    [(uffd, regions)] = vmm.userfaultfds()
+    unsealed = os.memfd_create("unsealed", os.MFD_ALLOW_SEALING)
+    os.ftruncate(unsealed, 1 << 20)
+    fds = [unsealed, vmm.faults_fd] if which == "page record" else [vmm.record_fd, unsealed]
+    with connect(acceptor) as peer:
+        socket.send_fds(peer, [message(regions[0])], [uffd])
+        socket.send_fds(peer, [second_message()], fds)
+        assert f"the memfd of the {which} can be truncated: seal it with F_SEAL_SHRINK" in refusal(acceptor)
+    os.close(unsealed)
+
+
+def test_a_second_message_without_a_memfd_is_refused(acceptor: Acceptor, vmm: _native.Vmm) -> None:
+    [(uffd, regions)] = vmm.userfaultfds()
+    with open("/dev/null") as other, connect(acceptor) as peer:
+        socket.send_fds(peer, [message(regions[0])], [uffd])
+        socket.send_fds(peer, [second_message()], [other.fileno(), vmm.faults_fd])
+        assert "the descriptor of the page record is no memfd" in refusal(acceptor)
+
+
+def test_no_memfd_of_ours_can_be_truncated(vmm: _native.Vmm) -> None:
+    for descriptor in (vmm.record_fd, vmm.faults_fd):
+        with pytest.raises(PermissionError):
+            os.ftruncate(descriptor, 1)
+
+
 def hand_over(acceptor: Acceptor, vmm: _native.Vmm, number: int, shard: int = 0) -> socket.socket:
     [(uffd, regions)] = vmm.userfaultfds()
     return send(
