@@ -11,10 +11,12 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
+from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
 from loadgen import driver
 from loadgen.command_line import as_override, command, given
+from loadgen.composed import Composed, repeated
 from loadgen.errors import ConfigError
 from loadgen.host import Host, probe
 from loadgen.plan import PlannedRun, plan_run
@@ -51,7 +53,8 @@ class LoadgenSweeper(BasicSweeper):
         """Run every combination of the swept values, repeat by repeat. Raises ConfigError before anything has started."""
         assert self.launcher is not None and self.config is not None
         sweep_id = driver.new_sweep_id()
-        jobs, runs, first = self._plan(arguments, sweep_id)
+        composed = Composed(self._loader())
+        jobs, runs, first = self._plan(arguments, sweep_id, composed)
         if first.dry_run:
             driver.show_plan(first, runs)
             return []
@@ -59,6 +62,7 @@ class LoadgenSweeper(BasicSweeper):
         in_process = isinstance(self.launcher, BasicLauncher)
         driver.announce(first, sweep_id, len(runs))
         if in_process:
+            self.launcher.hydra_context = HydraContext(composed, self.hydra_context.callbacks)  # type: ignore
             driver.current = driver.Driver(dataset, driver.watcher(first, len(jobs)))
         try:
             returned = self.launcher.launch(jobs, initial_job_idx=0)
@@ -72,7 +76,9 @@ class LoadgenSweeper(BasicSweeper):
             raise SystemExit(1)
         return returned
 
-    def _plan(self, arguments: list[str], sweep_id: str) -> tuple[list[list[str]], list[PlannedRun], DictConfig]:
+    def _plan(
+        self, arguments: list[str], sweep_id: str, loader: Composed
+    ) -> tuple[list[list[str]], list[PlannedRun], DictConfig]:
         """Overrides of every job in the order they run, each job's plan, and the first job's configuration."""
         asked = [*self._parse_config(), *arguments]
         overrides = OverridesParser.create(config_loader=self._loader()).parse_overrides(asked)
@@ -83,7 +89,7 @@ class LoadgenSweeper(BasicSweeper):
         composed: list[tuple[list[str], DictConfig]] = []
         for job in self.split_arguments(overrides, max_batch_size=None)[0]:
             job_overrides = [*job, *of_the_driver]
-            cfg = self._compose(job_overrides)
+            cfg = self._compose(loader, job_overrides)
             try:
                 driver.check(cfg, host, len(composed))
             except ConfigError as error:
@@ -104,11 +110,11 @@ class LoadgenSweeper(BasicSweeper):
                 if repeat < cfg.repeats:
                     cfg.repeat = repeat
                     runs.append(plan_run(cfg, host, len(jobs)))
-                    jobs.append([*job_overrides, f"repeat={repeat}"])
+                    jobs.append(repeated(job_overrides, repeat))
         return jobs, runs
 
-    def _compose(self, overrides: list[str]) -> DictConfig:
-        composed: DictConfig = self._loader().load_sweep_config(self.config, overrides)  # type: ignore[arg-type]
+    def _compose(self, loader: Composed, overrides: list[str]) -> DictConfig:
+        composed = loader.load_sweep_config(self.config, repeated(overrides, 0))  # type: ignore[arg-type]
         with open_dict(composed):
             del composed["hydra"]
         return composed
