@@ -200,3 +200,18 @@ TEST("a stop from outside ends a run at the barrier and a run asleep") {
 TEST("the last descriptor outlives the vCPUs: 64 vCPUs in one VMM process run to the end") {
   for (const char* strategy : kResolving) check_identities(*run_guest(plan_for(strategy, 64)), 1024);
 }
+
+TEST("page_server.wait=spin burns the CPU of those who answer and of nobody else") {
+  for (const char* strategy : {"uffd_wait", "no_slow_gup"}) {
+    const bool exits = std::string(strategy) == "no_slow_gup";
+    GuestPlan plan = plan_for(strategy, 1);
+    plan.kind = Kind::absent;
+    plan.server.wait = "spin";
+    plan.vmm.access.hold_ns = 200'000'000;  // in which nobody asks anything
+    const auto result = run_guest(plan);
+    check_identities(*result, 1024);
+    const auto used_ns = [](const ThreadUsage& usage) { return usage.user_ns + usage.system_ns; };
+    const std::uint64_t reader = used_ns(result->threads.front().usage), ring = used_ns(result->threads.back().usage);
+    CHECK(exits ? ring > reader : reader > ring);
+  }
+}

@@ -22,6 +22,7 @@ struct GuestResult {
   decltype(uffd::Prepared::pages) prepared{};  ///< of the last VMM
   std::vector<uffd::FaultRecord> faults;
   uffd::Counters vcpus, server;
+  std::vector<uffd::ReaderInfo> threads;
   uffd::SourceCounts source;
   std::string stop_reason;
   std::vector<std::unique_ptr<uffd::Vmm>> vmms;  ///< after the guest they belong to has gone only their records may be read
@@ -84,6 +85,7 @@ inline std::unique_ptr<GuestResult> run_guest(GuestPlan plan, bool serve = true)
     }
   }
   result->server = server.counters();
+  result->threads = server.threads();
   if (server.source().remote() != nullptr) result->source = server.source().remote()->counts();
   result->stop_reason = guest.stop_reason();
   return result;

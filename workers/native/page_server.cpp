@@ -260,7 +260,7 @@ void PageServer::serve_ring(std::uint32_t index, ReaderInfo& info) {
       any = true;
     }
     if (remote != nullptr) remote->flush();
-    if (any || wait_ == Wait::spin) continue;
+    if (any || spins(true)) continue;
     std::uint64_t nap = kLongestNs;
     if (!requests.empty()) {
       const Ticks now = clock.now();

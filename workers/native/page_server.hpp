@@ -84,6 +84,11 @@ class PageServer {
 
  private:
   friend class Reader;
+  /// Whether a thread spins for want of work. Only those that answer do: rings where vCPUs exit, readers where they sleep; the
+  /// others would burn the CPU that these are placed on too.
+  bool spins(bool for_exits) const noexcept {
+    return wait_ == Wait::spin && for_exits == (guest_.header().exits.load(std::memory_order_relaxed) != 0);
+  }
   void wake_everybody() const noexcept;
   void serve_ring(std::uint32_t index, ReaderInfo& info);
   void answer(std::uint32_t vcpu, RequestState state) const noexcept;

@@ -69,7 +69,10 @@ void Reader::serve() {
   }
   switch (server_.wait_) {
     case Wait::spin:
-      for (Peer* peer : peers_) read_events(*peer);
+      if (server_.spins(false))
+        for (Peer* peer : peers_) read_events(*peer);
+      else
+        poll_once(timeout);
       break;
     case Wait::poll:
       poll_once(timeout);
