@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from loadgen.host import Host
 from loadgen.placement import place
 from loadgen.swap import plan_swap
 from workers.registry import strategy_entry
-from workers.spec import AccessSpec, FaultMixSpec, MemorySpec, PageServerSpec, RunSpec, SourceSpec, StrategySpec
+from workers.spec import AccessSpec, FaultMixSpec, InjectSpec, MemorySpec, PageServerSpec, RunSpec, SourceSpec, StrategySpec
 
 MIB = 1 << 20
 RECORD_BYTES = 56
@@ -70,6 +70,7 @@ def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
             asked["delay_distribution"],
             tuple(asked["allow_uids"]),
             asked["handshake_timeout_s"],
+            InjectSpec(**{one.name: asked[one.name] for one in fields(InjectSpec)}),
         ),
         placement=place(
             values["placement"]["policy"],

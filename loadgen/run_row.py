@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -37,6 +38,7 @@ def describe(planned: PlannedRun) -> dict[str, Any]:
         "events_per_read": spec.page_server.events_per_read,
         "delay_us": spec.page_server.delay_us,
         "delay_distribution": spec.page_server.delay_distribution,
+        **asdict(spec.page_server.inject),
         "source": spec.source.name,
         "source_cache": spec.source.cache if spec.source.name == "file" else None,
         **_remote(spec.source),

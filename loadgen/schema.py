@@ -95,6 +95,11 @@ class PageServerConfig:
     delay_distribution: str = "fixed"
     allow_uids: list[int] = field(default_factory=list)
     handshake_timeout_s: float = 10.0
+    drop_events_share: float = 0.0
+    wake_every_ms: float = 0.0
+    contents_bit: bool = True
+    fill_pause_us: float = 0.0
+    vanish_after_events: int = 0
 
 
 @listed

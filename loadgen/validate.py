@@ -53,7 +53,7 @@ def validate(cfg: DictConfig, host: Host) -> None:
     ]
     if not problems:
         problems = [*_guest(values, host), *_legality(values, host), *_placement(values, host), *_trace(values), *_source(values)]
-        problems += swap_problems(values, host)
+        problems += [*swap_problems(values, host), *_inject(values)]
     if not problems:
         problems = [*_memory(cfg, values, host)]
     if problems:
@@ -116,6 +116,10 @@ def _numbers(values: dict[str, Any]) -> Iterator[str]:
         "page_server.events_per_read": 1,
         "page_server.delay_us": 0,
         "page_server.handshake_timeout_s": 0,
+        "page_server.drop_events_share": 0,
+        "page_server.wake_every_ms": 0,
+        "page_server.fill_pause_us": 0,
+        "page_server.vanish_after_events": 0,
         "source.rtt_us": 0,
         "source.connections": 1,
         "source.batch_pages": 1,
@@ -135,6 +139,8 @@ def _numbers(values: dict[str, Any]) -> Iterator[str]:
             yield f"source.{key}={values['source'][key]} is too large: use at most {most}"
     if not 0 <= values["access"]["read_share"] <= 1:
         yield f"access.read_share={values['access']['read_share']} is no share: use a number from 0 to 1"
+    if values["page_server"]["drop_events_share"] > 1:
+        yield f"page_server.drop_events_share={values['page_server']['drop_events_share']} is no share: use a number from 0 to 1"
     if values["access"]["order"] == "none" and values["access"]["hold_s"] == 0:
         yield "access=none touches nothing and would end at once: use a positive access.hold_s"
     if values["access"]["order"] == "zipf" and values["access"]["zipf_exponent"] <= 0:
@@ -279,6 +285,22 @@ def _remote(source: dict[str, Any], memory: dict[str, Any], watchdog_s: float) -
             f"source.push_mib_per_s={source['push_mib_per_s']:g} sends a batch every {frame_s:.3g} s, which is no less than "
             f"source.timeout_s={source['timeout_s']:g}: use a smaller source.batch_pages, or a larger source.timeout_s"
         )
+
+
+def _inject(values: dict[str, Any]) -> Iterator[str]:
+    server, entry = values["page_server"], strategy_entries()[values["strategy"]["name"]]
+    if server["vanish_after_events"] and (entry["exit"] != "none" or not entry["userfaultfd"]):
+        yield (
+            f"page_server.vanish_after_events closes the last userfaultfd, and under strategy {entry['name']} the VMM process "
+            "works with its own: use strategy=uffd_wait"
+        )
+    if server["vanish_after_events"] and server["readers_per_uffd"] > 1:
+        yield (
+            "page_server.vanish_after_events closes what other readers of the same userfaultfd are using: "
+            "use page_server.readers_per_uffd=1"
+        )
+    if not server["contents_bit"] and values["memory"]["type"] == "anon":
+        yield "page_server.contents_bit=false is about pages filled in place, and anonymous memory has none: use memory=shmem"
 
 
 def _memory(cfg: DictConfig, values: dict[str, Any], host: Host) -> Iterator[str]:

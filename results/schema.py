@@ -6,7 +6,8 @@ History
 - 2026-11-24, version 2: the table `threads`; in `runs` `command`, `job_overrides`, and what the driver saw of itself and of
   the machine while it measured (`watched_s` to `distrust`). `achieved_delay_us` and `overhead_s`, given by the driver before,
   are derived. Fault kinds `swapped` and `poisoned` with `poisoned_at`, `on_memory_error`, `hold_ns`,
-  `swap`, `swap_bytes` and `faults_per_s_net`; how
+  `swap`, `swap_bytes`, `faults_per_s_net` and the
+  page server's faults made on purpose (`drop_events_share` to `vanish_after_events`); how
   every exit and every event ended (`trips_resolved` to `events_dropped`), and in which state every page did (`ended_`). Nothing
   of version 1 was taken away or changed its meaning.
 
@@ -130,6 +131,11 @@ RUN_COLUMNS = (
     Column("events_per_read", _COUNT, "events", "most events one read may return", axis=True),
     Column("delay_us", _REAL, "us", "service delay asked of the page server", axis=True),
     Column("delay_distribution", _TEXT, "", "fixed or exponential", axis=True),
+    Column("drop_events_share", _REAL, "1", "share of events the page server was made to forget", axis=True),
+    Column("wake_every_ms", _REAL, "ms", "between two wake-ups of everybody, so that forgotten events come again", axis=True),
+    Column("contents_bit", _BOOL, "", "whether readers go by it, not by a minor event, for complete contents", axis=True),
+    Column("fill_pause_us", _REAL, "us", "pause made between the halves of a page filled in place", axis=True),
+    Column("vanish_after_events", _COUNT, "events", "after which a reader closed its userfaultfds; 0: never", axis=True),
     Column("source", _TEXT, "", "where page contents come from: local, file or remote", axis=True),
     Column("source_cache", _TEXT, "", "whether the snapshot file was in the page cache at the start: warm or cold", axis=True),
     Column("source_address", _TEXT, "", "where the remote source listened"),

@@ -103,6 +103,8 @@ class Vmm:
         """Bring every page into the state its kind asks for and prove it: pages by kind, `unprepared` (counts), `seconds`."""
     def reclaim(self) -> int:
         """After the page server was killed: settle its claims of pages by what pagemap says of them; how many there were."""
+    def let_go(self) -> None:
+        """Close this process's userfaultfds: what the page server holds are then the last ones."""
     def run(self) -> None:
         """The measured phase: start the vCPU threads, wait at the guest's barrier, return when all have ended."""
     def finish(self) -> None:

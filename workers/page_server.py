@@ -4,6 +4,7 @@ One that was killed is succeeded by another: `take_over` in the place of `open`,
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 from typing import Any
@@ -111,6 +112,7 @@ class PageServer:
                 "reader_cpus": [list(cpus) for cpus in spec.placement.reader_cpus],
                 "source": self._source(spec),
                 "successor": self._successor,
+                "inject": dataclasses.asdict(asked.inject),
             },
         )
         for connection in connections:
@@ -121,6 +123,8 @@ class PageServer:
                 record_fd=connection.record_fd,
                 faults_fd=connection.faults_fd,
             )
+            if asked.inject.vanish_after_events:
+                _replace_by_nothing(connection.uffd)
         self._server = server
         self._failure = None
         self._thread = threading.Thread(target=self._serve, args=(server,), name="page server", daemon=True)
@@ -205,3 +209,10 @@ def _server_threads(spec: RunSpec) -> int:
     """Readers, the threads that answer requests, and one a connection to a remote source."""
     remote = spec.source.connections + spec.source.push if spec.source.name == "remote" else 0
     return spec.page_server.readers_per_uffd * spec.vmms * spec.uffds_per_vmm + _rings(spec) + remote
+
+
+def _replace_by_nothing(descriptor: int) -> None:
+    """The number stays taken until its owner closes it, the file is let go."""
+    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    os.dup2(nothing, descriptor, inheritable=False)
+    os.close(nothing)

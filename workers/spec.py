@@ -95,6 +95,22 @@ class StrategySpec:
 
 
 @dataclass(frozen=True)
+class InjectSpec:
+    """Faults of the page server, made on purpose to show what they do.
+
+    `drop_events_share`: share of events read and forgotten; `wake_every_ms`: the cure, UFFDIO_WAKE over everything (0: never).
+    `contents_bit` False: readers take a minor event for the proof that contents are complete; `fill_pause_us`: between the
+    halves of a page filled in place. `vanish_after_events`: each reader then closes its userfaultfds, the last ones (0: never).
+    """
+
+    drop_events_share: float = 0.0
+    wake_every_ms: float = 0.0
+    contents_bit: bool = True
+    fill_pause_us: float = 0.0
+    vanish_after_events: int = 0
+
+
+@dataclass(frozen=True)
 class PageServerSpec:
     """The page server's readers, how they wait, and the delay it adds to each fetch.
 
@@ -108,6 +124,7 @@ class PageServerSpec:
     delay_distribution: str = "fixed"
     allow_uids: tuple[int, ...] = ()
     handshake_timeout_s: float = 10.0
+    inject: InjectSpec = field(default_factory=InjectSpec)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ class Vcpu:
         self._connections: list[socket.socket] = []
         self._number = 0
         self._recorded: list[int] = []
+        self._lets_go = False
 
     def calibrate(self, kind: str) -> float:
         """Nanoseconds an emulated exit of this kind (`none`, `signal`, `probe`, `populate`) costs on this machine, now."""
@@ -53,6 +54,7 @@ class Vcpu:
 
     def _open(self, spec: RunSpec, vmm: int, address: GuestAddress) -> None:
         self._guest = attach(address, "the page server")
+        self._lets_go = spec.page_server.inject.vanish_after_events > 0
         first = vmm * spec.vcpus_per_vmm
         access = dataclasses.asdict(spec.access)
         access["trace"] = np.asarray(spec.access.trace, dtype=np.uint32)
@@ -113,7 +115,10 @@ class Vcpu:
 
     def run(self) -> None:
         """The measured phase: returns when this VMM process's vCPUs have ended, or the run was stopped."""
-        self._opened().run()
+        vmm = self._opened()
+        if self._lets_go:
+            vmm.let_go()
+        vmm.run()
 
     def finish(self) -> VmmReport:
         """After the page server has finished: the counters, and the records' time stamps in CLOCK_MONOTONIC."""

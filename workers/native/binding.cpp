@@ -101,6 +101,18 @@ SourceServerConfig source_server_config(nb::dict dict) {
   return config;
 }
 
+Inject inject_config(nb::dict dict) {
+  Keys keys(dict, "inject");
+  Inject inject;
+  keys.take("drop_events_share", inject.drop_events_share);
+  keys.take("wake_every_ms", inject.wake_every_ms);
+  keys.take("contents_bit", inject.contents_bit);
+  keys.take("fill_pause_us", inject.fill_pause_us);
+  keys.take("vanish_after_events", inject.vanish_after_events);
+  keys.finish();
+  return inject;
+}
+
 PageServerConfig server_config(nb::dict dict) {
   Keys keys(dict, "page_server");
   PageServerConfig config;
@@ -113,6 +125,7 @@ PageServerConfig server_config(nb::dict dict) {
   keys.take("fault_around_pages", config.fault_around_pages);
   keys.take("reader_cpus", config.reader_cpus);
   keys.take("successor", config.successor);
+  if (keys.contains("inject")) config.inject = inject_config(nb::cast<nb::dict>(keys.pop("inject")));
   if (keys.contains("source")) config.source = source_config(nb::cast<nb::dict>(keys.pop("source")));
   keys.finish();
   return config;
@@ -494,6 +507,7 @@ NB_MODULE(_native, m) {
              return out;
            })
       .def("reclaim", &Vmm::reclaim, nb::call_guard<nb::gil_scoped_release>())
+      .def("let_go", &Vmm::let_go)
       .def("run", &Vmm::run, nb::call_guard<nb::gil_scoped_release>())
       .def("finish", &Vmm::finish, nb::call_guard<nb::gil_scoped_release>())
       .def("verify",

@@ -56,7 +56,7 @@ PageServer::PageServer(const Guest& guest, PageServerConfig config)
   for (std::uint32_t i = 0; i < infos_.size(); ++i)
     infos_[i].counters = i < shared ? &guest_.server_counters(i) : &own_counters_[i - shared];
   config_.source.remote.first_counters = static_cast<std::uint32_t>(infos_.size());
-  source_ = std::make_unique<Source>(guest_, alias_.data(), config_.source);
+  source_ = std::make_unique<Source>(guest_, alias_.data(), config_.source, config_.inject.fill_pause_us);
 }
 
 PageServer::~PageServer() { stop(); }

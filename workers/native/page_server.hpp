@@ -11,6 +11,7 @@
 #include "counters.hpp"
 #include "descriptor.hpp"
 #include "guest.hpp"
+#include "inject.hpp"
 #include "live.hpp"
 #include "placement.hpp"
 #include "resolver.hpp"
@@ -31,6 +32,7 @@ struct PageServerConfig {
   std::uint32_t fault_around_pages = 1;
   std::vector<CpuList> reader_cpus;
   SourceConfig source;
+  Inject inject;
   bool successor = false;  ///< in place of a page server that was killed while it served this guest
 };
 

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 
 #include <algorithm>
@@ -31,7 +32,10 @@ Reader::Reader(PageServer& server, std::uint32_t index, ReaderInfo& info)
                    ? guest_.config().page_bytes * guest_.config().fault_around_pages
                    : 0),
       delay_(server.config_.delay_us, server.config_.delay_exponential, server.config_.seed + index),
-      look_again_(Clock::get().from_ns(kLookAgainNs)) {
+      look_again_(Clock::get().from_ns(kLookAgainNs)),
+      dropping_(server.config_.seed ^ (index + 1)),
+      wake_interval_(Clock::get().from_ns(server.config_.inject.wake_every_ms * 1e6)),
+      wake_due_(wake_interval_ == 0 ? 0 : Clock::get().now() + wake_interval_) {
   if (server_.wait_ != Wait::epoll) return;
   epoll_ = Descriptor(::epoll_create1(EPOLL_CLOEXEC));
   if (!epoll_.valid()) throw KernelError("epoll_create1", errno);
@@ -48,6 +52,7 @@ void Reader::serve() {
   RemoteSource* const remote = server_.source_->remote();
   while (!server_.stopping_.load(std::memory_order_acquire)) {
     if (!jobs_.empty()) run_due();
+    if (wake_due_ != 0 && Clock::get().now() >= wake_due_) wake_all();
     if (remote != nullptr) remote->flush();
     wait();
   }
@@ -57,10 +62,11 @@ void Reader::serve() {
 [[gnu::hot]] void Reader::wait() {
   timespec until_due{0, 0};
   const timespec* timeout = nullptr;
-  if (!jobs_.empty()) {
+  if (!jobs_.empty() || wake_due_ != 0) {
     const Clock& clock = Clock::get();
     const Ticks now = clock.now();
-    const Ticks due = jobs_.top().due;
+    Ticks due = wake_due_;
+    if (!jobs_.empty() && (due == 0 || jobs_.top().due < due)) due = jobs_.top().due;
     if (due > now) {
       const auto ns = static_cast<std::uint64_t>(static_cast<double>(due - now) * 1e9 / clock.ticks_per_s());
       until_due = {static_cast<time_t>(ns / kNanosecondsPerSecond), static_cast<long>(ns % kNanosecondsPerSecond)};
@@ -130,15 +136,43 @@ void Reader::epoll_once(const timespec* timeout) {
     const std::uint64_t page =
         (region->offset + address - region->base_host_virt_addr) / guest_.config().page_bytes;
     const std::uint32_t vcpu = vcpu_of(message.arg.pagefault.feat.ptid);
-    Event event{&peer, page, vcpu, record_of(peer, vcpu, page)};
+    const double dropped = server_.config_.inject.drop_events_share;
+    if (dropped > 0.0 && dropping_.unit() < dropped) {
+      ++counters_[Counter::events_dropped];
+      continue;
+    }
+    Event event{&peer, page, vcpu, record_of(peer, vcpu, page), (message.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_MINOR) != 0};
     if (event.record != nullptr) event.record->delivered.store(delivered, std::memory_order_release);
     if (vcpu != kNobody && guest_.header().exits.load(std::memory_order_relaxed) != 0) {
       const bool populating = guest_.vcpu(vcpu).stage.load(std::memory_order_relaxed) == Stage::populating;
       ++counters_[populating ? Counter::populate_waits : Counter::stray_waits];
       if (!populating) guest_.vcpu(vcpu).stray_waits.fetch_add(1, std::memory_order_relaxed);
     }
+    if (server_.config_.inject.vanish_after_events != 0 && ++taken_ > server_.config_.inject.vanish_after_events) {
+      counters_[Counter::events_dropped] += 1 + jobs_.size();
+      jobs_ = {};
+      vanish();
+      return;
+    }
     handle(event);
   }
+}
+
+void Reader::wake_all() noexcept {
+  for (const Peer* peer : peers_)
+    for (const RegionView& view : peer->regions) {
+      ++counters_[Counter::wakes];
+      peer->uffd.wake(view.base_host_virt_addr, view.size);
+    }
+  wake_due_ = Clock::get().now() + wake_interval_;
+}
+
+// In place, so that no other file gets the number while somebody still uses it: an eventfd is never readable unless rung.
+void Reader::vanish() {
+  const Descriptor silent(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!silent.valid()) throw KernelError("eventfd", errno);
+  for (const Peer* peer : peers_)
+    if (::dup3(silent.get(), peer->uffd.fd(), O_CLOEXEC) < 0) throw KernelError("dup3 over a userfaultfd", errno);
 }
 
 [[gnu::hot]] std::uint32_t Reader::vcpu_of(std::uint32_t tid) {
@@ -188,7 +222,8 @@ void Reader::later(Job job, Ticks delay) {
       install_again(event);
     return;
   }
-  const bool here = staging_.empty() && server_.source_->complete(claimed);
+  const bool believed = event.minor && claimed.count == 1 && !server_.config_.inject.contents_bit;
+  const bool here = staging_.empty() && (believed || server_.source_->complete(claimed));
   if (here) {
     install(guest_, event, claimed, nullptr, counters_);
     return;

@@ -22,6 +22,7 @@ class Reader {
     std::uint64_t page;
     std::uint32_t vcpu;     ///< kNobody when the thread is none of the guest's vCPUs
     FaultRecord* record;    ///< the record of the fault it sleeps in; null when unknown
+    bool minor = false;     ///< the kernel found the page in the page cache
   };
   enum class Step {
     look,     ///< the page was in somebody's hands: look again
@@ -54,6 +55,8 @@ class Reader {
   std::uint32_t vcpu_of(std::uint32_t tid);
   FaultRecord* record_of(const Peer& peer, std::uint32_t vcpu, std::uint64_t page) const noexcept;
   void later(Job job, Ticks delay);
+  void wake_all() noexcept;  ///< everybody who sleeps faults again, and so repeats an event that was forgotten
+  void vanish();             ///< closes this reader's userfaultfds
 
   PageServer& server_;
   const Guest& guest_;
@@ -67,6 +70,9 @@ class Reader {
   Delay delay_;
   Descriptor epoll_;
   Ticks look_again_;
+  Random dropping_;
+  Ticks wake_interval_, wake_due_;  ///< 0: never
+  std::uint64_t taken_ = 0;         ///< events
 };
 
 }  // namespace uffd

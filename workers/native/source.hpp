@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "access_order.hpp"
 #include "error.hpp"
@@ -29,7 +30,8 @@ struct SourceConfig {
 class Source {
  public:
   /// Throws ConfigError and KernelError: a snapshot that does not fit, a remote source that cannot be reached.
-  Source(const Guest& guest, std::byte* alias, const SourceConfig& config) : guest_(guest), alias_(alias) {
+  Source(const Guest& guest, std::byte* alias, const SourceConfig& config, double fill_pause_us = 0.0)
+      : guest_(guest), alias_(alias), pause_(Clock::get().from_ns(fill_pause_us * 1000.0)) {
     if (config.name == "file")
       snapshot_ = std::make_unique<Snapshot>(config.file, guest.config().region_bytes, guest.config().page_bytes, config.cold);
     else if (config.name == "remote")
@@ -57,13 +59,27 @@ class Source {
   /// Shared memory: fills page by page through the alias. The bit is set after the page's last byte: a page filled through
   /// the alias is visible from its first byte on, so nothing but this bit says that it is whole.
   void put(std::uint64_t page) const noexcept {
-    if (read({page, 1}, alias_ + page * guest_.config().page_bytes)) guest_.set_complete(page);
+    std::byte* const to = alias_ + page * guest_.config().page_bytes;
+    if (pause_ == 0 ? read({page, 1}, to) : in_two_halves(page, to)) guest_.set_complete(page);
   }
 
   /// Anonymous memory: makes a run's contents in a buffer of the caller's; false when that failed, and the run is over.
   bool make(const PageRun& run, std::byte* to) const noexcept { return read(run, to); }
 
  private:
+  // On purpose: whoever maps the page meanwhile sees the first half and a second one of zeros.
+  bool in_two_halves(std::uint64_t page, std::byte* to) const noexcept {
+    thread_local std::vector<std::byte> whole;
+    const std::size_t half = guest_.config().page_bytes / 2;
+    whole.resize(2 * half);
+    if (!read({page, 1}, whole.data())) return false;
+    std::memcpy(to, whole.data(), half);
+    for (const Ticks until = Clock::get().now() + pause_; Clock::get().now() < until && !guest_.stopping();) {
+    }
+    std::memcpy(to + half, whole.data() + half, half);
+    return true;
+  }
+
   bool read(const PageRun& run, std::byte* to) const noexcept {
     if (snapshot_ == nullptr) {
       for (std::uint32_t i = 0; i < run.count; ++i)
@@ -79,6 +95,7 @@ class Source {
 
   const Guest& guest_;
   std::byte* alias_;
+  Ticks pause_;
   std::unique_ptr<Snapshot> snapshot_;
   std::unique_ptr<RemoteSource> remote_;
 };

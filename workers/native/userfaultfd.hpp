@@ -35,6 +35,7 @@ class Userfaultfd {
 
   int fd() const noexcept { return fd_.get(); }
   Way way() const noexcept { return way_; }
+  void close() noexcept { fd_.reset(); }
 
   /// Registers a range; returns the ioctls the kernel offers on it. Throws KernelError.
   std::uint64_t register_range(std::uint64_t start, std::uint64_t length, std::uint64_t mode);

@@ -202,6 +202,10 @@ void Vmm::watch(std::vector<std::thread::native_handle_type> threads) {
   }
 }
 
+void Vmm::let_go() noexcept {
+  for (const auto& uffd : uffds_) uffd->close();
+}
+
 void Vmm::end_sleepers() const noexcept {
   for (const Shard& shard : shards_)
     if (shard.uffd != nullptr) shard.uffd->unregister_range(shard.address, shard.pages * guest_.config().page_bytes);

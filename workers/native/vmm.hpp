@@ -53,6 +53,8 @@ class Vmm {
   /// After the page server was killed, before another takes over: its claims of pages are settled by what the kernel says of
   /// each page. How many there were. May run beside the vCPUs. Throws KernelError.
   std::uint64_t reclaim() const;
+  /// Closes this process's userfaultfds: what the page server holds are then the last ones.
+  void let_go() noexcept;
   /// Starts the vCPU threads and returns when all have ended; the watchdog runs on the calling thread.
   void run();
   /// Ends registration (nothing can sleep any more) and turns the records' stamps into CLOCK_MONOTONIC nanoseconds.

@@ -1,0 +1,78 @@
+"""A planned run in this process and without Ray: userfaultfd, memfds, swap and sockets are real."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from results.identities import broken
+from workers import _native
+from workers.page_server import PageServer
+from workers.spec import RunSpec
+from workers.vcpu import Vcpu
+
+
+@dataclass
+class Ran:
+    """What a run came to: counters summed over everybody (`server`, `vcpus`), faults by (kind, outcome), the pages prepared in
+    each kind by the first VMM process, and what its identities, verification and stop say."""
+
+    vcpus: Counter[str] = field(default_factory=Counter)
+    server: Counter[str] = field(default_factory=Counter)
+    faults: Counter[tuple[str, str]] = field(default_factory=Counter)
+    prepared: dict[str, int] = field(default_factory=dict)
+    unprepared: int = 0
+    wrong_words: int = 0
+    refused: int = 0
+    pages_resolved: int = 0
+    page_states: Counter[str] = field(default_factory=Counter)
+    stop_reason: str = ""
+    broken: list[str] = field(default_factory=list)
+
+
+def run_in_process(spec: RunSpec) -> Ran:
+    """Run `spec` once and verify it."""
+    ran, server, vmms = Ran(), PageServer(), [Vcpu() for _ in range(spec.vmms)]
+    try:
+        address, filled = server.open(spec)
+        for number, vmm in enumerate(vmms):
+            vmm.open(spec, number, address)
+        server.serve()
+        prepared = [vmm.prepare() for vmm in vmms]
+        ran.prepared = prepared[0]
+        ran.unprepared = filled["unprepared"] + sum(one["unprepared"] for one in prepared)
+        threads = [threading.Thread(target=vmm.run) for vmm in vmms]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        ran.stop_reason = server.stop_reason()
+        served = server.finish()
+        ran.server.update(served.counters)
+        rows: list[dict[str, Any]] = []
+        for vmm in vmms:
+            report = vmm.finish()
+            rows += report.vcpus
+            ran.vcpus.update(report.counters)
+            ran.page_states.update(report.page_states)
+            ran.wrong_words += sum(row["wrong_words"] for row in report.vcpus)
+            ran.pages_resolved += sum(row["pages_resolved"] for row in report.vcpus)
+            verified = vmm.verify()
+            ran.wrong_words += verified["wrong_words"]
+            ran.refused += verified["poisoned"]
+            _, records = vmm.fault_chunk(0, 1 << 20)
+            ran.faults.update(
+                (_native.KINDS[kind], _native.OUTCOMES[outcome])
+                for kind, outcome in zip(records["kind"], records["outcome"], strict=True)
+            )
+        ended = {f"ended_{state.replace(' ', '_')}": count for state, count in ran.page_states.items()}
+        row = {"pages": spec.memory.pages, "vcpus": spec.vcpus, "vcpus_per_vmm": spec.vcpus_per_vmm, **ended}
+        row["status"] = "stopped" if ran.stop_reason else "ok"
+        ran.broken = list(broken(row, rows, served.threads))
+    finally:
+        for vmm in vmms:
+            vmm.close()
+        server.close()
+    return ran
