@@ -162,7 +162,9 @@ def _zram_bytes(spec: RunSpec) -> int:
 
 
 def _records(pages: int, access: AccessSpec, vcpus: int, limit: int) -> tuple[int, int]:
-    """(records preallocated a vCPU, every how-many-th fault is kept), so that a run keeps at most `limit` of them."""
+    """(records preallocated a vCPU, every how-many-th fault is kept), so that a run keeps at most `limit` of them; 0: none."""
+    if limit == 0:
+        return 0, 1
     expected = pages if access.overlap else -(-pages // vcpus)
     kept = max(1, min(expected, limit // vcpus))
     sample_every = -(-expected // kept)

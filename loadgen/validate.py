@@ -102,7 +102,7 @@ def _numbers(values: dict[str, Any]) -> Iterator[str]:
         "cores": 0,
         "repeats": 1,
         "seed": 0,
-        "faults_limit": 1,
+        "faults_limit": 0,
         "watchdog_s": 0,
         "memory.region_mib": 1,
         "swap.mib": 0,

@@ -14,14 +14,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def cmake() -> str:
+    """The program: this environment's, or the system's. Raises FileNotFoundError with what to do."""
+    found = shutil.which("cmake", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if found is None:
+        raise FileNotFoundError("cmake is not there: pip install cmake")
+    return found
+
+
 def build(sanitizers: str) -> Path:
     """The test program, built in a folder of its own under `build/`. Raises CalledProcessError with the compiler's words."""
     folder = ROOT / "build" / ("native-" + (sanitizers.replace(",", "-") or "plain"))
-    cmake = shutil.which("cmake", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    if cmake is None:
-        raise FileNotFoundError("cmake is not there: pip install cmake")
     options = ["-DUFFD_LOADGEN_TESTS=ON", "-DCMAKE_BUILD_TYPE=Debug", f"-DUFFD_LOADGEN_SANITIZE={sanitizers}"]
-    for command in ([cmake, "-S", str(ROOT), "-B", str(folder), *options], [cmake, "--build", str(folder), "-j", "2"]):
+    for command in ([cmake(), "-S", str(ROOT), "-B", str(folder), *options], [cmake(), "--build", str(folder), "-j", "2"]):
         subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     return folder / "native_tests"
 

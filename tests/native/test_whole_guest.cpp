@@ -215,3 +215,17 @@ TEST("page_server.wait=spin burns the CPU of those who answer and of nobody else
     CHECK(exits ? ring > reader : reader > ring);
   }
 }
+
+TEST("with room for no record none is kept, none is missed, and every fault is served and counted") {
+  for (const char* strategy : {"null", "uffd_wait", "no_uffd_wait", "no_slow_gup"}) {
+    GuestPlan plan = plan_for(strategy);
+    plan.no_records = true;
+    const auto result = run_guest(plan);
+    CHECK_EQUAL(result->stop_reason, "");
+    CHECK_EQUAL(result->recorded, 0u);
+    CHECK_EQUAL((*result)[Counter::records_dropped], 0u);
+    CHECK_EQUAL(result->pages_resolved, 1024u);
+    CHECK_EQUAL(result->verified, 1024u);
+    CHECK_EQUAL(result->wrong_words, 0u);
+  }
+}

@@ -15,6 +15,7 @@ struct GuestPlan {
   std::vector<uffd::Kind> kinds = {};  ///< repeated over the region; empty: all pages are of `kind`
   uffd::PageServerConfig server;
   uffd::VmmConfig vmm;
+  bool no_records = false;  ///< else one a page where `vmm` does not say
 };
 
 struct GuestResult {
@@ -49,7 +50,7 @@ inline std::unique_ptr<GuestResult> run_guest(GuestPlan plan, bool serve = true)
     config.vmm = i;
     config.vcpus = plan.guest.vcpus_per_vmm;
     config.first_vcpu = i * config.vcpus;
-    if (config.record_capacity == 0) config.record_capacity = guest.pages();
+    if (config.record_capacity == 0 && !plan.no_records) config.record_capacity = guest.pages();
     if (config.strategy != "null") config.options["fault_around_pages"] = plan.guest.fault_around_pages;
     auto vmm = std::make_unique<uffd::Vmm>(guest, config);
     for (std::size_t k = 0; k < vmm->userfaultfds().size(); ++k) {

@@ -159,7 +159,7 @@ bool Vcpu::wait_until(Ticks when) const noexcept {
   // The slot after the last is the scratch slot: faults that are not sampled, or have no room, pass through it.
   const bool sampled = faults_ % vmm_.sample_every == 0;
   const bool room = recorded_ < vmm_.record_capacity;
-  if (sampled && !room) ++counters_[Counter::records_dropped];
+  if (sampled && !room && vmm_.record_capacity != 0) ++counters_[Counter::records_dropped];  // 0: no record was asked for
   const std::uint64_t index = sampled && room ? recorded_ : vmm_.record_capacity;
   slot_ = &records_[index];
   slot_->intended = intended;
