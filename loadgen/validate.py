@@ -167,6 +167,11 @@ def _guest(values: dict[str, Any], host: Host) -> Iterator[str]:
             f"the region has {region_bytes // page_bytes} pages for vcpus={values['vcpus']}: "
             "use a larger memory.region_mib or fewer vcpus"
         )
+    elif region_bytes // page_bytes < values["uffds_per_vmm"]:
+        yield (
+            f"the region has {region_bytes // page_bytes} pages for uffds_per_vmm={values['uffds_per_vmm']}: "
+            "use a larger memory.region_mib or fewer userfaultfds"
+        )
     total = sum(mix[kind] for kind in FAULT_KINDS)
     if abs(total - 1) > SHARES_TOLERANCE:
         yield f"the shares of fault_mix sum to {total:g}, not 1: change {', '.join('fault_mix.' + k for k in FAULT_KINDS)}"

@@ -76,6 +76,7 @@ def refusal(cfg: DictConfig, host: Host) -> str:
         (["source=remote", "source.connections=65", *ABSENT], ["source.connections=65 is too large: use at most 64"]),
         (["source=remote", "source.timeout_s=0", *ABSENT], ["source.timeout_s=0.0 is too small"]),
         (["memory.region_mib=1", "vcpus=300"], ["the region has 256 pages for vcpus=300"]),
+        (["memory.region_mib=1", "uffds_per_vmm=300"], ["the region has 256 pages for uffds_per_vmm=300", "fewer userfaultfds"]),
     ],
 )
 def test_a_configuration_that_cannot_run_is_refused_with_its_remedy(
