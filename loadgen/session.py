@@ -23,6 +23,7 @@ from workers.vcpu import Vcpu
 
 START_TIMEOUT_S = 60.0
 QUIET_S = 0.5
+QUIET_LOOKS = 2
 FOLDER_PREFIX = "ulg-"
 
 
@@ -108,13 +109,11 @@ class Session:
 
     def idle_cpu_share(self) -> float:
         """CPUs that driver, Ray and the actors there are use while nobody asks anything of them; measured once for each number
-        of actors, in QUIET_S."""
+        of actors, in the quieter of QUIET_LOOKS times QUIET_S: an actor that has just started is not idle yet."""
         alive = len(self._vcpus)
         if alive not in self._idle_cpu_share:
             ray.get([actor.__ray_ready__.remote() for actor in (self._server, *self._vcpus)], timeout=START_TIMEOUT_S)
-            before = snapshot()
-            time.sleep(QUIET_S)
-            self._idle_cpu_share[alive] = cpu_share(before, snapshot())
+            self._idle_cpu_share[alive] = min(_quiet_share() for _ in range(QUIET_LOOKS))
         return self._idle_cpu_share[alive]
 
     def renew(self) -> None:
@@ -139,6 +138,12 @@ class Session:
         else:
             os.environ["TMPDIR"] = self._tmpdir
         atexit.unregister(self.close)
+
+
+def _quiet_share() -> float:
+    before = snapshot()
+    time.sleep(QUIET_S)
+    return cpu_share(before, snapshot())
 
 
 def _remove_stale_folders() -> None:
