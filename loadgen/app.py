@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from contextlib import closing
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from loadgen import driver
+from loadgen.cluster import Cluster, cluster_for
 from loadgen.command_line import command, from_hydra, given, literal, to_hydra
 from loadgen.errors import ConfigError
-from loadgen.host import probe
 from loadgen.schema import SET_BY_THE_DRIVER, register
 from loadgen.sweeper import register_sweeper
 
@@ -31,8 +32,10 @@ def run(cfg: DictConfig) -> str:
     cfg.job_overrides = literal(from_hydra(one for one in task if one.partition("=")[0] not in SET_BY_THE_DRIVER))
     if not cfg.command:
         cfg.command = literal(command(task, of_hydra))
+    if cfg.sweep_id:
+        return _job(cfg, HydraConfig.get().job.num)
     try:
-        return _job(cfg, HydraConfig.get().job.num) if cfg.sweep_id else _run_alone(cfg)
+        return _run_alone(cfg)
     except ConfigError as error:  # Hydra would print the overrides above it, which are not what is wrong
         print(error, file=sys.stderr)
         raise SystemExit(1) from None
@@ -40,17 +43,21 @@ def run(cfg: DictConfig) -> str:
 
 def _run_alone(cfg: DictConfig) -> str:
     cfg.sweep_id = driver.new_sweep_id()
-    host = probe()
+    with closing(cluster_for(cfg)) as cluster:
+        return _repeats(cfg, cluster)
+
+
+def _repeats(cfg: DictConfig, cluster: Cluster) -> str:
     runs = []
     for repeat in range(cfg.repeats):
         cfg.repeat = repeat
-        runs.append(driver.check(cfg, host, 0))
+        runs.append(driver.check(cfg, cluster, 0))
     if cfg.dry_run:
         driver.show_plan(cfg, runs)
         return "ok"
     dataset = driver.open_dataset(cfg.dataset)
     driver.announce(cfg, cfg.sweep_id, len(runs))
-    own = driver.Driver(dataset, driver.watcher(cfg, len(runs)))
+    own = driver.Driver(cluster, dataset, driver.watcher(cfg, len(runs)))
     try:
         for repeat in range(cfg.repeats):
             cfg.repeat = repeat
@@ -68,11 +75,13 @@ def _job(cfg: DictConfig, number: int) -> str:
     """A job of a sweep: in the sweeper's process on its driver, elsewhere on one of its own."""
     if driver.current is not None:
         return driver.current.run(cfg, number).status
-    own = driver.Driver(driver.open_dataset(cfg.dataset), driver.watcher(cfg, 0))
-    try:
-        return own.run(cfg, number).status
-    finally:
-        own.close()
+    with closing(cluster_for(cfg)) as cluster:
+        driver.check(cfg, cluster, number)
+        own = driver.Driver(cluster, driver.join_dataset(cfg.dataset), driver.watcher(cfg, 0))
+        try:
+            return own.run(cfg, number).status
+        finally:
+            own.close()
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -11,14 +12,16 @@ from secrets import token_hex
 from omegaconf import DictConfig
 
 from loadgen import events
+from loadgen.cluster import Cluster
 from loadgen.dry_run import print_plan
 from loadgen.errors import ConfigError
-from loadgen.guest_run import Measured, run_guest
-from loadgen.host import Host, probe
-from loadgen.plan import PlannedRun, plan_run
+from loadgen.exclusive import alone_on
+from loadgen.guest_run import Measured, run_guests
+from loadgen.plan import PlannedRun
 from loadgen.progress import Quiet, Watcher, for_people
 from loadgen.self_watch import headline
 from loadgen.session import Session
+from loadgen.spread import plan_guests
 from loadgen.validate import validate
 from results import questions
 from results.location import DataSetError
@@ -30,30 +33,34 @@ from results.tables import print_notes, print_rows, print_summary
 class Driver:
     """Runs planned runs one after the other. Made by the sweeper for its jobs, or by a job that runs elsewhere."""
 
-    def __init__(self, dataset: DataSet, watcher: Watcher) -> None:
+    def __init__(self, cluster: Cluster, dataset: DataSet, watcher: Watcher) -> None:
         self.statuses: list[str] = []
+        self._cluster = cluster
         self._dataset = dataset
         self._watcher = watcher
         self._session: Session | None = None
-        self._host = probe()
 
     def run(self, cfg: DictConfig, job: int) -> Measured:
         """Run the configuration's one repeat and store it."""
-        planned = plan_run(cfg, self._host, job)
-        if self._session is None:
-            self._session = Session()
-        self._watcher.begin(planned)
-        measured = run_guest(self._session, planned, self._dataset, self._host, self._watcher.look)
+        nodes = self._cluster.nodes
+        planned = plan_guests(cfg, [node.host for node in nodes], job)
+        used = [nodes[guest.host] for guest in planned.guests] if planned.exclusive else []
+        with alone_on(used, self._watcher.say) as waited_s:
+            if self._session is None:
+                self._session = Session(self._cluster)
+            self._watcher.begin(planned)
+            measured = run_guests(self._session, planned, self._dataset, self._watcher.look, waited_s)
         self.statuses.append(measured.status)
         self._watcher.end(planned, measured)
         return measured
 
     def close(self) -> None:
-        """End Ray and what is shown of the runs; idempotent."""
+        """End the actors, the cluster as far as it is ours, and what is shown of the runs; idempotent."""
         self._watcher.close()
         if self._session is not None:
             self._session.close()
             self._session = None
+        self._cluster.close()
 
 
 current: Driver | None = None
@@ -74,16 +81,37 @@ def open_dataset(uri: str) -> DataSet:
         raise ConfigError([f"dataset={uri}: {error}"]) from None
 
 
-def check(cfg: DictConfig, host: Host, job: int) -> PlannedRun:
-    """Validate one configuration and plan it. Raises ConfigError."""
-    validate(cfg, host)
-    return plan_run(cfg, host, job)
+def join_dataset(uri: str) -> DataSet:
+    """The data set of a sweep that somebody else began. Raises ConfigError when it is not to be seen from here."""
+    try:
+        DataSet.existing(uri)
+        return DataSet.open(uri)
+    except DataSetError as error:
+        raise ConfigError(
+            [
+                f"dataset={uri}, seen from {socket.gethostname()}: {error}; jobs on several hosts need one that all "
+                "of them see: a shared folder, or s3://"
+            ]
+        ) from None
+
+
+def check(cfg: DictConfig, cluster: Cluster, job: int) -> PlannedRun:
+    """Validate one configuration on every host it may use, and plan it. Raises ConfigError."""
+    problems: list[str] = []
+    for node in cluster.nodes:
+        try:
+            validate(cfg, node.host, len(cluster.nodes), whole=cluster.known)
+        except ConfigError as error:
+            problems += [f"node {node.name} ({node.address}): {one}" if node.id else one for one in error.problems]
+    if problems:
+        raise ConfigError(problems)
+    return plan_guests(cfg, [node.host for node in cluster.nodes], job)
 
 
 def watcher(cfg: DictConfig, total: int) -> Watcher:
     """What the user asked to see of the runs, of which there are `total` (0: nobody knows)."""
     if cfg.json:
-        return events.Events()
+        return events.Events(cfg.sweep_id)
     return Quiet() if cfg.quiet else for_people(total)
 
 

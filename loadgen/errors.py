@@ -16,3 +16,6 @@ class ConfigError(CompactHydraException):
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("Nothing was started:\n" + "\n".join(f"- {problem}" for problem in problems))
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[tuple[str, ...]]]:
+        return type(self), (self.problems,)  # a job elsewhere raises it here

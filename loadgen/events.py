@@ -5,6 +5,7 @@ Every object has `event` and `sweep_id`; times are in the unit their name ends w
 - `sweep_started`: `runs` (how many), `dataset`, `command`.
 - `planned` (under dry_run, one a run, and nothing else): `run_id`, `title`, `seed`, `vcpu_cpus` and `reader_cpus` (a list a
   thread), `memory_bytes`, `estimated_s`.
+- `waiting`: `why`, before a run that has to wait for its hosts.
 - `run_started`: `run_id`, `number` (from 1), `title`.
 - `look`, at most twice a second while a run is measured: `run_id`, `pages_resolved`, `pages_per_s` (since the look before),
   `latency_p99_ns` and `faults_by_kind` (so far), `done` (share of the accesses), `stuck` (what the run is doing when a vCPU
@@ -70,13 +71,18 @@ def planned_runs(runs: Sequence[PlannedRun]) -> None:
 class Events:
     """A watcher of runs that writes them as events."""
 
-    def __init__(self) -> None:
+    def __init__(self, sweep_id: str) -> None:
+        self._sweep_id = sweep_id
         self._number = 0
+
+    def say(self, text: str) -> None:
+        """`waiting`."""
+        emit("waiting", self._sweep_id, why=text)
 
     def begin(self, planned: PlannedRun) -> None:
         """`run_started`."""
         self._number += 1
-        self._spec, self._pace = planned.spec, Pace(planned.spec)
+        self._spec, self._pace = planned.spec, Pace(planned.spec, len(planned.guests))
         emit("run_started", self._spec.sweep_id, run_id=self._spec.run_id, number=self._number, title=title(planned))
 
     def look(self, look: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""One run: prepare a guest on its actors, measure, verify, store. Whatever happens, the run leaves a row that says so."""
+"""One run: prepare its guests on their actors, measure, verify, store. Whatever happens, the run leaves a row that says so."""
 
 from __future__ import annotations
 
@@ -6,43 +6,33 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
+from statistics import median
 from typing import Any
 
+import numpy as np
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from loadgen.host import Host
 from loadgen.host_changes import HostChangeError
+from loadgen.looks import POLL_S, RunLooks
 from loadgen.plan import PlannedRun
+from loadgen.rows import thread_rows, vcpu_rows
 from loadgen.run_row import describe, environment
-from loadgen.self_watch import driver_row, snapshot, watched
-from loadgen.session import Session
-from loadgen.thread_rows import thread_rows
+from loadgen.session import Seat, Session
+from loadgen.start_gate import open_gate
+from loadgen.watch import Watch
 from results.store import DataSet
 from workers import _native
-from workers.reports import ServerReport
+from workers.reports import ServerReport, VmmReport
 from workers.spec import RunSpec
 
-POLL_S = 0.5
 STEP_TIMEOUT_S = 300.0
 STOP_GRACE_S = 15.0
 CHUNK_FAULTS = 1_000_000
-
-NOTHING_SEEN = {
-    "seconds": 0.0,
-    "accesses": 0,
-    "faults": 0,
-    "pages_resolved": 0,
-    "running": 0,
-    "finished": 0,
-    "faults_by_kind": {},
-    "latency_p99_ns": None,
-    "standing": [],
-}
-"""A look before the first answer."""
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -69,34 +59,48 @@ class Measured:
             self.status, self.reason = status, reason
 
 
-def run_guest(session: Session, planned: PlannedRun, dataset: DataSet, host: Host, progress: Progress) -> Measured:
-    """Run `planned` once and store it. Raises KeyboardInterrupt after having stored what was measured, and DataSetError."""
+def run_guests(session: Session, planned: PlannedRun, dataset: DataSet, progress: Progress, waited_s: float = 0.0) -> Measured:
+    """Run `planned` once and store it. `waited_s`: how long its hosts were waited for.
+
+    Raises KeyboardInterrupt after having stored what was measured, and DataSetError.
+    """
     spec = planned.spec
-    began = session.begin_run()
-    measured = Measured({"started_at": datetime.now(UTC)}, [])
+    began = session.begin_run() + waited_s
+    measured = Measured({"started_at": datetime.now(UTC), "waited_s": waited_s}, [])
+    seats: list[Seat] = []
     with dataset.writer(spec.run_id, spec.sweep_id) as writer:
         try:
-            server, vcpus = session.actors(spec.vmms)
+            seats = session.seats(planned)
             calibration_began = time.perf_counter()
-            measured.columns["emulated_exit_ns"] = session.exit_ns(_native.exit_kind(spec.strategy.name, spec.strategy.options))
+            kind = _native.exit_kind(spec.strategy.name, spec.strategy.options)
+            measured.columns["emulated_exit_ns"] = max(session.exit_ns(seat, kind) for seat in seats)
             measured.columns["idle_actors_cpu_share"] = session.idle_cpu_share()
             began += time.perf_counter() - calibration_began  # the calibrations are the session's, not this run's
-            planned = dataclasses.replace(planned, spec=with_source(session, spec))
             session.host_changes.keep(spec.swap)
-            _measure(planned, server, vcpus, measured, progress)
+            seats = with_sources(session, seats)
+            _measure(seats, measured, progress)
             store_began = time.perf_counter()
-            for numbers, faults in _fault_chunks(vcpus):
-                writer.faults(numbers, faults, _native.KINDS, _native.OUTCOMES)
+            for seat in seats:
+                for numbers, faults in _fault_chunks(seat.vcpus):
+                    writer.faults(
+                        numbers + np.uint16(seat.first_vcpu),
+                        faults,
+                        _native.KINDS,
+                        _native.OUTCOMES,
+                        guest=seat.number,
+                        host=seat.node.name,
+                    )
             measured.columns["store_s"] = time.perf_counter() - store_began
-            _get([vcpu.close.remote() for vcpu in vcpus])
-            _get([server.close.remote()])
+            _get([actor.close.remote() for seat in seats for actor in seat.vcpus])
+            _get([seat.server.close.remote() for seat in seats])
         except KeyboardInterrupt:
             measured.fail("interrupted", "Ctrl-C")
             session.renew()
         except HostChangeError as error:
             measured.fail("failed", str(error))
         except RayActorError as error:
-            measured.fail("crashed", _cause(server) or f"{session.name_of(error.actor_id)} died: {_first_line(error)}")
+            cause = _first([_cause(seat.server) for seat in seats])
+            measured.fail("crashed", cause or f"{session.name_of(error.actor_id)} died: {_first_line(error)}")
             session.renew()
         except RayTaskError as error:
             measured.fail("failed", _first_line(error.cause))
@@ -105,8 +109,10 @@ def run_guest(session: Session, planned: PlannedRun, dataset: DataSet, host: Hos
             measured.fail("failed", _first_line(error))
             session.renew()
         wall_s = session.end_run() - began
-        measured.columns |= {"idle_actors": session.idle_actors(spec.vmms), "wall_s": wall_s}
-        row = describe(planned) | environment(host) | measured.columns
+        measured.columns |= {"idle_actors": session.idle_actors(seats), "wall_s": wall_s}
+        nodes = [seat.node for seat in seats] or session.nodes_of(planned)
+        described = dataclasses.replace(planned, spec=seats[0].spec) if seats else planned
+        row = describe(described) | environment(nodes) | measured.columns
         row |= {"status": measured.status, "reason": measured.reason or None}
         measured.row = writer.commit(row, measured.vcpus, measured.threads)
     if measured.interrupted:
@@ -114,57 +120,68 @@ def run_guest(session: Session, planned: PlannedRun, dataset: DataSet, host: Hos
     return measured
 
 
-def with_source(session: Session, spec: RunSpec) -> RunSpec:
-    """`spec` with the address of its remote source: one of the session's own when none was given."""
-    if spec.source.name != "remote" or spec.source.address:
-        return spec
-    [address] = _get([session.source().open.remote(spec)])
-    return dataclasses.replace(spec, source=dataclasses.replace(spec.source, address=address))
+def with_sources(session: Session, seats: list[Seat]) -> list[Seat]:
+    """The guests with the address of their remote source: one of the session's own when none was given."""
+    source = seats[0].spec.source
+    if source.name != "remote" or source.address:
+        return seats
+    opened = []
+    for seat in seats:
+        actor, host = session.source(seat)
+        opened.append(actor.open.remote(seat.spec, host))
+    return [seat.fed_from(address) for seat, address in zip(seats, _get(opened), strict=True)]
 
 
-def _measure(planned: PlannedRun, server: Any, vcpus: list[Any], measured: Measured, progress: Progress) -> None:
+def _measure(seats: list[Seat], measured: Measured, progress: Progress) -> None:
     """The run itself, in the order of the seam between driver and actors."""
-    spec, columns = planned.spec, measured.columns
-    [(address, filled)] = _get([server.open.remote(spec)])
-    columns["fill_s"] = filled["seconds"]
-    # The page server waits for the VMM processes' userfaultfds while they are being opened.
-    _get([*(vcpu.open.remote(spec, number, address) for number, vcpu in enumerate(vcpus)), server.serve.remote()])
-    prepared = _get([vcpu.prepare.remote() for vcpu in vcpus])
-    columns["prepare_s"] = max(one["seconds"] for one in prepared)
-    columns["unprepared"] = filled["unprepared"] + sum(one["unprepared"] for one in prepared)
+    spec, columns = seats[0].spec, measured.columns
+    servers = [seat.server for seat in seats]
+    vcpus = [vcpu for seat in seats for vcpu in seat.vcpus]
+    opened = _get([seat.server.open.remote(seat.spec) for seat in seats])
+    columns["fill_s"] = max(filled["seconds"] for _, filled in opened)
+    # The page servers wait for the VMM processes' userfaultfds while they are being opened.
+    opening = [
+        vcpu.open.remote(seat.spec, number, address)
+        for seat, (address, _) in zip(seats, opened, strict=True)
+        for number, vcpu in enumerate(seat.vcpus)
+    ]
+    _get([*opening, *(server.serve.remote() for server in servers)])
+    prepared = _by_guest(seats, _get([vcpu.prepare.remote() for vcpu in vcpus]))
+    columns["prepare_s"] = max(one["seconds"] for guest in prepared for one in guest)
+    columns["unprepared"] = sum(filled["unprepared"] for _, filled in opened)
+    columns["unprepared"] += sum(one["unprepared"] for guest in prepared for one in guest)
     if columns["unprepared"]:
         measured.reason = f"{columns['unprepared']} pages could not be brought into the state asked for"
     for kind in _native.KINDS:
-        columns[f"{kind}_pages"] = min(one[kind] for one in prepared)
+        columns[f"{kind}_pages"] = sum(min(one[kind] for one in guest) for guest in prepared)
 
-    before = snapshot()
-    lag_s = _wait(server, [vcpu.run.remote() for vcpu in vcpus], Deadline(spec), measured, progress)
-    after = snapshot()
-    [stop_reason] = _get([server.stop_reason.remote()])
-    [served] = _get([server.finish.remote()])
-    reports = _get([vcpu.finish.remote() for vcpu in vcpus])
+    watch = Watch(seats)
+    runs = [vcpu.run.remote() for vcpu in vcpus]
+    if spec.gated:
+        columns["start_gate_s"] = open_gate(seats, runs)
+    lag_s = _wait(servers, runs, spec, measured, progress)
+    watch.end()
+    stop_reason = _first(_get([server.stop_reason.remote() for server in servers]))
+    served = _get([server.finish.remote() for server in servers])
+    reports = _by_guest(seats, _get([vcpu.finish.remote() for vcpu in vcpus]))
     verify_began = time.perf_counter()
     verified = _get([vcpu.verify.remote() for vcpu in vcpus]) if spec.verify != "none" else []
     columns["verify_s"] = time.perf_counter() - verify_began
 
-    threads = thread_rows(served, reports)
-    measured.threads += [*threads, driver_row(before, after)]
-    columns |= watched(before, after, threads, lag_s=lag_s, unprepared=columns["unprepared"], exclusive=spec.placement.exclusive)
-    measured.vcpus += [vcpu | {"vmm": number} for number, one in enumerate(reports) for vcpu in one.vcpus]
-    for vcpu in measured.vcpus:
-        del vcpu["usage"]  # in its row of threads
-        for text in ("first_wrong", "stuck", "failure"):
-            vcpu[text] = vcpu[text] or None
-    columns |= _counters([served.counters, *(one.counters for one in reports)])
+    threads = [thread_rows(*of_guest) for of_guest in zip(seats, served, reports, strict=True)]
+    measured.threads += [*(row for guest in threads for row in guest), watch.driver_row()]
+    columns |= watch.columns(threads, lag_s=lag_s, unprepared=columns["unprepared"])
+    for seat, guest in zip(seats, reports, strict=True):
+        measured.vcpus += vcpu_rows(seat, guest)
+    columns |= _counters(served, [report for guest in reports for report in guest])
     columns |= _fetched(served)
     columns |= {key: sum(vcpu[key] for vcpu in measured.vcpus) for key in ("accesses", "faults", "pages_resolved")}
     for state in ("unresolved", "in flight", "resolved", "poisoned", "discarded"):
-        columns[f"ended_{state.replace(' ', '_')}"] = sum(one.page_states.get(state, 0) for one in reports)
+        columns[f"ended_{state.replace(' ', '_')}"] = sum(one.page_states.get(state, 0) for guest in reports for one in guest)
     columns["wrong_words"] = sum(one["wrong_words"] for one in (*measured.vcpus, *verified))
 
-    wrong = [text for text in (*(one["first_wrong"] for one in (*measured.vcpus, *verified)),) if text]
-    if wrong:
-        measured.fail("corrupt", wrong[0])
+    if wrong := _first(one["first_wrong"] for one in (*measured.vcpus, *verified)):
+        measured.fail("corrupt", wrong)
     if stop_reason:
         measured.fail("stuck" if stop_reason.startswith("stuck: ") else "failed", stop_reason.removeprefix("stuck: "))
 
@@ -191,10 +208,10 @@ class Deadline:
         return time.monotonic() - self._since > self.limit_s
 
 
-def _wait(server: Any, runs: list[Any], deadline: Deadline, measured: Measured, progress: Progress) -> float | None:
+def _wait(servers: list[Any], runs: list[Any], spec: RunSpec, measured: Measured, progress: Progress) -> float | None:
     """Until every VMM process's vCPUs have ended; looks at most twice a second. A VMM process that is lost ends the run at once;
-    Ctrl-C and the deadline stop the guest and wait it out. Returns the most seconds by which a look came late."""
-    pending, looks = runs, Looks(server)
+    Ctrl-C and the deadline stop the guests and wait them out. Returns the most seconds by which a look came late."""
+    pending, looks, deadline = runs, RunLooks(servers, spec.vcpus), Deadline(spec)
     try:
         while pending:
             began = time.monotonic()
@@ -205,44 +222,17 @@ def _wait(server: Any, runs: list[Any], deadline: Deadline, measured: Measured, 
                 progress(now)
                 if deadline.passed(now):
                     measured.fail("stuck", f"no vCPU got on for {deadline.limit_s:.0f} s, and no VMM process said why")
-                    _stop(server, pending, "no progress")
+                    _stop(servers, pending, "no progress")
                     break
     except KeyboardInterrupt:
         measured.fail("interrupted", "Ctrl-C")
-        _stop(server, pending, "interrupted")
+        _stop(servers, pending, "interrupted")
     return looks.lag_s
 
 
-class Looks:
-    """Looks at the run through the page server, which may itself not answer: then the latest look stands, and says so.
-
-    `lag_s`: the most by which an answer came late, None before the first was due.
-    """
-
-    def __init__(self, server: Any) -> None:
-        self.lag_s: float | None = None
-        self._server = server
-        self._asked: Any = None
-        self._due = 0.0
-        self._latest: dict[str, Any] = NOTHING_SEEN
-
-    def take(self, due: float) -> dict[str, Any]:
-        """The look that was due at `due` (monotonic clock); waits for its answer no longer than until the next one is."""
-        if self._asked is None:
-            self._asked, self._due = self._server.look.remote(), due
-        answered, _ = ray.wait([self._asked], num_returns=1, timeout=POLL_S)
-        late_s = time.monotonic() - self._due
-        self.lag_s = max(self.lag_s or 0.0, late_s)
-        if not answered:
-            return self._latest | {"unanswered_s": late_s}
-        [self._latest] = _get(answered)
-        self._asked = None
-        return self._latest
-
-
-def _stop(server: Any, pending: list[Any], reason: str) -> None:
+def _stop(servers: list[Any], pending: list[Any], reason: str) -> None:
     with contextlib.suppress(RayError):
-        ray.get([server.abort.remote(reason)], timeout=STOP_GRACE_S)
+        ray.get([server.abort.remote(reason) for server in servers], timeout=STOP_GRACE_S)
     ray.get(pending, timeout=STOP_GRACE_S)
 
 
@@ -268,23 +258,35 @@ def _get(references: list[Any]) -> list[Any]:
     return values
 
 
-def _counters(parts: list[dict[str, int]]) -> dict[str, int]:
+def _by_guest(seats: list[Seat], values: list[Any]) -> list[list[Any]]:
+    """One value a VMM process, in the guests' order, as one list a guest."""
+    rest = iter(values)
+    return [list(islice(rest, len(seat.vcpus))) for seat in seats]
+
+
+def _counters(served: list[ServerReport], reports: list[VmmReport]) -> dict[str, int]:
     # A request is counted by the vCPU that asks and by the page server that answers: it is one request.
-    total = {key: sum(part.get(key, 0) for part in parts) for key in parts[-1]}
-    total["requests"] = sum(part["requests"] for part in parts[1:])
-    total["lost_races"] = sum(part["lost_races"] for part in parts[1:])
+    vmms = [report.counters for report in reports]
+    total = {key: sum(part.get(key, 0) for part in (*(one.counters for one in served), *vmms)) for key in vmms[-1]}
+    total |= {key: sum(part[key] for part in vmms) for key in ("requests", "lost_races")}
     return total
 
 
-def _fetched(served: ServerReport) -> dict[str, Any]:
+def _fetched(served: list[ServerReport]) -> dict[str, Any]:
     """Where contents came from, by the data set's columns; only a remote source pushes."""
-    if not served.source:
-        fetched = served.counters.get("fetched_pages")
-        return {"fetched_on_demand": fetched, "fetched_pushed": 0, "fetched_twice": 0}
+    if not served[0].source:
+        counts = [one.counters["fetched_pages"] for one in served if "fetched_pages" in one.counters]
+        return {"fetched_on_demand": sum(counts) if counts else None, "fetched_pushed": 0, "fetched_twice": 0}
     prefixes = dict.fromkeys(("on_demand", "pushed", "twice"), "fetched_")
-    columns = {prefixes.get(key, "source_") + key: value for key, value in served.source.items()}
-    columns["source_rtt_p50_us"] = columns["source_rtt_p50_us"] or None  # nothing was asked for
+    columns = {prefixes.get(key, "source_") + key: sum(one.source[key] for one in served) for key in served[0].source}
+    rtts = [one.source["rtt_p50_us"] for one in served if one.source["rtt_p50_us"]]
+    columns["source_rtt_p50_us"] = median(rtts) if rtts else None  # nothing was asked for
     return columns
+
+
+def _first(texts: Iterable[str | None]) -> str:
+    """The first text that says something; empty when none does."""
+    return next((text for text in texts if text), "")
 
 
 def _cause(server: Any) -> str:

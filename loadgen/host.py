@@ -6,6 +6,8 @@ import os
 import platform
 import socket
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from loadgen.swap_device import zram_there
@@ -14,7 +16,8 @@ from workers import _native
 
 @dataclass(frozen=True)
 class Host:
-    """Sizes in bytes; `cpus` are the numbers this process may run on; `userfaultfd_way` is empty when there is none."""
+    """Sizes in bytes; `cpus` are the numbers this process may run on; `userfaultfd_way` is empty when there is none.
+    `boot_id` is the running kernel's: what has the same one has the same CLOCK_MONOTONIC, and the same CPUs to fight for."""
 
     system: str
     name: str
@@ -34,6 +37,7 @@ class Host:
     root: bool
     kvm: bool
     tracefs: bool
+    boot_id: str = ""
 
 
 def probe() -> Host:
@@ -59,7 +63,17 @@ def probe() -> Host:
         root=os.geteuid() == 0,
         kvm=os.access("/dev/kvm", os.R_OK | os.W_OK),
         tracefs=any(os.access(path, os.R_OK) for path in ("/sys/kernel/tracing/events", "/sys/kernel/debug/tracing/events")),
+        boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
     )
+
+
+@cache
+def package_version() -> str | None:
+    """The installed version of this package; None when it is not installed."""
+    try:
+        return version("uffd-loadgen")
+    except PackageNotFoundError:
+        return None
 
 
 def _meminfo() -> dict[str, int]:

@@ -24,10 +24,10 @@ class Now:
 
 
 class Pace:
-    """Takes the looks of one run, as `_native.PageServer.look` gives them, in their order."""
+    """Takes the looks of one run, as `loadgen.looks` gives them, in their order."""
 
-    def __init__(self, spec: RunSpec) -> None:
-        self._accesses = accesses(spec)
+    def __init__(self, spec: RunSpec, guests: int = 1) -> None:
+        self._accesses = accesses(spec) * guests
         self._seconds = 0.0
         self._pages = 0
 
@@ -45,7 +45,7 @@ class Pace:
 
 
 def accesses(spec: RunSpec) -> int:
-    """Accesses the run was asked for, over all vCPUs."""
+    """Accesses a guest is asked for, over all its vCPUs."""
     asked, pages = spec.access, spec.memory.pages
     each_pass = (asked.accesses or len(asked.trace)) * spec.vcpus or (pages * spec.vcpus if asked.overlap else pages)
     return each_pass * asked.passes

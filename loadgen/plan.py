@@ -23,8 +23,20 @@ ESTIMATED_OVERHEAD_S = 0.3
 
 
 @dataclass(frozen=True)
+class PlannedGuest:
+    """One guest of a run; `host`: the number of the host it will be on, among those the plan was given."""
+
+    number: int
+    host: int
+    spec: RunSpec
+
+
+@dataclass(frozen=True)
 class PlannedRun:
-    """A run with what the driver wants to know of it before it starts; memory in bytes, time in seconds (a rough guess)."""
+    """A run with what the driver wants to know of it before it starts; memory in bytes, time in seconds (a rough guess).
+
+    `spec` is that of the first guest; `guests` are all of them. `exclusive`: no other run measures on its hosts meanwhile.
+    """
 
     spec: RunSpec
     fault_mix_name: str
@@ -33,10 +45,14 @@ class PlannedRun:
     job_overrides: str
     memory_bytes: int
     estimated_s: float
+    guests: tuple[PlannedGuest, ...]
+    cluster: str = "local"
+    exclusive: bool = True
 
 
 def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
-    """The run of a validated configuration: `repeat` and `sweep_id` as they stand in it, `job` its number in the sweep."""
+    """The run of a validated configuration with the first of its guests: `repeat` and `sweep_id` as they stand in it, `job` its
+    number in the sweep. `loadgen.spread` plans the others."""
     values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     command, job_overrides = values.pop("command"), values.pop("job_overrides")
     entry = strategy_entry(values["strategy"]["name"])
@@ -56,7 +72,7 @@ def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
         run_id=f"{values['sweep_id']}-{values['repeat']:03d}-{job:05d}",
         sweep_id=values["sweep_id"],
         repeat=values["repeat"],
-        seed=values["seed"] + values["repeat"],
+        seed=values["seed"] + values["repeat"] * values["guests"],
         engine=values["engine"]["name"],
         strategy=StrategySpec(entry["name"], strategy_options(entry, values["strategy"])),
         memory=memory,
@@ -91,9 +107,13 @@ def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
         source=_source(values),
         on_memory_error=values["on_memory_error"],
         swap=plan_swap(values),
+        gated=values["guests"] > 1,
     )
     return PlannedRun(
         spec=spec,
+        guests=(PlannedGuest(0, 0, spec),),
+        cluster=values["cluster"]["name"],
+        exclusive=values["cluster"]["exclusive"],
         fault_mix_name=values["fault_mix"]["name"],
         config_json=json.dumps(values, sort_keys=True),
         command=command,
@@ -148,7 +168,7 @@ def _access(values: dict[str, Any]) -> AccessSpec:
 def _source(values: dict[str, Any]) -> SourceSpec:
     """Contents computed here are new in every repeat; those of a file, or of a source elsewhere, are what they are."""
     local = values["source"]["name"] == "local"
-    return SourceSpec(**values["source"], seed=values["seed"] + (values["repeat"] if local else 0))
+    return SourceSpec(**values["source"], seed=values["seed"] + (values["repeat"] * values["guests"] if local else 0))
 
 
 def _source_bytes(spec: RunSpec) -> int:

@@ -20,6 +20,9 @@ class Watcher(Protocol):
     def begin(self, planned: PlannedRun) -> None:
         """A run starts."""
 
+    def say(self, text: str) -> None:
+        """Something that people want to know before a run begins."""
+
     def look(self, look: dict[str, Any]) -> None:
         """The run under way, at most twice a second."""
 
@@ -32,6 +35,9 @@ class Watcher(Protocol):
 
 class Quiet:
     """Says nothing."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
 
     def begin(self, planned: PlannedRun) -> None:
         """Nothing."""
@@ -56,7 +62,11 @@ class Lines:
     def begin(self, planned: PlannedRun) -> None:
         """The run's time begins."""
         self._began = time.monotonic()
-        self._pace, self._was_stuck = Pace(planned.spec), False
+        self._pace, self._was_stuck = Pace(planned.spec, len(planned.guests)), False
+
+    def say(self, text: str) -> None:
+        """A line."""
+        self._print(text)
 
     def look(self, look: dict[str, Any]) -> None:
         """A line when the run has begun to look stuck."""
@@ -138,7 +148,8 @@ def for_people(total: int) -> Lines:
 def title(planned: PlannedRun) -> str:
     """A run in a few words."""
     spec = planned.spec
-    return f"{spec.strategy.name} {planned.fault_mix_name} {spec.memory.type} vcpus={spec.vcpus} repeat={spec.repeat}"
+    guests = f"guests={len(planned.guests)} " if len(planned.guests) > 1 else ""
+    return f"{spec.strategy.name} {planned.fault_mix_name} {spec.memory.type} {guests}vcpus={spec.vcpus} repeat={spec.repeat}"
 
 
 def outcome(planned: PlannedRun, measured: Measured) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from loadgen.host import Host
+from loadgen.host import package_version
+from loadgen.nodes import Node
 from loadgen.plan import PlannedRun
 from workers.spec import SourceSpec
 
@@ -28,6 +29,9 @@ def describe(planned: PlannedRun) -> dict[str, Any]:
         "page_bytes": spec.memory.page_bytes,
         "pages": spec.memory.pages,
         "transparent_huge_pages": spec.memory.transparent_huge_pages,
+        "cluster": planned.cluster,
+        "exclusive": planned.exclusive,
+        "guests": len(planned.guests),
         "vcpus": spec.vcpus,
         "vcpus_per_vmm": spec.vcpus_per_vmm,
         "uffds_per_vmm": spec.uffds_per_vmm,
@@ -83,12 +87,14 @@ def _remote(source: SourceSpec) -> dict[str, Any]:
     }
 
 
-def environment(host: Host) -> dict[str, Any]:
-    """The machine and software columns."""
+def environment(nodes: Sequence[Node]) -> dict[str, Any]:
+    """The machine and software columns; `nodes`: the host of each guest. Sizes are those of the first guest's."""
+    host = nodes[0].host
     return {
-        "host": host.name,
-        "kernel": host.kernel,
-        "cpu_model": host.cpu_model,
+        "host": _each(node.name for node in nodes),
+        "guest_hosts": ",".join(node.name for node in nodes),
+        "kernel": _each(node.host.kernel for node in nodes),
+        "cpu_model": _each(node.host.cpu_model for node in nodes),
         "host_cpus": len(host.cpus),
         "memory_bytes": host.memory_bytes,
         "userfaultfd_way": host.userfaultfd_way,
@@ -99,13 +105,9 @@ def environment(host: Host) -> dict[str, Any]:
     }
 
 
-@cache
-def package_version() -> str | None:
-    """The installed version of this package; None when it is not installed."""
-    try:
-        return version("uffd-loadgen")
-    except PackageNotFoundError:
-        return None
+def _each(texts: Iterable[str]) -> str:
+    """What the hosts are, each once."""
+    return ", ".join(sorted(set(texts)))
 
 
 @cache

@@ -122,6 +122,9 @@ class SourceConfig:
 @dataclass
 class ClusterConfig:
     name: str = "local"
+    address: str = ""
+    leave_out: list[str] = field(default_factory=list)
+    exclusive: bool = True
 
 
 @listed
@@ -140,6 +143,7 @@ class Config:
     page_server: PageServerConfig = field(default_factory=PageServerConfig)
     source: SourceConfig = field(default_factory=SourceConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    guests: int = 1
     vcpus: int = 1
     vcpus_per_vmm: int = 1
     uffds_per_vmm: int = 1

@@ -97,12 +97,12 @@ def _reasons(seen: Seen) -> Iterator[str]:
         yield f"vCPUs and readers had to share CPUs meant for them alone ({seen.switches_per_s:.0f} switches a second each)"
 
 
-def snapshot() -> Snapshot:
-    """Look now; takes some milliseconds."""
+def snapshot(root: int | None = None) -> Snapshot:
+    """Look now, at the process tree of `root` (a pid; this process's own unless given); takes some milliseconds."""
     busy_s, steal_s = _machine()
     return Snapshot(
         at_s=time.monotonic(),
-        thread_ns={tid: ns for pid in _tree(os.getpid()) for tid, ns in _threads(pid)},
+        thread_ns={tid: ns for pid in _tree(root or os.getpid()) for tid, ns in _threads(pid)},
         busy_s=busy_s,
         steal_s=steal_s,
         load_average=os.getloadavg()[0],
@@ -154,7 +154,7 @@ def watched(
     return {
         "watched_s": watched_s,
         "rig_cpu_share": rig,
-        "driver_cpu_share": (_cpu_s(after.driver) - _cpu_s(before.driver)) / watched_s,
+        "driver_cpu_share": driver_cpu_share(before, after),
         "driver_lag_s": lag_s,
         "other_cpu_share": seen.other_cpu_share,
         "steal_share": seen.steal_share,
@@ -163,6 +163,11 @@ def watched(
         "trusted": not found,
         "distrust": "; ".join(found) or None,
     }
+
+
+def driver_cpu_share(before: Snapshot, after: Snapshot) -> float:
+    """CPUs that the process that took the looks used between them."""
+    return (_cpu_s(after.driver) - _cpu_s(before.driver)) / (after.at_s - before.at_s)
 
 
 def driver_row(before: Snapshot, after: Snapshot) -> dict[str, Any]:

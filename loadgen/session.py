@@ -1,91 +1,155 @@
-"""Ray and its actors, started once and used again from run to run of a sweep."""
+"""The actors of a session's guests, started once and used again from run to run of a sweep."""
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import getpass
-import logging
-import os
-import shutil
-import tempfile
+import dataclasses
 import time
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from loadgen.cluster import Cluster
 from loadgen.host_changes import HostChanges
-from loadgen.self_watch import cpu_share, snapshot
+from loadgen.nodes import Node
+from loadgen.plan import PlannedGuest, PlannedRun
+from loadgen.self_watch import cpu_share
 from workers.page_server import PageServer
 from workers.source import Source
+from workers.spec import RunSpec
 from workers.vcpu import Vcpu
 
 START_TIMEOUT_S = 60.0
 QUIET_S = 0.5
 QUIET_LOOKS = 2
-FOLDER_PREFIX = "ulg-"
+RESERVED = {"memory": 1 << 20}
+"""What a guest's placement group asks of its node: Ray wants something, and its CPUs may be taken by whoever submitted us."""
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A guest of one run, its actors, and the host they are on."""
+
+    number: int
+    spec: RunSpec
+    node: Node
+    server: Any
+    vcpus: list[Any]
+
+    @property
+    def first_vcpu(self) -> int:
+        """Number in the run of the guest's first vCPU."""
+        return self.number * self.spec.vcpus
+
+    @property
+    def first_vmm(self) -> int:
+        """Number in the run of the guest's first VMM process."""
+        return self.number * self.spec.vmms
+
+    def fed_from(self, address: str) -> Seat:
+        """The same, with the remote source at `address`."""
+        source = dataclasses.replace(self.spec.source, address=address)
+        return dataclasses.replace(self, spec=dataclasses.replace(self.spec, source=source))
+
+
+class GuestActors:
+    """The actors of one guest, all on one node: their placement group is packed strictly, and pinned to it."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.server: Any = None
+        self.source: Any = None
+        self.vcpus: list[Any] = []
+        self._group: Any = None
+
+    def ready(self, vmms: int) -> None:
+        """The page server and `vmms` VMM processes; those that are not there yet are started."""
+        if self._group is None:
+            pin = [{"ray.io/node-id": self.node.id}]
+            self._group = placement_group([RESERVED], strategy="STRICT_PACK", bundle_label_selector=pin)
+            if not self._group.wait(START_TIMEOUT_S):
+                raise GuestNotPlaced(f"node {self.node.name} has no room for a guest's actors")
+        beside = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=0)
+        if self.server is None:
+            self.server = ray.remote(PageServer).options(num_cpus=0, max_concurrency=4, scheduling_strategy=beside).remote()
+        while len(self.vcpus) < vmms:
+            self.vcpus.append(ray.remote(Vcpu).options(num_cpus=0, scheduling_strategy=beside).remote())
+
+    def name_of(self, actor_id: str | None) -> str:
+        """An actor in the user's words, by the id (hex) that Ray's errors carry; empty when it is not of this guest."""
+        named = {"the page server": self.server, "the source": self.source}
+        named |= {f"VMM process {number}": vcpu for number, vcpu in enumerate(self.vcpus)}
+        return next((name for name, actor in named.items() if actor is not None and actor._actor_id.hex() == actor_id), "")
+
+    def close(self) -> None:
+        """End the actors."""
+        for actor in (self.server, self.source, *self.vcpus):
+            if actor is not None:
+                with contextlib.suppress(Exception):
+                    ray.kill(actor)
+        if self._group is not None:
+            with contextlib.suppress(Exception):
+                remove_placement_group(self._group)
+
+
+class GuestNotPlaced(ray.exceptions.RayError):
+    """Ray did not place a guest's actors in time."""
 
 
 class Session:
-    """An embedded Ray on this host: a page server actor, and VMM process actors made as runs ask for them.
+    """The actors of as many guests as runs have asked for so far, on a cluster. `close` ends all of it, the cluster too."""
 
-    Its files live in a temporary folder of its own. `close` ends all of it.
-    """
-
-    def __init__(self) -> None:
-        _remove_stale_folders()
-        self._folder = tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-")  # short: Unix sockets lie below it
-        self._tmpdir = os.environ.get("TMPDIR")
-        os.environ["TMPDIR"] = self._folder  # inherited by the actors: what a killed one leaves goes with the folder
-        self._server: Any = None
-        self._source: Any = None
-        self._vcpus: list[Any] = []
-        self._exit_ns: dict[str, float] = {}
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self._guests: list[GuestActors] = []
+        self._exit_ns: dict[tuple[str, str], float] = {}
         self._idle_cpu_share: dict[int, float] = {}
         self._ended: float | None = None
         self.host_changes = HostChanges()
         atexit.register(self.close)
         try:
-            self._start_ray()
+            cluster.start()
         except BaseException:
             self.close()
             raise
 
-    def _start_ray(self) -> None:
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=False,
-            _temp_dir=self._folder,
-            _node_ip_address="127.0.0.1",
-            object_store_memory=512 << 20,
-        )
+    def nodes_of(self, planned: PlannedRun) -> list[Node]:
+        """The host of each of the run's guests."""
+        return [self.cluster.nodes[guest.host] for guest in planned.guests]
 
-    def actors(self, vmms: int) -> tuple[Any, list[Any]]:
-        """The page server and `vmms` VMM process actors; those that are not there yet are started."""
-        if self._server is None:
-            self._server = ray.remote(PageServer).options(num_cpus=0, max_concurrency=4).remote()
-        while len(self._vcpus) < vmms:
-            self._vcpus.append(ray.remote(Vcpu).options(num_cpus=0).remote())
-        return self._server, self._vcpus[:vmms]
+    def seats(self, planned: PlannedRun) -> list[Seat]:
+        """The run's guests with their actors; those that are not there yet are started. Raises RayError."""
+        return [self._seat(*one) for one in zip(planned.guests, self.nodes_of(planned), strict=True)]
 
-    def source(self) -> Any:
-        """The actor that holds the memory of runs with `source=remote` and no address; started when first asked for."""
-        if self._source is None:
-            self._source = ray.remote(Source).options(num_cpus=0).remote()
-        return self._source
+    def _seat(self, guest: PlannedGuest, node: Node) -> Seat:
+        while len(self._guests) <= guest.number:
+            self._guests.append(GuestActors(node))
+        actors = self._guests[guest.number]
+        actors.ready(guest.spec.vmms)
+        return Seat(guest.number, guest.spec, node, actors.server, actors.vcpus[: guest.spec.vmms])
+
+    def source(self, seat: Seat) -> tuple[Any, str]:
+        """The actor that holds a guest's memory when `source=remote` has no address, on another host than the guest where there
+        is one, and the address it listens on; started when first asked for."""
+        nodes = list(self.cluster.nodes)
+        there = nodes[(nodes.index(seat.node) + 1) % len(nodes)]
+        actors = self._guests[seat.number]
+        if actors.source is None:
+            pin = {"ray.io/node-id": there.id}
+            actors.source = ray.remote(Source).options(num_cpus=0, label_selector=pin).remote()
+        return actors.source, there.address
 
     def name_of(self, actor_id: str | None) -> str:
         """An actor in the user's words, by the id (hex) that Ray's errors carry."""
-        for number, vcpu in enumerate(self._vcpus):
-            if vcpu._actor_id.hex() == actor_id:
-                return f"VMM process {number}"
-        if self._source is not None and self._source._actor_id.hex() == actor_id:
-            return "the source"
-        return "the page server" if self._server is not None and self._server._actor_id.hex() == actor_id else "an actor"
+        for number, actors in enumerate(self._guests):
+            if name := actors.name_of(actor_id):
+                several = len(self._guests) > 1 or len(self.cluster.nodes) > 1
+                return f"{name} of guest {number} on {actors.node.name}" if several else name
+        return "an actor"
 
     def begin_run(self) -> float:
         """When the run's time begins (perf_counter): where the last one's ended, so that nothing between them is lost."""
@@ -96,59 +160,47 @@ class Session:
         self._ended = time.perf_counter()
         return self._ended
 
-    def idle_actors(self, vmms: int) -> int:
-        """VMM process actors alive that a run of `vmms` has no use for."""
-        return max(0, len(self._vcpus) - vmms)
+    def idle_actors(self, seats: list[Seat]) -> int:
+        """VMM process actors alive that a run of these guests has no use for."""
+        return max(0, sum(len(actors.vcpus) for actors in self._guests) - sum(len(seat.vcpus) for seat in seats))
 
-    def exit_ns(self, kind: str) -> float:
-        """What an emulated exit of this kind costs here; measured once a session, in an actor as the exits are."""
-        if kind not in self._exit_ns:
-            _, [vcpu] = self.actors(1)
-            self._exit_ns[kind] = float(ray.get(vcpu.calibrate.remote(kind), timeout=START_TIMEOUT_S))
-        return self._exit_ns[kind]
+    def exit_ns(self, seat: Seat, kind: str) -> float:
+        """What an emulated exit of this kind costs on the guest's host; measured once a session, in an actor as the exits are."""
+        key = (seat.node.name, kind)
+        if key not in self._exit_ns:
+            self._exit_ns[key] = float(ray.get(seat.vcpus[0].calibrate.remote(kind), timeout=START_TIMEOUT_S))
+        return self._exit_ns[key]
 
     def idle_cpu_share(self) -> float:
-        """CPUs that driver, Ray and the actors there are use while nobody asks anything of them; measured once for each number
-        of actors, in the quieter of QUIET_LOOKS times QUIET_S: an actor that has just started is not idle yet."""
-        alive = len(self._vcpus)
-        if alive not in self._idle_cpu_share:
-            ray.get([actor.__ray_ready__.remote() for actor in (self._server, *self._vcpus)], timeout=START_TIMEOUT_S)
-            self._idle_cpu_share[alive] = min(_quiet_share() for _ in range(QUIET_LOOKS))
-        return self._idle_cpu_share[alive]
+        """CPUs that Ray and the actors there are (and a driver on their host) use while nobody asks anything of them, on the
+        busiest host; measured once for each number of actors, in the quieter of QUIET_LOOKS times QUIET_S: an actor that has
+        just started is not idle yet."""
+        actors = [one for guest in self._guests for one in (guest.server, *guest.vcpus)]
+        if len(actors) not in self._idle_cpu_share:
+            ray.get([actor.__ray_ready__.remote() for actor in actors], timeout=START_TIMEOUT_S)
+            nodes = list({guest.node.name: guest.node for guest in self._guests}.values())
+            self._idle_cpu_share[len(actors)] = min(_quiet_share(nodes) for _ in range(QUIET_LOOKS))
+        return self._idle_cpu_share[len(actors)]
 
     def renew(self) -> None:
-        """End every actor: after a run that lost one or left one busy. The next run gets new ones."""
-        for actor in (self._server, self._source, *self._vcpus):
-            if actor is not None:
-                with contextlib.suppress(Exception):
-                    ray.kill(actor)
-        self._server, self._source, self._vcpus = None, None, []
+        """End every actor: after a run that lost one or left one busy. The next run gets new ones, on hosts that are there."""
+        for actors in self._guests:
+            actors.close()
+        self._guests = []
+        self.cluster.refresh()
 
     def close(self) -> None:
-        """End Ray and remove its files; idempotent."""
-        if not self._folder:
-            return
-        self.renew()
-        ray.shutdown()
+        """End the actors, and Ray when it is ours; what was changed of the host is as before. Idempotent."""
+        for actors in self._guests:
+            actors.close()
+        self._guests = []
+        self.cluster.close()
         self.host_changes.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder = ""
-        if self._tmpdir is None:
-            os.environ.pop("TMPDIR", None)
-        else:
-            os.environ["TMPDIR"] = self._tmpdir
         atexit.unregister(self.close)
 
 
-def _quiet_share() -> float:
-    before = snapshot()
+def _quiet_share(nodes: list[Node]) -> float:
+    before = [node.look() for node in nodes]
     time.sleep(QUIET_S)
-    return cpu_share(before, snapshot())
-
-
-def _remove_stale_folders() -> None:
-    """What drivers that were killed have left: their processes end by themselves, their folders do not."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*-*"):
-        pid = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
-        if pid.isdigit() and folder.owner() == getpass.getuser() and not Path(f"/proc/{pid}").exists():
-            shutil.rmtree(folder, ignore_errors=True)
+    after = [node.look() for node in nodes]
+    return max(cpu_share(*looks) for looks in zip(before, after, strict=True))

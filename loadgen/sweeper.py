@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from contextlib import closing
 from types import ModuleType
 from typing import Any
 
@@ -15,11 +16,14 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
 from loadgen import driver
+from loadgen.cluster import Cluster, Elsewhere, cluster_for
 from loadgen.command_line import as_override, command, given
 from loadgen.composed import Composed, repeated
 from loadgen.errors import ConfigError
-from loadgen.host import Host, probe
-from loadgen.plan import PlannedRun, plan_run
+from loadgen.plan import PlannedRun
+from loadgen.schema import SET_BY_THE_DRIVER
+from loadgen.spread import plan_guests
+from results.location import absolute
 
 # The scan loads the core plugins' modules anew, so classes imported from them before it are strangers to those after it.
 _PLUGINS = Plugins.instance()
@@ -30,6 +34,9 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # noqa: E40
 PLUGIN_MODULE = "hydra_plugins.uffd_loadgen"
 """Hydra takes plugins from the package hydra_plugins only, and a namespace package is not served by every kind of editable
 install: this module is known by that name too, and its class registered by hand."""
+
+ONE_OF_A_SWEEP = {"dataset": "is one data set", "cluster": "runs on one cluster"}
+"""Keys that cannot be swept over, and why."""
 
 
 def register_sweeper() -> None:
@@ -53,17 +60,29 @@ class LoadgenSweeper(BasicSweeper):
         """Run every combination of the swept values, repeat by repeat. Raises ConfigError before anything has started."""
         assert self.launcher is not None and self.config is not None
         sweep_id = driver.new_sweep_id()
-        composed = Composed(self._loader())
-        jobs, runs, first = self._plan(arguments, sweep_id, composed)
-        if first.dry_run:
-            driver.show_plan(first, runs)
-            return []
+        loader = Composed(self._loader())
+        composed = self._composed(arguments, sweep_id, loader)
+        first = composed[0][1]
+        cluster = cluster_for(first) if self._in_process else Elsewhere()
+        with closing(cluster):
+            jobs, runs = self._plan(composed, cluster)
+            if first.dry_run:
+                driver.show_plan(first, runs)
+                return []
+            return self._launch(jobs, first, cluster, loader)
+
+    @property
+    def _in_process(self) -> bool:
+        return isinstance(self.launcher, BasicLauncher)
+
+    def _launch(self, jobs: list[list[str]], first: DictConfig, cluster: Cluster, loader: Composed) -> Any:
+        assert self.launcher is not None and self.hydra_context is not None
+        sweep_id = first.sweep_id
         dataset = driver.open_dataset(first.dataset)
-        in_process = isinstance(self.launcher, BasicLauncher)
-        driver.announce(first, sweep_id, len(runs))
-        if in_process:
-            self.launcher.hydra_context = HydraContext(composed, self.hydra_context.callbacks)  # type: ignore
-            driver.current = driver.Driver(dataset, driver.watcher(first, len(jobs)))
+        driver.announce(first, sweep_id, len(jobs))
+        if self._in_process:
+            self.launcher.hydra_context = HydraContext(loader, self.hydra_context.callbacks)  # type: ignore
+            driver.current = driver.Driver(cluster, dataset, driver.watcher(first, len(jobs)))
         try:
             returned = self.launcher.launch(jobs, initial_job_idx=0)
             statuses = [one.return_value for one in returned]
@@ -76,40 +95,48 @@ class LoadgenSweeper(BasicSweeper):
             raise SystemExit(1)
         return returned
 
-    def _plan(
-        self, arguments: list[str], sweep_id: str, loader: Composed
-    ) -> tuple[list[list[str]], list[PlannedRun], DictConfig]:
-        """Overrides of every job in the order they run, each job's plan, and the first job's configuration."""
+    def _composed(self, arguments: list[str], sweep_id: str, loader: Composed) -> list[tuple[list[str], DictConfig]]:
+        """Each combination's overrides and its configuration. Raises ConfigError for what all must have in common."""
         asked = [*self._parse_config(), *arguments]
         overrides = OverridesParser.create(config_loader=self._loader()).parse_overrides(asked)
-        host = probe()
         own = self.config.hydra.overrides  # type: ignore[union-attr]
         of_the_driver = [f"sweep_id={sweep_id}", as_override("command", command(*given(own)))]
-        problems: dict[str, str] = {}
-        composed: list[tuple[list[str], DictConfig]] = []
+        composed = []
         for job in self.split_arguments(overrides, max_batch_size=None)[0]:
             job_overrides = [*job, *of_the_driver]
             cfg = self._compose(loader, job_overrides)
-            try:
-                driver.check(cfg, host, len(composed))
-            except ConfigError as error:
-                problems |= dict.fromkeys(error.problems, " ".join(job))
+            if not self._in_process:  # wherever the job runs, it means this data set
+                cfg.dataset = absolute(cfg.dataset)
+                job_overrides.append(as_override("dataset", cfg.dataset))
             composed.append((job_overrides, cfg))
-        datasets = sorted({cfg.dataset for _, cfg in composed})
-        if len(datasets) > 1:
-            problems[f"a sweep is one data set, and dataset is swept over {', '.join(datasets)}: give one"] = ""
+        problems = []
+        for key, what in ONE_OF_A_SWEEP.items():
+            values = sorted({str(cfg[key]) for _, cfg in composed})
+            if len(values) > 1:
+                problems.append(f"a sweep {what}, and {key} is swept over {', '.join(values)}: give one")
+        if problems:
+            raise ConfigError(problems)
+        return composed
+
+    def _plan(self, composed: list[tuple[list[str], DictConfig]], cluster: Cluster) -> tuple[list[list[str]], list[PlannedRun]]:
+        """Overrides of every job in the order they run, and each job's plan. Raises ConfigError with every problem of any job."""
+        problems: dict[str, str] = {}
+        for number, (overrides, cfg) in enumerate(composed):
+            try:
+                driver.check(cfg, cluster, number)
+            except ConfigError as error:
+                own = [one for one in overrides if one.partition("=")[0] not in SET_BY_THE_DRIVER]
+                problems |= dict.fromkeys(error.problems, " ".join(own))
         if problems:
             raise ConfigError([f"{problem} (job {job})" if job else problem for problem, job in problems.items()])
-        return *self._repeat(composed, host), composed[0][1]
-
-    def _repeat(self, composed: list[tuple[list[str], DictConfig]], host: Host) -> tuple[list[list[str]], list[PlannedRun]]:
+        hosts = [node.host for node in cluster.nodes]
         jobs: list[list[str]] = []
         runs: list[PlannedRun] = []
         for repeat in range(max(cfg.repeats for _, cfg in composed)):
             for job_overrides, cfg in composed:
                 if repeat < cfg.repeats:
                     cfg.repeat = repeat
-                    runs.append(plan_run(cfg, host, len(jobs)))
+                    runs.append(plan_guests(cfg, hosts, len(jobs)))
                     jobs.append(repeated(job_overrides, repeat))
         return jobs, runs
 

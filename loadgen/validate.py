@@ -33,6 +33,8 @@ from workers.spec import (
     SourceSpec,
 )
 
+CLUSTERS = ("local", "existing")
+MOST_VCPUS = 1 << 16
 SHARES_TOLERANCE = 1e-6
 SOURCE_KEYS = {
     "file": ("file", "cache"),
@@ -41,8 +43,11 @@ SOURCE_KEYS = {
 """Keys of the group `source` that only one of its choices reads."""
 
 
-def validate(cfg: DictConfig, host: Host) -> None:
-    """Raises ConfigError with every problem of this configuration on this host."""
+def validate(cfg: DictConfig, host: Host, hosts: int = 1, *, whole: bool = True) -> None:
+    """Raises ConfigError with every problem of this configuration on this host, one of `hosts` that share the guests.
+
+    `whole` false: it will run on other hosts, which check themselves; only what is wrong anywhere is looked for.
+    """
     try:
         values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     except OmegaConfBaseException as error:
@@ -51,11 +56,13 @@ def validate(cfg: DictConfig, host: Host) -> None:
         *_words(values),
         *_numbers(values),
     ]
-    if not problems:
+    if not problems and not whole:
+        problems = [*_source(values), *_cluster(values)]
+    elif not problems:
         problems = [*_guest(values, host), *_legality(values, host), *_placement(values, host), *_trace(values), *_source(values)]
-        problems += [*swap_problems(values, host), *_inject(values)]
-    if not problems:
-        problems = [*_memory(cfg, values, host)]
+        problems += [*swap_problems(values, host), *_inject(values), *_cluster(values)]
+    if not problems and whole:
+        problems = [*_memory(cfg, values, host, -(-values["guests"] // hosts))]
     if problems:
         raise ConfigError(problems)
 
@@ -77,7 +84,7 @@ def _words(values: dict[str, Any]) -> Iterator[str]:
         ("source.name", values["source"]["name"], SOURCES),
         ("source.cache", values["source"]["cache"], SOURCE_CACHES),
         ("swap.name", values["swap"]["name"], SWAPS),
-        ("cluster.name", values["cluster"]["name"], ("local",)),
+        ("cluster.name", values["cluster"]["name"], CLUSTERS),
         ("fault_mix.poisoned_at", values["fault_mix"]["poisoned_at"], POISONED_AT),
         ("on_memory_error", values["on_memory_error"], ON_MEMORY_ERROR),
         ("verify", values["verify"], VERIFY_LEVELS),
@@ -96,6 +103,7 @@ def _choices(strategy: dict[str, Any]) -> Iterator[tuple[str, Any, tuple[str, ..
 
 def _numbers(values: dict[str, Any]) -> Iterator[str]:
     at_least = {
+        "guests": 1,
         "vcpus": 1,
         "vcpus_per_vmm": 1,
         "uffds_per_vmm": 1,
@@ -308,15 +316,35 @@ def _inject(values: dict[str, Any]) -> Iterator[str]:
         yield "page_server.contents_bit=false is about pages filled in place, and anonymous memory has none: use memory=shmem"
 
 
-def _memory(cfg: DictConfig, values: dict[str, Any], host: Host) -> Iterator[str]:
-    needed = plan_run(cfg, host).memory_bytes
+def _cluster(values: dict[str, Any]) -> Iterator[str]:
+    cluster = values["cluster"]
+    if cluster["name"] == "existing" and not cluster["address"]:
+        yield "cluster=existing needs cluster.address, for example 10.0.0.1:6379; auto: the cluster this host belongs to"
+    if cluster["name"] == "existing" and values["swap"]["name"] != "none":
+        yield (
+            f"swap={values['swap']['name']} is set up on the driver's own host only: under cluster=existing use swap=none and "
+            "what the nodes have"
+        )
+    if cluster["name"] == "local":
+        for key in ("address", "leave_out"):
+            if cluster[key]:
+                yield f"cluster.{key} is read under cluster=existing only, not local"
+    if values["guests"] * values["vcpus"] > MOST_VCPUS:
+        yield (
+            f"guests={values['guests']} of vcpus={values['vcpus']} are more than the {MOST_VCPUS} vCPUs a run can number: "
+            "use fewer of either"
+        )
+
+
+def _memory(cfg: DictConfig, values: dict[str, Any], host: Host, guests: int) -> Iterator[str]:
+    needed = plan_run(cfg, host).memory_bytes * guests
     if needed > host.free_bytes:
         yield (
             f"the run needs {needed / MIB:.0f} MiB and {host.free_bytes / MIB:.0f} MiB are free: "
-            "use a smaller memory.region_mib or faults_limit, or fewer VMM processes (a larger vcpus_per_vmm)"
+            "use a smaller memory.region_mib or faults_limit, fewer guests, or fewer VMM processes (a larger vcpus_per_vmm)"
         )
     if values["memory"]["type"] == "hugetlb":
-        pages = values["memory"]["region_mib"] // 2
+        pages = values["memory"]["region_mib"] // 2 * guests
         if pages > host.huge_pages_free:
             yield (
                 f"memory=hugetlb needs {pages} free huge pages of 2 MiB and there are {host.huge_pages_free}: "

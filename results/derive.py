@@ -38,7 +38,8 @@ def derive(run: Mapping[str, Any], vcpus: Sequence[Mapping[str, Any]], latencies
 
     What cannot be computed is None: rates when a vCPU did not start or end, latencies when no fault left a record.
     """
-    duration_s = _duration_s(vcpus)
+    duration_s, start_spread_ns = _times(vcpus)
+    net_duration_s = _net_duration_s(run, duration_s, hosts=len({row.get("host") for row in vcpus}))
     pages = run.get("pages_resolved")
     pages_per_s = _ratio(pages, duration_s)
     page_bytes = run.get("page_bytes")
@@ -46,11 +47,12 @@ def derive(run: Mapping[str, Any], vcpus: Sequence[Mapping[str, Any]], latencies
         "achieved_delay_us": _achieved_delay_us(run),
         "overhead_s": _overhead_s(run, duration_s),
         "duration_s": duration_s,
+        "start_spread_ns": start_spread_ns,
         "pages_per_s": pages_per_s,
-        "pages_per_s_net": _ratio(pages, _net_duration_s(run, duration_s)),
+        "pages_per_s_net": _ratio(pages, net_duration_s),
         "pages_4kib_per_s": None if pages_per_s is None or page_bytes is None else pages_per_s * (page_bytes / SMALL_PAGE_BYTES),
         "faults_per_s": _ratio(run.get("faults"), duration_s),
-        "faults_per_s_net": _ratio(run.get("faults"), _net_duration_s(run, duration_s)),
+        "faults_per_s_net": _ratio(run.get("faults"), net_duration_s),
         "latency_p50_ns": latencies.closed.per_mille(500),
         "latency_p99_ns": latencies.closed.per_mille(990),
         "latency_p999_ns": latencies.closed.per_mille(999),
@@ -60,13 +62,22 @@ def derive(run: Mapping[str, Any], vcpus: Sequence[Mapping[str, Any]], latencies
     }
 
 
-def _duration_s(vcpus: Sequence[Mapping[str, Any]]) -> float | None:
-    """Last vCPU's end - common start, both taken by the vCPUs behind their barrier."""
-    starts = [int(row.get("start_ns") or 0) for row in vcpus]
-    ends = [int(row.get("end_ns") or 0) for row in vcpus]
-    if not vcpus or 0 in starts or 0 in ends:
-        return None
-    return (max(ends) - min(starts)) / NS_PER_S
+def _times(vcpus: Sequence[Mapping[str, Any]]) -> tuple[float | None, int | None]:
+    """(last vCPU's end - common start in s, last start - first start in ns), both taken by the vCPUs behind their barrier.
+
+    Clocks are compared within a host only: of several hosts the largest figures stand.
+    """
+    hosts = {row.get("host") for row in vcpus}
+    times = [[_start_and_end(row) for row in vcpus if row.get("host") == host] for host in hosts]
+    if not times or any(0 in both for host in times for both in host):
+        return None, None
+    durations = [max(end for _, end in host) - min(start for start, _ in host) for host in times]
+    spreads = [max(start for start, _ in host) - min(start for start, _ in host) for host in times]
+    return max(durations) / NS_PER_S, max(spreads)
+
+
+def _start_and_end(vcpu: Mapping[str, Any]) -> tuple[int, int]:
+    return int(vcpu.get("start_ns") or 0), int(vcpu.get("end_ns") or 0)
 
 
 def _achieved_delay_us(run: Mapping[str, Any]) -> float | None:
@@ -83,10 +94,10 @@ def _overhead_s(run: Mapping[str, Any], duration_s: float | None) -> float | Non
     return float(wall_s) - sum(part or 0.0 for part in (run.get("fill_s"), run.get("verify_s"), duration_s))
 
 
-def _net_duration_s(run: Mapping[str, Any], duration_s: float | None) -> float | None:
-    """The duration without the emulated exits, which run side by side on as many CPUs as vCPUs can be on."""
+def _net_duration_s(run: Mapping[str, Any], duration_s: float | None, hosts: int) -> float | None:
+    """The duration without the emulated exits, which run side by side on as many CPUs of each host as its vCPUs can be on."""
     trips, exit_ns = run.get("trips"), run.get("emulated_exit_ns")
-    vcpus, cores = run.get("vcpus"), run.get("cores")
+    vcpus, cores = (run.get("vcpus") or 0) * (run.get("guests") or 1), (run.get("cores") or 0) * hosts
     if duration_s is None or trips is None or exit_ns is None or not vcpus or not cores:
         return None
     return float(duration_s - trips * exit_ns / NS_PER_S / min(vcpus, cores))

@@ -18,13 +18,17 @@ _SCHEMA = arrow_schema("faults")
 
 
 class FaultBatches:
-    """Turns chunks of records into record batches of one run; ids and names are checked once."""
+    """Turns chunks of records of one guest into record batches of its run; ids and names are checked once."""
 
-    def __init__(self, run_id: str, sweep_id: str, kinds: Sequence[str], outcomes: Sequence[str]) -> None:
+    def __init__(
+        self, run_id: str, sweep_id: str, kinds: Sequence[str], outcomes: Sequence[str], guest: int = 0, host: str | None = None
+    ) -> None:
         self._run_id = pa.array([run_id])
         self._sweep_id = pa.array([sweep_id])
         self._kinds = pa.array(list(kinds), pa.string())
         self._outcomes = pa.array(list(outcomes), pa.string())
+        self._guest = guest
+        self._host = pa.array([] if host is None else [host], pa.string())
 
     def convert(
         self, vcpu: npt.NDArray[np.uint16], faults: npt.NDArray[np.void]
@@ -54,6 +58,8 @@ class FaultBatches:
             "kind": _named(block["kind"], self._kinds, "kind"),
             "outcome": _named(block["outcome"], self._outcomes, "outcome"),
             "cpu": pa.array(block["cpu"].astype(np.uint16)),
+            "guest": pa.array(np.full(len(block), self._guest, np.uint16)),
+            "host": pa.DictionaryArray.from_arrays(constant if len(self._host) else pa.nulls(len(block), pa.int32()), self._host),
         }
         columns |= {name: _null_where_zero(values) for name, values in stages.items()}
         return pa.RecordBatch.from_arrays([columns[name] for name in _SCHEMA.names], schema=_SCHEMA)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from results.schema import STAGES_NS, arrow_schema
 
 _MOST_WAITING = 2
-_DICTIONARY_COLUMNS = ["run_id", "sweep_id", "kind", "outcome"]
+_DICTIONARY_COLUMNS = ["run_id", "sweep_id", "kind", "outcome", "guest", "host"]
 
 
 class FaultFile:

@@ -64,7 +64,7 @@ def _states(run: Row) -> Iterator[str]:
     ended: list[Any] = [run.get(column) for column in PAGE_ENDS]
     if None in ended or not run.get("pages") or not run.get("vcpus_per_vmm"):
         return
-    mappings = run["vcpus"] // run["vcpus_per_vmm"]
+    mappings = run["vcpus"] // run["vcpus_per_vmm"] * (run.get("guests") or 1)
     if sum(ended) != run["pages"] * mappings:
         yield f"{sum(ended)} pages ended in some state, of {run['pages']} in each of {mappings} mappings"
     if run["ended_in_flight"] and run.get("status") == "ok":

@@ -30,10 +30,15 @@ class Location:
         return "/".join((self.path.rstrip("/"), *names))
 
 
+def absolute(uri: str) -> str:
+    """The same place, whatever folder it is looked for from."""
+    return uri if "://" in uri else os.path.abspath(os.path.expanduser(uri))
+
+
 def locate(uri: str) -> Location:
     """Find the file system of `uri`. Raises DataSetError for an unknown scheme or a store that does not answer."""
     if "://" not in uri:
-        return Location(pyarrow.fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(uri)), uri)
+        return Location(pyarrow.fs.LocalFileSystem(), absolute(uri), uri)
     try:
         filesystem, path = pyarrow.fs.FileSystem.from_uri(uri)
     except pa.ArrowInvalid:

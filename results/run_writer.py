@@ -45,11 +45,14 @@ class RunWriter:
         faults: npt.NDArray[np.void],
         kinds: Sequence[str],
         outcomes: Sequence[str],
+        guest: int = 0,
+        host: str | None = None,
     ) -> None:
         """Add a chunk of fault records, as many times as there are chunks.
 
         `vcpu`: uint16, `faults`: structured with the stages, `page`, `cpu`, `kind` and `outcome`, of the same length;
-        0 in a stage means it did not happen. `kinds` and `outcomes` name the codes. The arrays may be reused on return.
+        0 in a stage means it did not happen. `kinds` and `outcomes` name the codes; `guest` and `host` are whose they are. The
+        arrays may be reused on return.
         Raises ValueError for arrays that do not fit each other, DataSetError when the file cannot be written.
         """
         self._require_open()
@@ -57,7 +60,7 @@ class RunWriter:
             raise ValueError(f"{len(vcpu)} vCPU numbers for {len(faults)} fault records")
         if len(faults) == 0:
             return
-        batches = FaultBatches(self.run_id, self.sweep_id, kinds, outcomes)
+        batches = FaultBatches(self.run_id, self.sweep_id, kinds, outcomes, guest, host)
         with reported(self._location.uri, f"store the faults of run {self.run_id}"):
             if self._fault_file is None:
                 self._fault_file = FaultFile(self._location.filesystem, self._staged("faults"))

@@ -8,8 +8,9 @@ History
   are derived. Fault kinds `swapped` and `poisoned` with `poisoned_at`, `on_memory_error`, `hold_ns`,
   `swap`, `swap_bytes`, `faults_per_s_net` and the
   page server's faults made on purpose (`drop_events_share` to `vanish_after_events`); how
-  every exit and every event ended (`trips_resolved` to `events_dropped`), and in which state every page did (`ended_`). Nothing
-  of version 1 was taken away or changed its meaning.
+  every exit and every event ended (`trips_resolved` to `events_dropped`), and in which state every page did (`ended_`).
+  Several guests on several hosts: `guests`, `cluster`, `exclusive`, `guest_hosts`, `waited_s`, `start_gate_s`,
+  `start_spread_ns`, and in every other table `guest` and `host`. Nothing of version 1 was taken away or changed its meaning.
 
 A column is added by one line here and a word in the history: in the newest version's line for as long as that version has
 not been released, in a new version's afterwards. A data set holds one version only. Older ones stay readable: columns and
@@ -121,7 +122,10 @@ RUN_COLUMNS = (
     Column("page_bytes", _COUNT, "bytes", "size of a page of the region", axis=True),
     Column("pages", _COUNT, "pages", "pages of page_bytes in the region", axis=True),
     Column("transparent_huge_pages", _BOOL, "", "whether the region may have transparent huge pages", axis=True),
-    Column("vcpus", _COUNT, "vCPUs", "vCPUs of the guest", axis=True),
+    Column("cluster", _TEXT, "", "where Ray came from: local (ours, embedded) or existing", axis=True),
+    Column("exclusive", _BOOL, "", "whether no other run could measure on its hosts meanwhile", axis=True),
+    Column("guests", _COUNT, "guests", "guests of the run, all alike; counts are sums over them", axis=True),
+    Column("vcpus", _COUNT, "vCPUs", "vCPUs of each guest", axis=True),
     Column("vcpus_per_vmm", _COUNT, "vCPUs", "vCPUs that share one VMM process", axis=True),
     Column("uffds_per_vmm", _COUNT, "userfaultfds", "userfaultfds a VMM's mapping is sharded over", axis=True),
     Column("cores", _COUNT, "CPUs", "CPUs the vCPUs and readers may use", axis=True),
@@ -169,7 +173,8 @@ RUN_COLUMNS = (
     Column("command", _TEXT, "", "the command that repeats the sweep"),
     Column("job_overrides", _TEXT, "", "what sets this run's configuration apart in its sweep, as overrides"),
     # machine and software
-    Column("host", _TEXT, "", "name of the host", axis=True),
+    Column("host", _TEXT, "", "name of the host; of several, all in alphabetical order", axis=True),
+    Column("guest_hosts", _TEXT, "", "the host of each guest in turn, comma joined"),
     Column("kernel", _TEXT, "", "kernel release", axis=True),
     Column("cpu_model", _TEXT, "", "model name of the CPU"),
     Column("host_cpus", _COUNT, "CPUs", "CPUs of the host"),
@@ -187,6 +192,8 @@ RUN_COLUMNS = (
     Column("poisoned_pages", _COUNT, "pages", "pages proven to be poisoned, or without contents when poisoned at the source"),
     Column("unprepared", _COUNT, "pages", "pages that were not in the state asked for"),
     Column("emulated_exit_ns", _REAL, "ns", "calibrated cost of one emulated exit on this host"),
+    Column("waited_s", _REAL, "s", "waiting for hosts on which other runs measured, before the run began"),
+    Column("start_gate_s", _REAL, "s", "by no more did guests of different hosts start apart; null with one guest"),
     # what was measured
     Column("accesses", _COUNT, "accesses", "accesses done by all vCPUs"),
     Column("faults", _COUNT, "faults", "accesses that found the page not mapped"),
@@ -228,7 +235,8 @@ RUN_COLUMNS = (
     # derived, formulas in derive.py
     Column("achieved_delay_us", _REAL, "us", "mean service delay achieved", derived=True),
     Column("overhead_s", _REAL, "s", "everything but fill, measured phase and full verification", derived=True),
-    Column("duration_s", _REAL, "s", "measured phase: last vCPU's end - common start", derived=True),
+    Column("duration_s", _REAL, "s", "measured phase: last vCPU's end - common start; the longest host's", derived=True),
+    Column("start_spread_ns", _NS, "ns", "most by which vCPUs of one host started apart", derived=True),
     Column("pages_per_s", _REAL, "pages/s", "pages_resolved / duration_s", derived=True),
     Column("pages_per_s_net", _REAL, "pages/s", "the same, net of the cost of emulated exits", derived=True),
     Column("pages_4kib_per_s", _REAL, "4-KiB pages/s", "pages_per_s in pages of 4 KiB", derived=True),
@@ -245,8 +253,10 @@ RUN_COLUMNS = (
 VCPU_COLUMNS = (
     Column("run_id", _NAME, "", "the run", True),
     Column("sweep_id", _NAME, "", "its sweep", True),
-    Column("vcpu", pa.uint16(), "", "number of the vCPU in the guest, from 0", True),
-    Column("vmm", pa.uint16(), "", "number of its VMM process, from 0"),
+    Column("vcpu", pa.uint16(), "", "number of the vCPU, from 0 through all guests of the run", True),
+    Column("vmm", pa.uint16(), "", "number of its VMM process, likewise"),
+    Column("guest", pa.uint16(), "", "number of its guest, from 0"),
+    Column("host", _NAME, "", "its host"),
     Column("tid", _COUNT, "", "thread id on the host"),
     Column("accesses", _COUNT, "accesses", "accesses done"),
     Column("faults", _COUNT, "faults", "accesses that found the page not mapped"),
@@ -266,7 +276,7 @@ FAULT_COLUMNS = (
     Column("run_id", _NAME, "", "the run", True),
     Column("sweep_id", _NAME, "", "its sweep", True),
     Column("vcpu", pa.uint16(), "", "the vCPU that touched the page", True),
-    Column("page", pa.uint32(), "", "page number in the region", True),
+    Column("page", pa.uint32(), "", "page number in its guest's region", True),
     Column("kind", _NAME, "", "the state the page was prepared in", True),
     Column("outcome", _NAME, "", "how the fault ended", True),
     Column("intended_ns", _NS, "ns", "open loop: when the access should have happened"),
@@ -276,6 +286,8 @@ FAULT_COLUMNS = (
     Column("installed_ns", _NS, "ns", "the resolving call had returned"),
     Column("resumed_ns", _NS, "ns", "the access was done"),
     Column("cpu", pa.uint16(), "", "CPU the vCPU was on", True),
+    Column("guest", pa.uint16(), "", "number of the guest, from 0"),
+    Column("host", _NAME, "", "its host: times of different hosts are not to be compared"),
 )
 
 THREAD_COLUMNS = (
@@ -284,6 +296,8 @@ THREAD_COLUMNS = (
     Column("role", _NAME, "", f"{', '.join(ROLES)} (the driver's row is its whole process)", True),
     Column("number", pa.int32(), "", "number among those of its role, from 0", True),
     Column("vmm", pa.uint16(), "", "number of its VMM process; null where it belongs to none"),
+    Column("guest", pa.uint16(), "", "number of its guest; null for the driver"),
+    Column("host", _NAME, "", "its host; null for the driver"),
     Column("tid", _COUNT, "", "thread id on the host"),
     Column("user_ns", _NS, "ns", "CPU time in user mode; the kernel's ticks split the sum, which is exact"),
     Column("system_ns", _NS, "ns", "CPU time in the kernel"),

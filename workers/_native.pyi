@@ -49,6 +49,10 @@ class Guest:
     def fill(self, kinds: npt.NDArray[np.uint8]) -> dict[str, Any]:
         """Set each page's kind and write the contents of the `hit` and `minor` pages through the alias: `filled`, `unprepared`
         (pages mincore does not confirm), `seconds`."""
+    def wait_armed(self, timeout_s: float) -> bool:
+        """Until all vCPUs are at the barrier of a guest made with `gated`; False: not within the time, or the run was stopped."""
+    def release(self, at_ns: int) -> None:
+        """Open that barrier at this CLOCK_MONOTONIC time, at once when it has passed."""
     def stop(self, reason: str) -> None:
         """End the measured phase from outside: every native wait of every process of the guest returns."""
     def stop_reason(self) -> str: ...

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
+import time
 from typing import Any
 
 from workers import _native
@@ -61,6 +62,7 @@ class PageServer:
                 "contents_seed": spec.source.seed,
                 "rings": _rings(spec),
                 "fault_around_pages": self._fault_around,
+                "gated": spec.gated,
                 "poisoned_when_resolved": spec.fault_mix.poisoned_at == "resolved",
                 "server_threads": _server_threads(spec),
             }
@@ -129,6 +131,27 @@ class PageServer:
         self._failure = None
         self._thread = threading.Thread(target=self._serve, args=(server,), name="page server", daemon=True)
         self._thread.start()
+
+    def armed(self, timeout_s: float) -> int:
+        """Until every vCPU of a gated guest is at its barrier; CLOCK_MONOTONIC ns of this host then, 0 when the run was stopped
+        before. Raises TimeoutError."""
+        guest = self._opened()[1]
+        if guest.wait_armed(timeout_s):
+            return time.monotonic_ns()
+        if guest.stop_reason():
+            return 0
+        raise TimeoutError(f"not every vCPU was at the start barrier after {timeout_s:g} s")
+
+    def now(self) -> int:
+        """CLOCK_MONOTONIC ns of this host."""
+        return time.monotonic_ns()
+
+    def release(self, at_ns: int) -> int:
+        """Start the vCPUs of a gated guest at this time of this host's clock; by how many ns it was late."""
+        guest = self._opened()[1]
+        late_ns = time.monotonic_ns() - at_ns
+        guest.release(at_ns)
+        return max(0, late_ns)
 
     def look(self) -> dict[str, Any]:
         """What the guest is doing now, as `_native.PageServer.look` says. Raises HandshakeError before `serve`."""

@@ -8,6 +8,10 @@ from typing import Any
 import numpy as np
 from ray.exceptions import GetTimeoutError
 
+from loadgen.host import Host
+from loadgen.plan import PlannedRun
+from loadgen.self_watch import Snapshot, snapshot
+from loadgen.session import Seat
 from workers import _native
 from workers.reports import GuestAddress, ServerReport, VmmReport
 from workers.spec import RunSpec, SwapSpec
@@ -74,8 +78,8 @@ class Method:
                 raise failure
             return getattr(self.actor, f"do_{self.name}")(*arguments)
 
-        waiting = {"run": lambda: self.actor.ended, "look": lambda: self.actor.answers}.get(self.name, lambda: True)
-        return Reference(call, lambda: failure is not None or waiting())
+        switch = {"run": "ended", "look": "answers", "armed": "arms"}.get(self.name)
+        return Reference(call, lambda: failure is not None or switch is None or getattr(self.actor, switch))
 
 
 class Actor:
@@ -86,6 +90,7 @@ class Actor:
         self.failures: dict[str, BaseException] = {}
         self.ended = True
         self.answers = True
+        self.arms = True
 
     def __getattr__(self, name: str) -> Method:
         if name.startswith(("do_", "_")):
@@ -115,6 +120,16 @@ class FakeServer(Actor):
     def do_look(self) -> dict[str, Any]:
         counts = {"accesses": 1, "faults": 1, "pages_resolved": 1, "running": 1, "finished": 0}
         return {"seconds": 0.5, **counts, "faults_by_kind": {}, "latency_p99_ns": None, "standing": []}
+
+    def do_armed(self, timeout_s: float) -> int:
+        return 1
+
+    def do_now(self) -> int:
+        return 1000
+
+    def do_release(self, at_ns: int) -> int:
+        self.released_at = at_ns
+        return 0
 
     def do_abort(self, reason: str) -> None:
         self.reason = reason
@@ -190,8 +205,28 @@ class FakeVcpu(Actor):
 class FakeSource(Actor):
     """A source of the session's own."""
 
-    def do_open(self, spec: RunSpec) -> str:
-        return "127.0.0.1:7000"
+    def do_open(self, spec: RunSpec, host: str) -> str:
+        return f"{host}:{7000 + spec.source.seed}"
+
+
+class FakeNode:
+    """A host by name that nothing is used on; `busy`: how often it is taken by somebody else."""
+
+    def __init__(self, name: str, host: Host, busy: int = 0) -> None:
+        self.name, self.host = name, host
+        self.id, self.address = f"id of {name}", "10.0.0.1"
+        self.busy, self.taken = busy, False
+
+    def take(self) -> bool:
+        self.busy -= 1
+        self.taken = self.busy < 0
+        return self.taken
+
+    def give(self) -> None:
+        self.taken = False
+
+    def look(self) -> Snapshot:
+        return snapshot()
 
 
 class FakeHostChanges:
@@ -208,26 +243,29 @@ class FakeHostChanges:
 
 
 class FakeSession:
-    """A session whose actors are fakes."""
+    """A session whose actors are fakes: a page server and VMM processes a guest, guests on the nodes in turn."""
 
-    def __init__(self, server: FakeServer, vcpus: list[FakeVcpu]) -> None:
-        self.server, self.vcpus = server, vcpus
-        self.own_source = FakeSource("source", server.journal)
+    def __init__(self, nodes: list[FakeNode], guests: list[tuple[FakeServer, list[FakeVcpu]]]) -> None:
+        self.nodes, self.guests = nodes, guests
+        self.own_source = FakeSource("source", guests[0][0].journal)
         self.renewed = 0
         self.host_changes = FakeHostChanges()
 
-    def source(self) -> FakeSource:
-        return self.own_source
+    def source(self, seat: Seat) -> tuple[FakeSource, str]:
+        return self.own_source, "10.0.0.2"
 
-    def exit_ns(self, kind: str) -> float:
+    def exit_ns(self, seat: Seat, kind: str) -> float:
         return 100.0
 
     def idle_cpu_share(self) -> float:
         return 0.05
 
-    def actors(self, vmms: int) -> tuple[FakeServer, list[FakeVcpu]]:
-        assert vmms == len(self.vcpus)
-        return self.server, self.vcpus
+    def nodes_of(self, planned: PlannedRun) -> list[FakeNode]:
+        return [self.nodes[guest.host] for guest in planned.guests]
+
+    def seats(self, planned: PlannedRun) -> list[Seat]:
+        actors = zip(planned.guests, self.guests, strict=True)
+        return [Seat(one.number, one.spec, self.nodes[one.host], server, list(vcpus)) for one, (server, vcpus) in actors]
 
     def name_of(self, actor_id: str | None) -> str:
         return f"actor {actor_id}"
@@ -238,7 +276,7 @@ class FakeSession:
     def end_run(self) -> float:
         return 10.0
 
-    def idle_actors(self, vmms: int) -> int:
+    def idle_actors(self, seats: list[Seat]) -> int:
         return 0
 
     def renew(self) -> None:

@@ -12,12 +12,13 @@ from omegaconf import DictConfig
 from ray.exceptions import ActorDiedError, RayTaskError
 
 from loadgen import guest_run
-from loadgen.guest_run import run_guest
+from loadgen.guest_run import run_guests
 from loadgen.host import Host
 from loadgen.host_changes import HostChangeError
-from loadgen.plan import plan_run
+from loadgen.spread import plan_guests
+from loadgen.start_gate import AHEAD_NS
 from results.store import DataSet
-from tests.driver.fakes import FakeRay, FakeServer, FakeSession, FakeVcpu
+from tests.driver.fakes import FakeNode, FakeRay, FakeServer, FakeSession, FakeVcpu
 
 
 class Rig:
@@ -29,7 +30,8 @@ class Rig:
         self.server = FakeServer(self.journal)
         self.vcpus = [FakeVcpu(number, 10 + number, self.journal) for number in range(2)]
         self.server.vcpus = self.vcpus
-        self.session = FakeSession(self.server, self.vcpus)
+        self.nodes = [FakeNode("here", host)]
+        self.session = FakeSession(self.nodes, [(self.server, self.vcpus)])
         self.dataset = DataSet.open(str(folder / "dataset"))
         self.ray = FakeRay()
         self.looks: list[dict[str, Any]] = []
@@ -38,13 +40,24 @@ class Rig:
         monkeypatch.setattr(guest_run, "POLL_S", 0.0)
 
     def run(self, *overrides: str) -> dict[str, Any]:
-        planned = plan_run(self.configure("sweep_id=sweep", "vcpus=2", "watchdog_s=1", *overrides), self.host)
-        run_guest(self.session, planned, self.dataset, self.host, self.looks.append)  # type: ignore[arg-type]
+        cfg = self.configure("sweep_id=sweep", "vcpus=2", "watchdog_s=1", *overrides)
+        planned = plan_guests(cfg, [node.host for node in self.nodes])
+        run_guests(self.session, planned, self.dataset, self.looks.append)  # type: ignore[arg-type]
         return self.row()
 
     def row(self) -> dict[str, Any]:
         [row] = self.dataset.read("runs").to_pylist()
         return row
+
+    def add_guest(self, node: str, records: int) -> FakeServer:
+        """One more guest of two VMM processes, on a host of its own."""
+        name = f"server{len(self.session.guests)}"
+        server = FakeServer(self.journal)
+        server.name = name
+        server.vcpus = [FakeVcpu(number, records, self.journal) for number in range(2)]
+        self.nodes.append(FakeNode(node, self.host))
+        self.session.guests.append((server, server.vcpus))
+        return server
 
     def unended(self, *waits: Callable[[], None]) -> None:
         """vCPUs that do not end by themselves; what happens in each wait of the driver."""
@@ -139,7 +152,7 @@ def test_what_a_remote_source_sent_is_in_the_row_and_the_session_starts_one_when
     row = rig.run("source=remote", "fault_mix=absent", "source.push=true")
     assert row["status"] == "ok", row["reason"]
     assert rig.journal[0] == "source.open"
-    assert (row["source"], row["source_address"], row["source_push"]) == ("remote", "127.0.0.1:7000", True)
+    assert (row["source"], row["source_address"], row["source_push"]) == ("remote", "10.0.0.2:7001", True)
     stored = ["fetched_on_demand", "fetched_pushed", "fetched_twice", "source_requests", "source_retries", "source_bytes"]
     assert [row[key] for key in (*stored, "source_rtt_p50_us")] == list(counts.values())
 
@@ -266,3 +279,58 @@ def test_a_run_is_never_stored_twice_under_one_id(rig: Rig) -> None:
     rig.run()
     with pytest.raises(Exception, match="already there"):
         rig.run()
+
+
+def test_guests_on_several_hosts_are_one_run_whose_rows_say_where_each_was(rig: Rig) -> None:
+    second = rig.add_guest("there", 5)
+    row = rig.run("guests=2")
+    assert (row["status"], row["guests"]) == ("ok", 2), row["reason"]
+    assert (row["host"], row["guest_hosts"]) == ("here, there", "here,there")
+    assert (row["pages_resolved"], row["fault_records"]) == (31, 31)
+    assert row["requests"] == 4 * 5
+    assert row["start_gate_s"] >= 0
+    vcpus = rig.dataset.read("vcpus").to_pylist()
+    assert [(one["vcpu"], one["vmm"], one["guest"], one["host"]) for one in vcpus] == [
+        (0, 0, 0, "here"),
+        (1, 1, 0, "here"),
+        (2, 2, 1, "there"),
+        (3, 3, 1, "there"),
+    ]
+    faults = rig.dataset.read("faults", ["vcpu", "guest", "host"]).to_pylist()
+    assert {(one["vcpu"], one["guest"], one["host"]) for one in faults} == {
+        (0, 0, "here"),
+        (1, 0, "here"),
+        (2, 1, "there"),
+        (3, 1, "there"),
+    }
+    threads = rig.dataset.read("threads", ["role", "guest", "host"]).to_pylist()
+    assert [(one["guest"], one["host"]) for one in threads if one["role"] == "reader"] == [(0, "here"), (1, "there")]
+    assert [(one["guest"], one["host"]) for one in threads if one["role"] == "driver"] == [(None, None)]
+    assert rig.server.released_at == second.released_at == 1000 + AHEAD_NS
+
+
+def test_guests_start_only_when_all_are_at_their_barriers(rig: Rig) -> None:
+    rig.add_guest("there", 5)
+    rig.run("guests=2")
+    armed = [rig.journal.index(f"{server}.armed") for server in ("server", "server1")]
+    released = [rig.journal.index(f"{server}.release") for server in ("server", "server1")]
+    assert max(armed) < min(released)
+
+
+def test_a_single_guest_needs_no_gate(rig: Rig) -> None:
+    assert rig.run()["start_gate_s"] is None
+    assert "server.armed" not in rig.journal
+
+
+def test_a_vmm_process_that_dies_on_its_way_to_the_barrier_is_not_waited_for(rig: Rig) -> None:
+    server = rig.add_guest("there", 5)
+    server.arms = False
+    server.vcpus[1].failures["run"] = ActorDiedError()
+    assert rig.run("guests=2")["status"] == "crashed"
+    assert "server.release" not in rig.journal
+
+
+def test_what_speaks_against_one_host_of_several_names_it(rig: Rig) -> None:
+    rig.add_guest("there", 5)
+    rig.vcpus[0].unprepared = 2
+    assert rig.run("guests=2")["distrust"] == "pages were not in the state asked for on here (2)"

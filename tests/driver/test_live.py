@@ -13,8 +13,9 @@ from rich.console import Console
 
 from loadgen import driver, events
 from loadgen.driver import not_trusted
-from loadgen.guest_run import NOTHING_SEEN, Measured
+from loadgen.guest_run import Measured
 from loadgen.host import Host
+from loadgen.looks import NOTHING_SEEN, together
 from loadgen.pace import Pace, accesses
 from loadgen.plan import PlannedRun, plan_run
 from loadgen.progress import Bar, Lines, Quiet
@@ -108,7 +109,8 @@ def test_quiet_says_nothing(planned: PlannedRun, capfd: pytest.CaptureFixture[st
 
 
 def test_events_are_one_json_object_a_line(planned: PlannedRun, capsys: pytest.CaptureFixture[str]) -> None:
-    watcher = events.Events()
+    watcher = events.Events("s")
+    watcher.say("waiting for here")
     events.emit("sweep_started", "s", runs=1, dataset="d", command="loadgen 'x=\"\n'")
     watcher.begin(planned)
     watcher.look(look(1.0, 128, faults_by_kind={"minor": 128}))
@@ -116,8 +118,9 @@ def test_events_are_one_json_object_a_line(planned: PlannedRun, capsys: pytest.C
     watcher.end(planned, ended(pages_per_s=5.0, trusted=True))
     watcher.close()
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [one["event"] for one in found] == ["sweep_started", "run_started", "look", "look", "run_ended"]
+    assert [one["event"] for one in found] == ["waiting", "sweep_started", "run_started", "look", "look", "run_ended"]
     assert {one["sweep_id"] for one in found} == {"s"}
+    assert found.pop(0) == {"event": "waiting", "sweep_id": "s", "why": "waiting for here"}
     assert found[1] | {"title": ""} == {
         "event": "run_started",
         "sweep_id": "s",
@@ -148,3 +151,13 @@ def test_the_line_on_runs_not_to_be_trusted_counts_what_speaks_against_them() ->
         "2 of 9 runs are not to be trusted: others were busy (2), the driver looked late (1); "
         "each one's figures are in its column distrust"
     )
+
+
+def test_looks_at_several_guests_are_one_look_whose_vcpus_are_numbered_through() -> None:
+    first = look(2.0, 10, faults_by_kind={"minor": 10}, standing=[STANDING[0]])
+    second = look(1.0, 5, faults_by_kind={"minor": 4, "hit": 1}, standing=[STANDING[1]], latency_p99_ns=None, unanswered_s=1.0)
+    both = together([first, second], 4)
+    assert (both["accesses"], both["pages_resolved"], both["seconds"]) == (15, 15, 2.0)
+    assert both["faults_by_kind"] == {"minor": 14, "hit": 1}
+    assert (both["latency_p99_ns"], both["unanswered_s"]) == (2e4, 1.0)
+    assert [one["vcpu"] for one in both["standing"]] == [3, 5]

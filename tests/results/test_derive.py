@@ -103,3 +103,15 @@ def test_quantiles_of_many_batches_are_those_of_all_values_sorted() -> None:
 
 def test_there_is_no_quantile_of_nothing() -> None:
     assert Quantiles().per_mille(500) is None
+
+
+def test_clocks_are_compared_within_a_host_only() -> None:
+    second = 1_000_000_000
+    rows = [
+        {"host": "a", "start_ns": 5 * second, "end_ns": 7 * second},
+        {"host": "a", "start_ns": 5 * second + 9, "end_ns": 6 * second},
+        {"host": "b", "start_ns": 900 * second, "end_ns": 903 * second},
+    ]
+    found = derived({"pages_resolved": 30, "vcpus": 1, "guests": 3, "cores": 2, "trips": 10, "emulated_exit_ns": 1e8}, rows)
+    assert (found["duration_s"], found["start_spread_ns"], found["pages_per_s"]) == (3.0, 9, 10.0)
+    assert found["pages_per_s_net"] == pytest.approx(30 / (3.0 - 10 * 0.1 / 3))

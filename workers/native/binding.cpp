@@ -66,6 +66,7 @@ GuestConfig guest_config(nb::dict dict) {
   keys.take("poisoned_when_resolved", config.poisoned_when_resolved);
   keys.take("rings", config.rings);
   keys.take("server_threads", config.server_threads);
+  keys.take("gated", config.gated);
   keys.finish();
   return config;
 }
@@ -436,6 +437,10 @@ NB_MODULE(_native, m) {
              return out;
            },
            "kinds"_a)
+      .def("wait_armed",
+           [](const Guest& guest, double timeout_s) { return guest.wait_armed(static_cast<std::uint64_t>(timeout_s * 1e9)); },
+           "timeout_s"_a, nb::call_guard<nb::gil_scoped_release>())
+      .def("release", &Guest::release, "at_ns"_a, nb::call_guard<nb::gil_scoped_release>())
       .def("stop", &Guest::stop, "reason"_a)
       .def("stop_reason", &Guest::stop_reason);
 

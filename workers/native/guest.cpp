@@ -14,7 +14,8 @@ namespace uffd {
 namespace {
 
 constexpr std::uint64_t kMagic = 0x6e65676c64666675;  // "uffdlgen"
-constexpr std::uint32_t kVersion = 4;
+constexpr std::uint32_t kVersion = 5;
+constexpr int kEverybody = 0x7fffffff;
 
 std::uint64_t up(std::uint64_t value, std::uint64_t to) { return (value + to - 1) / to * to; }
 
@@ -168,6 +169,30 @@ void Guest::succeed_server() const noexcept {
   }
 }
 
+void Guest::all_arrived() const noexcept {
+  if (!config().gated) return release(0);
+  header().armed.store(1, std::memory_order_release);
+  futex_wake(header().armed, kEverybody);
+}
+
+bool Guest::wait_armed(std::uint64_t timeout_ns) const noexcept {
+  const std::uint64_t deadline = Clock::monotonic_ns() + timeout_ns;
+  while (header().armed.load(std::memory_order_acquire) == 0) {
+    const std::uint64_t now = Clock::monotonic_ns();
+    if (stopping() || now >= deadline) return false;
+    futex_wait(header().armed, 0, deadline - now);
+  }
+  return true;
+}
+
+void Guest::release(std::uint64_t at_ns) const noexcept {
+  SharedHeader& shared = header();
+  for (std::uint64_t now; !stopping() && (now = Clock::monotonic_ns()) < at_ns;) futex_wait(shared.released, 0, at_ns - now);
+  shared.start.store(Clock::get().now(), std::memory_order_relaxed);
+  shared.released.store(1, std::memory_order_release);
+  futex_wake(shared.released, kEverybody);
+}
+
 void Guest::stop(const std::string& reason) const noexcept {
   SharedHeader& shared = header();
   std::uint32_t unset = 0;
@@ -176,12 +201,12 @@ void Guest::stop(const std::string& reason) const noexcept {
     shared.reason_set.store(2, std::memory_order_release);
   }
   shared.stopping.store(1, std::memory_order_release);
-  constexpr int everybody = 0x7fffffff;
   shared.ended.fetch_add(1, std::memory_order_release);
-  futex_wake(shared.ended, everybody);
-  futex_wake(shared.released, everybody);
+  futex_wake(shared.ended, kEverybody);
+  futex_wake(shared.armed, kEverybody);
+  futex_wake(shared.released, kEverybody);
   for (std::uint32_t i = 0; i < config().rings; ++i) ring(i).wake();
-  for (std::uint32_t i = 0; i < config().vcpus; ++i) futex_wake(vcpu(i).request, everybody);
+  for (std::uint32_t i = 0; i < config().vcpus; ++i) futex_wake(vcpu(i).request, kEverybody);
 }
 
 std::string Guest::stop_reason() const {

@@ -31,6 +31,7 @@ struct GuestConfig {
   std::uint32_t fault_around_pages = 1;
   std::uint32_t rings = 1;              ///< request rings, each with a thread of the page server
   std::uint32_t server_threads = 0;     ///< of the page server, that count in the shared memory
+  bool gated = false;  ///< the barrier opens when somebody outside says so, not by itself: many guests of a run start together
   bool poisoned_when_resolved = false;  ///< poisoned pages: after they were resolved, the VMM not told; else at the source
 };
 
@@ -77,8 +78,9 @@ struct alignas(64) SharedHeader {
       bytes;
 
   alignas(64) FutexWord arrived;   ///< vCPUs at the barrier
-  FutexWord released;              ///< 1 once all have arrived
-  std::atomic<Ticks> start;        ///< the last one's stamp: the common start
+  FutexWord armed;                 ///< gated: 1 once all have arrived
+  FutexWord released;              ///< 1 once all have arrived and, gated, the gate was opened
+  std::atomic<Ticks> start;        ///< the releaser's stamp: the common start
   std::atomic<std::uint32_t> exits;  ///< 1 when the strategy is meant to avoid sleeping: events are then stray waits
   std::atomic<std::uint64_t> sample_every;  ///< every how-many-th fault of a vCPU leaves a record
   FutexWord stopping;              ///< 1 once the run was stopped from outside or by a watchdog
@@ -157,6 +159,13 @@ class Guest {
   /// For a page server in place of one that was killed: fetches that were begun are nobody's again, requests that were taken
   /// are asked again, and the events it had read and not answered are counted as dropped.
   void succeed_server() const noexcept;
+
+  /// The last vCPU is at the barrier: it opens, or waits for `release`.
+  void all_arrived() const noexcept;
+  /// Waits until all vCPUs are at the barrier of a gated guest. False: not within the time, or the run was stopped.
+  bool wait_armed(std::uint64_t timeout_ns) const noexcept;
+  /// Opens the barrier at `at_ns` (CLOCK_MONOTONIC), at once when that has passed; earlier only when the run is stopped.
+  void release(std::uint64_t at_ns) const noexcept;
 
   /// Ends every wait of every process of the guest; the first reason given stays.
   void stop(const std::string& reason) const noexcept;

@@ -58,11 +58,8 @@ void Vcpu::run() noexcept {
 bool Vcpu::wait_at_barrier() noexcept {
   SharedHeader& shared = vmm_.guest.header();
   state_.stage.store(Stage::at_barrier, kRelaxed);
-  if (shared.arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == vmm_.guest.config().vcpus) {
-    shared.start.store(clock_.now(), kRelaxed);
-    shared.released.store(1, std::memory_order_release);
-    futex_wake(shared.released, 0x7fffffff);
-  }
+  if (shared.arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == vmm_.guest.config().vcpus)
+    vmm_.guest.all_arrived();
   while (shared.released.load(std::memory_order_acquire) == 0 && !stopping()) futex_wait(shared.released, 0, kLookAgainNs);
   return !stopping();
 }

@@ -1,0 +1,92 @@
+"""Looks at the guests of a run through their page servers, which may themselves not answer."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+
+POLL_S = 0.5
+
+NOTHING_SEEN = {
+    "seconds": 0.0,
+    "accesses": 0,
+    "faults": 0,
+    "pages_resolved": 0,
+    "running": 0,
+    "finished": 0,
+    "faults_by_kind": {},
+    "latency_p99_ns": None,
+    "standing": [],
+}
+"""A look before the first answer."""
+
+
+class Looks:
+    """Takes looks at one guest; while the page server does not answer the latest look stands, and says so.
+
+    `lag_s`: the most by which an answer came late, None before the first was due.
+    """
+
+    def __init__(self, server: Any) -> None:
+        self.lag_s: float | None = None
+        self._server = server
+        self._asked: Any = None
+        self._due = 0.0
+        self._latest: dict[str, Any] = NOTHING_SEEN
+
+    def ask(self, due: float) -> None:
+        """Ask for the look that is due at `due` (monotonic clock), unless one is still awaited."""
+        if self._asked is None:
+            self._asked, self._due = self._server.look.remote(), due
+
+    def take(self) -> dict[str, Any]:
+        """The look asked for; waits for its answer no longer than until the next one is due."""
+        answered, _ = ray.wait([self._asked], num_returns=1, timeout=POLL_S)
+        late_s = time.monotonic() - self._due
+        self.lag_s = max(self.lag_s or 0.0, late_s)
+        if not answered:
+            return self._latest | {"unanswered_s": late_s}
+        self._latest = ray.get(answered[0])
+        self._asked = None
+        return self._latest
+
+
+class RunLooks:
+    """The same of all guests of a run, as one look."""
+
+    def __init__(self, servers: Sequence[Any], vcpus: int) -> None:
+        self._guests, self._vcpus = [Looks(server) for server in servers], vcpus
+
+    @property
+    def lag_s(self) -> float | None:
+        """The most by which an answer came late, None before the first was due."""
+        return max((one.lag_s for one in self._guests if one.lag_s is not None), default=None)
+
+    def take(self, due: float) -> dict[str, Any]:
+        """The look that was due at `due` (monotonic clock)."""
+        for guest in self._guests:
+            guest.ask(due)
+        return together([guest.take() for guest in self._guests], self._vcpus)
+
+
+def together(looks: Sequence[dict[str, Any]], vcpus: int) -> dict[str, Any]:
+    """One look of several guests', of `vcpus` each: counts are summed; of times and of the 99th percentile the largest stands."""
+    if len(looks) == 1:
+        return looks[0]
+    sums = {key: sum(look[key] for look in looks) for key in ("accesses", "faults", "pages_resolved", "running", "finished")}
+    kinds: Counter[str] = Counter()
+    for look in looks:
+        kinds.update(look["faults_by_kind"])
+    unanswered = [look["unanswered_s"] for look in looks if "unanswered_s" in look]
+    return {
+        **sums,
+        "seconds": max(look["seconds"] for look in looks),
+        "faults_by_kind": dict(kinds),
+        "latency_p99_ns": max((look["latency_p99_ns"] for look in looks if look["latency_p99_ns"] is not None), default=None),
+        "standing": [one | {"vcpu": one["vcpu"] + guest * vcpus} for guest, look in enumerate(looks) for one in look["standing"]],
+        **({"unanswered_s": max(unanswered)} if unanswered else {}),
+    }

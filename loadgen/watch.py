@@ -1,0 +1,69 @@
+"""What was used on every host of a run while it was measured, and whether the run can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from loadgen.nodes import Here
+from loadgen.plan import PlannedGuest
+from loadgen.self_watch import Snapshot, driver_cpu_share, driver_row, headline, snapshot, watched
+from loadgen.session import Seat
+from loadgen.spread import exclusive
+
+SUMMED = ("involuntary_switches",)
+
+
+class Watch:
+    """Looks at the driver and at each host when it is made and at its `end`."""
+
+    def __init__(self, seats: Sequence[Seat]) -> None:
+        self._seats = seats
+        self._nodes = list({seat.node.name: seat.node for seat in seats}.values())
+        self._looks: list[list[Snapshot]] = [[node.look()] for node in self._nodes]
+        # A look at the driver's own host has seen the driver; on a cluster it may be elsewhere.
+        self._driver = self._looks[0] if isinstance(self._nodes[0], Here) else [snapshot()]
+
+    def end(self) -> None:
+        """The measured phase is over."""
+        for node, looks in zip(self._nodes, self._looks, strict=True):
+            looks.append(node.look())
+        if self._driver is not self._looks[0]:
+            self._driver.append(snapshot())
+
+    def driver_row(self) -> dict[str, Any]:
+        """The driver's row of `threads`."""
+        return driver_row(self._driver[0], self._driver[1])
+
+    def columns(self, threads: Sequence[Sequence[Mapping[str, Any]]], *, lag_s: float | None, unprepared: int) -> dict[str, Any]:
+        """Columns of a `runs` row; `threads`: rows of the measured threads, a sequence a guest."""
+        found = []
+        for number, (node, looks) in enumerate(zip(self._nodes, self._looks, strict=True)):
+            there = [guest for guest, seat in enumerate(self._seats) if seat.node is node]
+            found.append(
+                watched(
+                    looks[0],
+                    looks[1],
+                    [row for guest in there for row in threads[guest]],
+                    lag_s=lag_s if number == 0 else None,
+                    unprepared=unprepared if number == 0 else 0,
+                    exclusive=exclusive([PlannedGuest(guest, number, self._seats[guest].spec) for guest in there]),
+                )
+            )
+        columns = found[0] if len(found) == 1 else _busiest(found, [node.name for node in self._nodes])
+        return columns | {"driver_cpu_share": driver_cpu_share(self._driver[0], self._driver[1])}
+
+
+def _busiest(found: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:
+    """Of several hosts' columns: the largest of each, sums of what is counted, and what speaks against the run with its host."""
+    merged = {
+        key: max((one[key] for one in found if one[key] is not None), default=None) for key in found[0] if key != "distrust"
+    }
+    merged |= {key: sum(one[key] for one in found) for key in SUMMED}
+    doubts = [
+        f"{headline(doubt)} on {name}{doubt.removeprefix(headline(doubt))}"
+        for one, name in zip(found, names, strict=True)
+        for doubt in (one["distrust"] or "").split("; ")
+        if doubt
+    ]
+    return merged | {"trusted": not doubts, "distrust": "; ".join(doubts) or None}
