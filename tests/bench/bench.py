@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import cases_paging, cases_rig, cases_size, cases_store
+from tests.bench import cases_paging, cases_rig, cases_size, cases_source, cases_store
 from tests.bench.lines import Asked, Case, Line, table
 
 CASES: dict[str, Case] = {
@@ -25,6 +25,7 @@ CASES: dict[str, Case] = {
     **cases_size.CASES,
     **cases_store.CASES,
     **cases_rig.CASES,
+    **cases_source.CASES,
 }
 
 WIDTH = 180

@@ -1,0 +1,104 @@
+"""The rig's own faults and guests' hostile peers, by the hundred and by the million."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from results.store import DataSet
+from tests.e2e import processes
+from tests.e2e.command import BIN, environment, run
+from tests.e2e.test_rig_faults import kill_while_it_runs
+from tests.fuzz.run_fuzz import build, fuzz, have_clang
+
+pytestmark = pytest.mark.soak
+
+KILLS = 100
+
+
+@pytest.mark.timeout(3600)
+def test_a_hundred_page_servers_killed_in_one_sweep_lose_no_run_and_no_page(tmp_path: Path) -> None:
+    arguments = ["-m", "strategy=uffd_wait,no_slow_gup,no_uffd_wait", "fault_mix=absent", "repeats=40", "recover=true", "vcpus=2"]
+    arguments += ["access.rate_per_s=400", "memory.region_mib=4", "watchdog_s=60"]
+    driver = subprocess.Popen(
+        [str(BIN / "loadgen"), *arguments],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        processes.wait_for(lambda: processes.actors(driver.pid, "Vcpu"), "a VMM process")
+        assert kill_while_it_runs(driver, "PageServer", KILLS, 4.0) == KILLS
+        assert driver.wait(timeout=3000) == 0
+    finally:
+        processes.end(driver)
+    rows = DataSet.existing(str(tmp_path / "outputs/dataset")).read("runs").to_pylist()
+    assert len(rows) == 120
+    assert {(row["status"], row["wrong_words"], row["pages_resolved"]) for row in rows} == {("ok", 0, 1024)}
+
+
+@pytest.mark.timeout(3600)
+def test_five_hundred_runs_leave_the_drivers_memory_flat_and_cost_no_more_than_the_first_ones(tmp_path: Path) -> None:
+    driver = subprocess.Popen(
+        [str(BIN / "loadgen"), "-m", "strategy=uffd_wait,no_slow_gup", "repeats=250", "memory.region_mib=1"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    stored, sizes = tmp_path / "outputs/dataset/runs", []
+    try:
+        for runs in (100, 200, 300, 400, 490):
+            processes.wait_for(
+                lambda enough=runs: stored.exists() and len(list(stored.rglob("*.parquet"))) >= enough, "runs", 1800
+            )
+            sizes.append(resident_mib(driver.pid))
+        assert driver.wait(timeout=600) == 0
+    finally:
+        processes.end(driver)
+    assert sizes[-1] < sizes[0] + 20, f"the driver's memory grew: {sizes} MiB"
+    rows = DataSet.existing(str(tmp_path / "outputs/dataset")).read("runs", ["run_id", "status", "overhead_s"]).to_pylist()
+    assert len(rows) == 500 and {row["status"] for row in rows} == {"ok"}
+    overheads = [row["overhead_s"] for row in sorted(rows, key=lambda row: row["run_id"])]
+    early, late = (sorted(part)[len(part) // 2] for part in (overheads[50:150], overheads[-100:]))
+    assert late < 1.5 * early, f"a run's overhead went from {early:.3f} s to {late:.3f} s"
+
+
+def resident_mib(pid: int) -> float:
+    """Memory of a process that is in use."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * 4096 / (1 << 20)
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("target", "inputs"), [("parser", 1_000_000), ("to_source", 200_000), ("to_page_server", 10_000)])
+def test_hostile_bytes_by_the_million_crash_nothing_leak_nothing_and_hang_nobody(target: str, inputs: int) -> None:
+    if not have_clang():
+        pytest.skip("libFuzzer comes with clang: apt-get install clang")
+    build()
+    done = fuzz(target, inputs, 3500)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert f"stat::number_of_executed_units: {inputs}" in done.stderr
+
+
+def test_killing_and_resuming_a_sweep_again_and_again_ends_with_the_runs_of_an_undisturbed_one(tmp_path: Path) -> None:
+    arguments = ["-m", "strategy=uffd_wait,no_slow_gup", "vcpus=1,2", "repeats=5", "memory.region_mib=1", "quiet=true"]
+    for seconds in (4, 6, 5, 8):
+        process = subprocess.Popen(
+            [str(BIN / "loadgen"), *arguments, "resume=true"], cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL
+        )
+        try:
+            process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    done = run(tmp_path, "loadgen", *arguments, "resume=true", timeout_s=600)
+    assert done.returncode == 0, done.stderr
+    rows = DataSet.existing(str(tmp_path / "outputs/dataset")).read("runs").to_pylist()
+    found = sorted((row["strategy"], row["vcpus"], row["repeat"]) for row in rows)
+    assert found == sorted((s, v, r) for s in ("uffd_wait", "no_slow_gup") for v in (1, 2) for r in range(5))
