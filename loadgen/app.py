@@ -52,16 +52,20 @@ def _repeats(cfg: DictConfig, cluster: Cluster) -> str:
     for repeat in range(cfg.repeats):
         cfg.repeat = repeat
         runs.append(driver.check(cfg, cluster, 0))
+    left = driver.rest(cfg, runs, cfg.sweep_id)
+    cfg.sweep_id = left.sweep_id
     if cfg.dry_run:
-        driver.show_plan(cfg, runs)
+        driver.show_plan(cfg, [runs[repeat] for repeat in left.left])
         return "ok"
     dataset = driver.open_dataset(cfg.dataset)
-    driver.announce(cfg, cfg.sweep_id, len(runs))
-    own = driver.Driver(cluster, dataset, driver.watcher(cfg, len(runs)))
+    if left.stored:
+        dataset.remove_unfinished(left.sweep_id)
+    driver.announce(cfg, left)
+    own = driver.Driver(cluster, dataset, driver.watcher(cfg, len(left.left)))
     try:
-        for repeat in range(cfg.repeats):
+        for repeat in left.left:
             cfg.repeat = repeat
-            own.run(cfg, 0)
+            own.run(cfg, left.first_number)
     finally:
         own.close()
         driver.show_results(cfg, dataset, cfg.sweep_id)

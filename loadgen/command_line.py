@@ -10,6 +10,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 SWITCHES = {"--quiet": "quiet=true", "--json": "json=true"}
+OF_THE_COMMAND = ("resume",)
+"""Keys that say how a command goes on, and belong to no run of it."""
 MULTIRUN, RUN = "hydra.mode=MULTIRUN", "hydra.mode=RUN"
 
 
@@ -45,9 +47,10 @@ def command(task: Sequence[str], hydra: Sequence[str]) -> str:
 
 
 def given(overrides: Any) -> tuple[list[str], list[str]]:
-    """The overrides of `hydra.overrides` for the task and for Hydra itself, as they were given: not interpolated."""
+    """The overrides of `hydra.overrides` for the task and for Hydra itself, as they were given: not interpolated. Those that say
+    only how this command goes on are left out."""
     lists: dict[str, list[str]] = OmegaConf.to_container(overrides, resolve=False)  # type: ignore[assignment]
-    return lists["task"], lists["hydra"]
+    return [one for one in lists["task"] if one.partition("=")[0] not in OF_THE_COMMAND], lists["hydra"]
 
 
 def literal(text: str) -> str:

@@ -2,7 +2,8 @@
 
 Every object has `event` and `sweep_id`; times are in the unit their name ends with; a value that was not measured is null.
 
-- `sweep_started`: `runs` (how many), `dataset`, `command`.
+- `sweep_started`: `runs` (how many will be made), `stored` (how many of a resumed sweep are there already), `dataset`,
+  `command`.
 - `planned` (under dry_run, one a run, and nothing else): `run_id`, `title`, `seed`, `vcpu_cpus` and `reader_cpus` (a list a
   thread), `memory_bytes`, `estimated_s`.
 - `waiting`: `why`, before a run that has to wait for its hosts.

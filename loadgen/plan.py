@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ RECORD_BYTES = 56
 ACTOR_BYTES = 40 * MIB  # private memory of a Ray actor; the page server's is one too
 ESTIMATED_PAGES_PER_S = 30_000
 ESTIMATED_OVERHEAD_S = 0.3
+NOT_MEASURED = ("cluster", "dataset", "dry_run", "json", "quiet", "recover", "repeats", "resume", "sweep_id")
+"""Keys of the configuration in which two runs may differ and still be the same measurement."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class PlannedRun:
     spec: RunSpec
     fault_mix_name: str
     config_json: str
+    plan_key: str
     command: str
     job_overrides: str
     memory_bytes: int
@@ -55,6 +60,7 @@ def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
     number in the sweep. `loadgen.spread` plans the others."""
     values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     command, job_overrides = values.pop("command"), values.pop("job_overrides")
+    values.pop("resume")  # of the command, not of any run
     entry = strategy_entry(values["strategy"]["name"])
     cores = values["cores"] or len(host.cpus)
     vmms = values["vcpus"] // values["vcpus_per_vmm"]
@@ -106,6 +112,7 @@ def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
         record_capacity=capacity,
         source=_source(values),
         on_memory_error=values["on_memory_error"],
+        recover=values["recover"],
         swap=plan_swap(values),
         gated=values["guests"] > 1,
     )
@@ -116,6 +123,7 @@ def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
         exclusive=values["cluster"]["exclusive"],
         fault_mix_name=values["fault_mix"]["name"],
         config_json=json.dumps(values, sort_keys=True),
+        plan_key=plan_key(values),
         command=command,
         job_overrides=job_overrides,
         memory_bytes=memory_needed(memory, access, values["vcpus"], capacity)
@@ -127,6 +135,13 @@ def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
         + max(_open_loop_s(memory, access, values["vcpus"]), access.hold_ns / 1e9)
         + memory.pages * spec.fault_mix.absent * spec.source.rtt_us / 1e6 / spec.vcpus,
     )
+
+
+def plan_key(values: Mapping[str, Any]) -> str:
+    """By which a run is known whatever sweep it is of: a hash of all of its resolved configuration that bears on what is
+    measured, and of its repeat."""
+    measured = {key: value for key, value in values.items() if key not in NOT_MEASURED}
+    return hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def memory_needed(memory: MemorySpec, access: AccessSpec, vcpus: int, capacity: int) -> int:

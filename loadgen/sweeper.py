@@ -21,6 +21,7 @@ from loadgen.command_line import as_override, command, given
 from loadgen.composed import Composed, repeated
 from loadgen.errors import ConfigError
 from loadgen.plan import PlannedRun
+from loadgen.resume import Rest
 from loadgen.schema import SET_BY_THE_DRIVER
 from loadgen.spread import plan_guests
 from results.location import absolute
@@ -51,6 +52,11 @@ def register_sweeper() -> None:
     _PLUGINS.register(LoadgenSweeper)
 
 
+def in_sweep(overrides: list[str], sweep_id: str) -> list[str]:
+    """A job's overrides with this sweep's id."""
+    return [f"sweep_id={sweep_id}" if one.startswith("sweep_id=") else one for one in overrides]
+
+
 class LoadgenSweeper(BasicSweeper):
     """Selected by `conf/config.yaml`; takes the same `params` as Hydra's basic sweeper."""
 
@@ -66,31 +72,34 @@ class LoadgenSweeper(BasicSweeper):
         cluster = cluster_for(first) if self._in_process else Elsewhere()
         with closing(cluster):
             jobs, runs = self._plan(composed, cluster)
+            left = driver.rest(first, runs, sweep_id)
             if first.dry_run:
-                driver.show_plan(first, runs)
+                driver.show_plan(first, [runs[number] for number in left.left])
                 return []
-            return self._launch(jobs, first, cluster, loader)
+            jobs = [in_sweep(jobs[number], left.sweep_id) for number in left.left]
+            return self._launch(jobs, left, first, cluster, loader)
 
     @property
     def _in_process(self) -> bool:
         return isinstance(self.launcher, BasicLauncher)
 
-    def _launch(self, jobs: list[list[str]], first: DictConfig, cluster: Cluster, loader: Composed) -> Any:
+    def _launch(self, jobs: list[list[str]], left: Rest, first: DictConfig, cluster: Cluster, loader: Composed) -> Any:
         assert self.launcher is not None and self.hydra_context is not None
-        sweep_id = first.sweep_id
         dataset = driver.open_dataset(first.dataset)
-        driver.announce(first, sweep_id, len(jobs))
+        if left.stored:
+            dataset.remove_unfinished(left.sweep_id)
+        driver.announce(first, left)
         if self._in_process:
             self.launcher.hydra_context = HydraContext(loader, self.hydra_context.callbacks)  # type: ignore
             driver.current = driver.Driver(cluster, dataset, driver.watcher(first, len(jobs)))
         try:
-            returned = self.launcher.launch(jobs, initial_job_idx=0)
+            returned = self.launcher.launch(jobs, initial_job_idx=left.first_number) if jobs else []
             statuses = [one.return_value for one in returned]
         finally:
             if driver.current is not None:
                 driver.current.close()
                 driver.current = None
-            driver.show_results(first, dataset, sweep_id)
+            driver.show_results(first, dataset, left.sweep_id)
         if any(status != "ok" for status in statuses):
             raise SystemExit(1)
         return returned

@@ -3,10 +3,10 @@
 History
 -------
 - 2026-11-23, version 1: `runs`, `vcpus`, `faults`.
-- 2026-11-24, version 2: the table `threads`; in `runs` `command`, `job_overrides`, and what the driver saw of itself and of
-  the machine while it measured (`watched_s` to `distrust`). `achieved_delay_us` and `overhead_s`, given by the driver before,
-  are derived. Fault kinds `swapped` and `poisoned` with `poisoned_at`, `on_memory_error`, `hold_ns`,
-  `swap`, `swap_bytes`, `faults_per_s_net` and the
+- 2026-11-24, version 2: the table `threads`; in `runs` `command`, `job_overrides`, `plan_key`, `recover`, `recoveries`, and
+  what the driver saw of itself and of the machine while it measured (`watched_s` to `distrust`). `achieved_delay_us` and
+  `overhead_s`, given by the driver before, are derived. Fault kinds `swapped` and `poisoned` with `poisoned_at`,
+  `on_memory_error`, `hold_ns`, `swap`, `swap_bytes`, `faults_per_s_net` and the
   page server's faults made on purpose (`drop_events_share` to `vanish_after_events`); how
   every exit and every event ended (`trips_resolved` to `events_dropped`), and in which state every page did (`ended_`).
   Several guests on several hosts: `guests`, `cluster`, `exclusive`, `guest_hosts`, `waited_s`, `start_gate_s`,
@@ -168,7 +168,9 @@ RUN_COLUMNS = (
     Column("verify", _TEXT, "", "how much of the contents is checked: none, word or page", axis=True),
     Column("sample_every", _COUNT, "faults", "every how-many-th fault of a vCPU left a record", axis=True),
     Column("watchdog_s", _REAL, "s", "time without progress after which a run is ended"),
+    Column("recover", _BOOL, "", "whether a page server that died was to be succeeded by another"),
     Column("seed", _COUNT, "", "seed of contents and access order"),
+    Column("plan_key", _TEXT, "", "hash of the configuration and the repeat: by it a resumed sweep knows the run"),
     Column("config_json", _TEXT, "", "the whole resolved configuration, as JSON"),
     Column("command", _TEXT, "", "the command that repeats the sweep"),
     Column("job_overrides", _TEXT, "", "what sets this run's configuration apart in its sweep, as overrides"),
@@ -205,6 +207,7 @@ RUN_COLUMNS = (
         for state in ("unresolved", "in_flight", "resolved", "poisoned", "discarded")
     ),
     Column("wrong_words", _COUNT, "words", "words of contents that were not what they should have been"),
+    Column("recoveries", _COUNT, "page servers", "page servers that died while the run was measured and were succeeded"),
     Column("idle_actors", _COUNT, "actors", "Ray actors alive on the host that had no part in the run"),
     *COUNTERS,
     Column("fetched_on_demand", _COUNT, "pages", "pages whose contents came because they were asked for"),

@@ -139,6 +139,22 @@ class DataSet:
             found = self._location.filesystem.get_file_info(selector)
         return sorted(info.base_name for info in found if not info.base_name.startswith(_MARKER))
 
+    def remove_unfinished(self, sweep_id: str) -> list[str]:
+        """Remove what a killed driver has left of runs of this sweep that have no row in `runs`: nobody may be writing it. The
+        ids of those runs. Raises DataSetError."""
+        finished = {_run_of(path) for path in self._files("runs", sweep_id)}
+        removed = {name.rpartition("-")[0] for name in self.unfinished() if name.startswith(f"{sweep_id}-")}
+        with reported(self.uri, f"remove what is left of sweep {sweep_id}"):
+            for name in self.unfinished():
+                if name.startswith(f"{sweep_id}-"):
+                    self._location.filesystem.delete_dir(self._location.join(INCOMING, name))
+            for table in COLUMNS:
+                for path in self._files(table, sweep_id):
+                    if _run_of(path) not in finished:
+                        self._location.filesystem.delete_file(path)
+                        removed.add(_run_of(path))
+        return sorted(removed)
+
     def _checked(self, table: str, columns: Sequence[str] | None) -> list[str]:
         known = [column.name for column in COLUMNS[table]]
         for name in columns or ():
@@ -152,6 +168,10 @@ class DataSet:
         with reported(self.uri, "list it"):
             found = self._location.filesystem.get_file_info(selector)
         return sorted(info.path for info in found if info.path.endswith(".parquet"))
+
+
+def _run_of(path: str) -> str:
+    return path.rpartition("/")[2].removesuffix(".parquet")
 
 
 def _version_held(location: Location) -> int | None:

@@ -294,3 +294,18 @@ def test_every_value_of_every_chunk_arrives_in_order_though_the_array_is_reused(
         assert np.array_equal(table[name].fill_null(0).to_numpy(), records[name])
     for name, names in (("kind", KINDS), ("outcome", OUTCOMES)):
         assert np.array_equal(table[name].to_numpy(), np.array(names, object)[records[name]])
+
+
+def test_what_a_killed_driver_has_left_of_a_sweep_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    dataset = DataSet.open(str(tmp_path))
+    for sweep_id in ("s-killed", "s-other"):
+        with dataset.writer(f"{sweep_id}-000-00000", sweep_id) as writer:
+            writer.commit({"status": "ok"}, [{"vcpu": 0}])
+        dataset.writer(f"{sweep_id}-000-00001", sweep_id)  # never committed
+    moved = tmp_path / "vcpus" / "sweep_id=s-killed" / "s-killed-000-00001.parquet"  # killed before its row of runs was moved
+    moved.write_bytes(moved.with_name("s-killed-000-00000.parquet").read_bytes())
+    assert dataset.remove_unfinished("s-killed") == ["s-killed-000-00001"]
+    assert not moved.exists()
+    assert [name.rpartition("-")[0] for name in dataset.unfinished()] == ["s-other-000-00001"]
+    assert dataset.read("runs").num_rows == dataset.read("vcpus").num_rows == 2
+    assert dataset.remove_unfinished("s-killed") == []
