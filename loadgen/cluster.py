@@ -19,6 +19,7 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from loadgen.errors import ConfigError
 from loadgen.host import package_version
+from loadgen.host_changes import Keeper
 from loadgen.nodes import Here, Node, RayNode, tell_apart
 
 FOLDER_PREFIX = "ulg-"
@@ -67,6 +68,7 @@ class Local:
             return
         _remove_stale_folders()
         self._folder = tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-")  # short: Unix sockets lie below it
+        self._keeper = Keeper("folder", folder=self._folder)
         self._tmpdir = os.environ.get("TMPDIR")
         os.environ["TMPDIR"] = self._folder  # inherited by the actors: what a killed one leaves goes with the folder
         if "RAY_AUTH_MODE" not in os.environ:  # a token that only this process and its children know, and no file of it at home
@@ -92,7 +94,7 @@ class Local:
         if not self._folder:
             return
         ray.shutdown()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._keeper.undo()
         self._folder = self._here.id = ""
         if self._tmpdir is None:
             os.environ.pop("TMPDIR", None)

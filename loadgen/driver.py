@@ -16,9 +16,10 @@ from loadgen.cluster import Cluster
 from loadgen.dry_run import print_plan
 from loadgen.errors import ConfigError
 from loadgen.exclusive import alone_on
-from loadgen.guest_run import Measured, run_guests
+from loadgen.guest_run import Measured, not_stored, run_guests
 from loadgen.plan import PlannedRun
 from loadgen.progress import Quiet, Watcher, for_people
+from loadgen.resume import Rest, rest_of
 from loadgen.self_watch import headline
 from loadgen.session import Session
 from loadgen.spread import plan_guests
@@ -47,9 +48,13 @@ class Driver:
         used = [nodes[guest.host] for guest in planned.guests] if planned.exclusive else []
         with alone_on(used, self._watcher.say) as waited_s:
             if self._session is None:
-                self._session = Session(self._cluster)
+                self._session = Session(self._cluster, cfg.cluster.deadman_s)
             self._watcher.begin(planned)
-            measured = run_guests(self._session, planned, self._dataset, self._watcher.look, waited_s)
+            try:
+                measured = run_guests(self._session, planned, self._dataset, self._watcher.look, waited_s)
+            except DataSetError as error:  # nothing of it is in the tables; the next run may find room
+                measured = not_stored(error)
+                self._session.renew()
         self.statuses.append(measured.status)
         self._watcher.end(planned, measured)
         return measured
@@ -123,10 +128,21 @@ def show_plan(cfg: DictConfig, runs: Sequence[PlannedRun]) -> None:
         print_plan(runs)
 
 
-def announce(cfg: DictConfig, sweep_id: str, runs: int) -> None:
-    """A sweep begins."""
+def rest(cfg: DictConfig, runs: Sequence[PlannedRun], sweep_id: str) -> Rest:
+    """What is left of the planned runs: all of them, or under `resume` those that are not in the data set."""
+    return (
+        rest_of(cfg.dataset, [run.plan_key for run in runs], sweep_id) if cfg.resume else Rest(sweep_id, tuple(range(len(runs))))
+    )
+
+
+def announce(cfg: DictConfig, left: Rest) -> None:
+    """A sweep begins, or goes on."""
     if cfg.json:
-        events.emit("sweep_started", sweep_id, runs=runs, dataset=cfg.dataset, command=cfg.command)
+        runs = len(left.left)
+        events.emit("sweep_started", left.sweep_id, runs=runs, stored=left.stored, dataset=cfg.dataset, command=cfg.command)
+    elif left.stored and not cfg.quiet:
+        total = left.stored + len(left.left)
+        print(f"going on with sweep {left.sweep_id}: {left.stored} of {total} runs are stored", file=sys.stderr)
 
 
 def show_results(cfg: DictConfig, dataset: DataSet, sweep_id: str) -> None:

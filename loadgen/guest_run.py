@@ -19,13 +19,14 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from loadgen.host_changes import HostChangeError
 from loadgen.looks import POLL_S, RunLooks
+from loadgen.losses import GuestLost, Losses, prepared_anew
 from loadgen.plan import PlannedRun
 from loadgen.rows import thread_rows, vcpu_rows
 from loadgen.run_row import describe, environment
 from loadgen.session import Seat, Session
 from loadgen.start_gate import open_gate
 from loadgen.watch import Watch
-from results.store import DataSet
+from results.store import DataSet, DataSetError
 from workers import _native
 from workers.reports import ServerReport, VmmReport
 from workers.spec import RunSpec
@@ -68,6 +69,11 @@ def run_guests(session: Session, planned: PlannedRun, dataset: DataSet, progress
     began = session.begin_run() + waited_s
     measured = Measured({"started_at": datetime.now(UTC), "waited_s": waited_s}, [])
     seats: list[Seat] = []
+
+    def died(error: RayActorError) -> None:
+        cause = _first([_cause(seat.server) for seat in seats])
+        measured.fail("crashed", cause or f"{session.name_of(error.actor_id)} died: {_first_line(error)}")
+
     with dataset.writer(spec.run_id, spec.sweep_id) as writer:
         try:
             seats = session.seats(planned)
@@ -78,9 +84,10 @@ def run_guests(session: Session, planned: PlannedRun, dataset: DataSet, progress
             began += time.perf_counter() - calibration_began  # the calibrations are the session's, not this run's
             session.host_changes.keep(spec.swap)
             seats = with_sources(session, seats)
-            _measure(seats, measured, progress)
+            losses = Losses(seats, died, recover=spec.recover)
+            _measure(seats, measured, losses, progress)
             store_began = time.perf_counter()
-            for seat in seats:
+            for seat in losses.seats:
                 for numbers, faults in _fault_chunks(seat.vcpus):
                     writer.faults(
                         numbers + np.uint16(seat.first_vcpu),
@@ -91,16 +98,19 @@ def run_guests(session: Session, planned: PlannedRun, dataset: DataSet, progress
                         host=seat.node.name,
                     )
             measured.columns["store_s"] = time.perf_counter() - store_began
-            _get([actor.close.remote() for seat in seats for actor in seat.vcpus])
-            _get([seat.server.close.remote() for seat in seats])
+            _get([vcpu.close.remote() for seat in losses.seats for vcpu in seat.vcpus])
+            losses.ask("close")
+            if measured.status != "ok":  # somebody died, or did not do what was asked of it
+                session.renew()
         except KeyboardInterrupt:
             measured.fail("interrupted", "Ctrl-C")
             session.renew()
         except HostChangeError as error:
             measured.fail("failed", str(error))
+        except GuestLost:
+            session.renew()
         except RayActorError as error:
-            cause = _first([_cause(seat.server) for seat in seats])
-            measured.fail("crashed", cause or f"{session.name_of(error.actor_id)} died: {_first_line(error)}")
+            died(error)
             session.renew()
         except RayTaskError as error:
             measured.fail("failed", _first_line(error.cause))
@@ -132,37 +142,43 @@ def with_sources(session: Session, seats: list[Seat]) -> list[Seat]:
     return [seat.fed_from(address) for seat, address in zip(seats, _get(opened), strict=True)]
 
 
-def _measure(seats: list[Seat], measured: Measured, progress: Progress) -> None:
-    """The run itself, in the order of the seam between driver and actors."""
-    spec, columns = seats[0].spec, measured.columns
-    servers = [seat.server for seat in seats]
-    vcpus = [vcpu for seat in seats for vcpu in seat.vcpus]
+def _prepare(seats: list[Seat]) -> dict[str, Any]:
+    """Everything up to the start barrier; columns of the run's row."""
     opened = _get([seat.server.open.remote(seat.spec) for seat in seats])
-    columns["fill_s"] = max(filled["seconds"] for _, filled in opened)
     # The page servers wait for the VMM processes' userfaultfds while they are being opened.
     opening = [
         vcpu.open.remote(seat.spec, number, address)
         for seat, (address, _) in zip(seats, opened, strict=True)
         for number, vcpu in enumerate(seat.vcpus)
     ]
-    _get([*opening, *(server.serve.remote() for server in servers)])
-    prepared = _by_guest(seats, _get([vcpu.prepare.remote() for vcpu in vcpus]))
-    columns["prepare_s"] = max(one["seconds"] for guest in prepared for one in guest)
-    columns["unprepared"] = sum(filled["unprepared"] for _, filled in opened)
-    columns["unprepared"] += sum(one["unprepared"] for guest in prepared for one in guest)
+    _get([*opening, *(seat.server.serve.remote() for seat in seats)])
+    prepared = _by_guest(seats, _get([vcpu.prepare.remote() for seat in seats for vcpu in seat.vcpus]))
+    unprepared = sum(filled["unprepared"] for _, filled in opened)
+    return {
+        "fill_s": max(filled["seconds"] for _, filled in opened),
+        "prepare_s": max(one["seconds"] for guest in prepared for one in guest),
+        "unprepared": unprepared + sum(one["unprepared"] for guest in prepared for one in guest),
+        **{f"{kind}_pages": sum(min(one[kind] for one in guest) for guest in prepared) for kind in _native.KINDS},
+    }
+
+
+def _measure(seats: list[Seat], measured: Measured, losses: Losses, progress: Progress) -> None:
+    """The run itself, in the order of the seam between driver and actors."""
+    spec, columns = seats[0].spec, measured.columns
+    columns |= prepared_anew(seats, lambda: _prepare(seats), recover=spec.recover)
     if columns["unprepared"]:
         measured.reason = f"{columns['unprepared']} pages could not be brought into the state asked for"
-    for kind in _native.KINDS:
-        columns[f"{kind}_pages"] = sum(min(one[kind] for one in guest) for guest in prepared)
 
     watch = Watch(seats)
-    runs = [vcpu.run.remote() for vcpu in vcpus]
+    runs = losses.run()
     if spec.gated:
         columns["start_gate_s"] = open_gate(seats, runs)
-    lag_s = _wait(servers, runs, spec, measured, progress)
+    lag_s = _wait(losses, spec, measured, progress)
     watch.end()
-    stop_reason = _first(_get([server.stop_reason.remote() for server in servers]))
-    served = _get([server.finish.remote() for server in servers])
+    stop_reason = _first(losses.ask("stop_reason"))
+    served = losses.ask("finish")
+    seats = losses.seats
+    vcpus = [vcpu for seat in seats for vcpu in seat.vcpus]
     reports = _by_guest(seats, _get([vcpu.finish.remote() for vcpu in vcpus]))
     verify_began = time.perf_counter()
     verified = _get([vcpu.verify.remote() for vcpu in vcpus]) if spec.verify != "none" else []
@@ -173,8 +189,10 @@ def _measure(seats: list[Seat], measured: Measured, progress: Progress) -> None:
     columns |= watch.columns(threads, lag_s=lag_s, unprepared=columns["unprepared"])
     for seat, guest in zip(seats, reports, strict=True):
         measured.vcpus += vcpu_rows(seat, guest)
+    columns |= losses.columns(columns["distrust"])
     columns |= _counters(served, [report for guest in reports for report in guest])
-    columns |= _fetched(served)
+    if not losses.recoveries:  # a remote source's peer counts anew in each page server
+        columns |= _fetched(served)
     columns |= {key: sum(vcpu[key] for vcpu in measured.vcpus) for key in ("accesses", "faults", "pages_resolved")}
     for state in ("unresolved", "in flight", "resolved", "poisoned", "discarded"):
         columns[f"ended_{state.replace(' ', '_')}"] = sum(one.page_states.get(state, 0) for guest in reports for one in guest)
@@ -184,6 +202,11 @@ def _measure(seats: list[Seat], measured: Measured, progress: Progress) -> None:
         measured.fail("corrupt", wrong)
     if stop_reason:
         measured.fail("stuck" if stop_reason.startswith("stuck: ") else "failed", stop_reason.removeprefix("stuck: "))
+
+
+def not_stored(error: DataSetError) -> Measured:
+    """A run that the data set could not take."""
+    return Measured({}, [], status="not stored", reason=str(error))
 
 
 class Deadline:
@@ -208,32 +231,33 @@ class Deadline:
         return time.monotonic() - self._since > self.limit_s
 
 
-def _wait(servers: list[Any], runs: list[Any], spec: RunSpec, measured: Measured, progress: Progress) -> float | None:
-    """Until every VMM process's vCPUs have ended; looks at most twice a second. A VMM process that is lost ends the run at once;
-    Ctrl-C and the deadline stop the guests and wait them out. Returns the most seconds by which a look came late."""
-    pending, looks, deadline = runs, RunLooks(servers, spec.vcpus), Deadline(spec)
+def _wait(losses: Losses, spec: RunSpec, measured: Measured, progress: Progress) -> float | None:
+    """Until every VMM process's vCPUs have ended, or have been lost; looks at most twice a second. Ctrl-C and the deadline stop
+    the guests and wait them out. Returns the most seconds by which a look came late. Raises GuestLost when no guest is left."""
+    looks, deadline = RunLooks([seat.server for seat in losses.seats], spec.vcpus), Deadline(spec)
     try:
-        while pending:
+        while losses.pending:
             began = time.monotonic()
-            ended, pending = ray.wait(pending, num_returns=1, timeout=POLL_S)
-            _get(ended)
-            if pending and time.monotonic() - began >= POLL_S:
-                now = looks.take(due=began + POLL_S)
+            losses.wait()
+            if losses.pending and time.monotonic() - began >= POLL_S:
+                now = losses.look(looks, due=began + POLL_S)
+                if now is None:
+                    continue
                 progress(now)
                 if deadline.passed(now):
                     measured.fail("stuck", f"no vCPU got on for {deadline.limit_s:.0f} s, and no VMM process said why")
-                    _stop(servers, pending, "no progress")
+                    _stop(losses, "no progress")
                     break
     except KeyboardInterrupt:
         measured.fail("interrupted", "Ctrl-C")
-        _stop(servers, pending, "interrupted")
+        _stop(losses, "interrupted")
     return looks.lag_s
 
 
-def _stop(servers: list[Any], pending: list[Any], reason: str) -> None:
+def _stop(losses: Losses, reason: str) -> None:
     with contextlib.suppress(RayError):
-        ray.get([server.abort.remote(reason) for server in servers], timeout=STOP_GRACE_S)
-    ray.get(pending, timeout=STOP_GRACE_S)
+        ray.get([seat.server.abort.remote(reason) for seat in losses.seats], timeout=STOP_GRACE_S)
+    ray.get(losses.pending, timeout=STOP_GRACE_S)
 
 
 def _fault_chunks(vcpus: list[Any]) -> Iterator[tuple[Any, Any]]:

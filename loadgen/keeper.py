@@ -1,8 +1,8 @@
 """The keeper: a process that changes this host for a driver, and undoes it when the driver is gone, however it went.
 
-`python -m loadgen.keeper` reads one line of JSON, `{"swap": "zram" | "file", "size_bytes": ..., "folder": ...}`, makes the
-change, and answers with a line, `{"path": ...}` or `{"error": ...}`. Then it waits for the end of its standard input, which
-comes with the end of the driver, SIGKILL included, and undoes the change.
+`python -m loadgen.keeper` reads one line of JSON, `{"change": "zram" | "file" | "folder", "size_bytes": ..., "folder": ...}`,
+makes the change, and answers with a line, `{"path": ...}` or `{"error": ...}`. Then it waits for the end of its standard input,
+which comes with the end of the driver, SIGKILL included, and undoes the change.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from loadgen.session_folder import session_folder
 from loadgen.swap_device import KINDS
 
 NEVER_KILLED_FOR_MEMORY = "-1000"
+CHANGES = {**KINDS, "folder": session_folder}
+"""By name: swap of a kind, and the folder of a session with all that lives in it."""
 
 
 def main() -> int:
@@ -27,7 +30,7 @@ def main() -> int:
         Path("/proc/self/oom_score_adj").write_text(NEVER_KILLED_FOR_MEMORY)
     asked = json.loads(sys.stdin.readline())
     try:
-        with KINDS[asked["swap"]](asked["size_bytes"], asked["folder"]) as path:
+        with CHANGES[asked["change"]](asked["size_bytes"], asked["folder"]) as path:
             _answer({"path": path})
             sys.stdin.read()
     except OSError as error:

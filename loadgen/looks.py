@@ -38,6 +38,15 @@ class Looks:
         self._due = 0.0
         self._latest: dict[str, Any] = NOTHING_SEEN
 
+    def renew(self, server: Any) -> None:
+        """Forget what was asked of `server` when it is the one of this guest: it has died."""
+        if self.of(server):
+            self._asked = None
+
+    def of(self, server: Any) -> bool:
+        """Whether this is the guest of `server`."""
+        return self._server is server
+
     def ask(self, due: float) -> None:
         """Ask for the look that is due at `due` (monotonic clock), unless one is still awaited."""
         if self._asked is None:
@@ -65,6 +74,15 @@ class RunLooks:
     def lag_s(self) -> float | None:
         """The most by which an answer came late, None before the first was due."""
         return max((one.lag_s for one in self._guests if one.lag_s is not None), default=None)
+
+    def renew(self, server: Any) -> None:
+        """This page server has died and was succeeded."""
+        for guest in self._guests:
+            guest.renew(server)
+
+    def drop(self, server: Any) -> None:
+        """This page server's guest is lost."""
+        self._guests = [guest for guest in self._guests if not guest.of(server)]
 
     def take(self, due: float) -> dict[str, Any]:
         """The look that was due at `due` (monotonic clock)."""

@@ -10,7 +10,7 @@ from workers.reports import ServerReport, VmmReport
 
 def vcpu_rows(seat: Seat, reports: list[VmmReport]) -> list[dict[str, Any]]:
     """Rows of `vcpus`: what each vCPU did."""
-    return [_vcpu_row(seat, vmm, vcpu) for vmm, report in enumerate(reports) for vcpu in report.vcpus]
+    return [_vcpu_row(seat, vcpu) for report in reports for vcpu in report.vcpus]
 
 
 def thread_rows(seat: Seat, served: ServerReport, reports: list[VmmReport]) -> list[dict[str, Any]]:
@@ -23,13 +23,13 @@ def thread_rows(seat: Seat, served: ServerReport, reports: list[VmmReport]) -> l
         {
             "role": "vcpu",
             "number": seat.first_vcpu + vcpu["vcpu"],
-            "vmm": seat.first_vmm + vmm,
+            "vmm": _vmm(seat, vcpu),
             "tid": vcpu["tid"],
             "cpus": vcpu["cpus"],
             **vcpu["usage"],
             **where,
         }
-        for vmm, report in enumerate(reports)
+        for report in reports
         for vcpu in report.vcpus
     ]
     servers = [
@@ -38,8 +38,12 @@ def thread_rows(seat: Seat, served: ServerReport, reports: list[VmmReport]) -> l
     return vcpus + servers
 
 
-def _vcpu_row(seat: Seat, vmm: int, vcpu: dict[str, Any]) -> dict[str, Any]:
+def _vmm(seat: Seat, vcpu: dict[str, Any]) -> int:
+    return seat.first_vmm + int(vcpu["vcpu"]) // seat.spec.vcpus_per_vmm
+
+
+def _vcpu_row(seat: Seat, vcpu: dict[str, Any]) -> dict[str, Any]:
     row = {key: value for key, value in vcpu.items() if key != "usage"}  # in its row of threads
     row |= {text: vcpu[text] or None for text in ("first_wrong", "stuck", "failure")}
-    numbers = {"vcpu": seat.first_vcpu + vcpu["vcpu"], "vmm": seat.first_vmm + vmm}
+    numbers = {"vcpu": seat.first_vcpu + vcpu["vcpu"], "vmm": _vmm(seat, vcpu)}
     return row | numbers | {"guest": seat.number, "host": seat.node.name}

@@ -125,6 +125,7 @@ class ClusterConfig:
     address: str = ""
     leave_out: list[str] = field(default_factory=list)
     exclusive: bool = True
+    deadman_s: float = 30.0
 
 
 @listed
@@ -157,6 +158,8 @@ class Config:
     dataset: str = "outputs/dataset"
     question: str = ""
     dry_run: bool = False
+    resume: bool = False
+    recover: bool = False
     quiet: bool = False
     json: bool = False
     repeat: int = 0

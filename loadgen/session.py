@@ -14,9 +14,11 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from loadgen.cluster import Cluster
+from loadgen.handles import Replaceable, actor_class
 from loadgen.host_changes import HostChanges
 from loadgen.nodes import Node
 from loadgen.plan import PlannedGuest, PlannedRun
+from loadgen.pulse import Pulse
 from loadgen.self_watch import cpu_share
 from workers.page_server import PageServer
 from workers.source import Source
@@ -59,8 +61,9 @@ class Seat:
 class GuestActors:
     """The actors of one guest, all on one node: their placement group is packed strictly, and pinned to it."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, deadman_s: float) -> None:
         self.node = node
+        self._deadman_s = deadman_s
         self.server: Any = None
         self.source: Any = None
         self.vcpus: list[Any] = []
@@ -75,9 +78,10 @@ class GuestActors:
                 raise GuestNotPlaced(f"node {self.node.name} has no room for a guest's actors")
         beside = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=0)
         if self.server is None:
-            self.server = ray.remote(PageServer).options(num_cpus=0, max_concurrency=4, scheduling_strategy=beside).remote()
+            page_server = actor_class(PageServer).options(max_concurrency=4, scheduling_strategy=beside)
+            self.server = Replaceable(lambda: page_server.remote(self._deadman_s))
         while len(self.vcpus) < vmms:
-            self.vcpus.append(ray.remote(Vcpu).options(num_cpus=0, scheduling_strategy=beside).remote())
+            self.vcpus.append(actor_class(Vcpu).options(scheduling_strategy=beside).remote(self._deadman_s))
 
     def name_of(self, actor_id: str | None) -> str:
         """An actor in the user's words, by the id (hex) that Ray's errors carry; empty when it is not of this guest."""
@@ -85,9 +89,16 @@ class GuestActors:
         named |= {f"VMM process {number}": vcpu for number, vcpu in enumerate(self.vcpus)}
         return next((name for name, actor in named.items() if actor is not None and actor._actor_id.hex() == actor_id), "")
 
+    @property
+    def actors(self) -> list[Any]:
+        """Those that were started."""
+        return [actor for actor in (self.server, self.source, *self.vcpus) if actor is not None]
+
     def close(self) -> None:
         """End the actors."""
-        for actor in (self.server, self.source, *self.vcpus):
+        if self.server is not None:
+            self.server.kill()
+        for actor in (self.source, *self.vcpus):
             if actor is not None:
                 with contextlib.suppress(Exception):
                     ray.kill(actor)
@@ -103,8 +114,10 @@ class GuestNotPlaced(ray.exceptions.RayError):
 class Session:
     """The actors of as many guests as runs have asked for so far, on a cluster. `close` ends all of it, the cluster too."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, deadman_s: float = 0.0) -> None:
         self.cluster = cluster
+        self._deadman_s = deadman_s
+        self._pulse = Pulse(deadman_s, lambda: [actor for guest in list(self._guests) for actor in guest.actors])
         self._guests: list[GuestActors] = []
         self._exit_ns: dict[tuple[str, str], float] = {}
         self._idle_cpu_share: dict[int, float] = {}
@@ -127,7 +140,7 @@ class Session:
 
     def _seat(self, guest: PlannedGuest, node: Node) -> Seat:
         while len(self._guests) <= guest.number:
-            self._guests.append(GuestActors(node))
+            self._guests.append(GuestActors(node, self._deadman_s))
         actors = self._guests[guest.number]
         actors.ready(guest.spec.vmms)
         return Seat(guest.number, guest.spec, node, actors.server, actors.vcpus[: guest.spec.vmms])
@@ -140,7 +153,7 @@ class Session:
         actors = self._guests[seat.number]
         if actors.source is None:
             pin = {"ray.io/node-id": there.id}
-            actors.source = ray.remote(Source).options(num_cpus=0, label_selector=pin).remote()
+            actors.source = actor_class(Source).options(label_selector=pin).remote(self._deadman_s)
         return actors.source, there.address
 
     def name_of(self, actor_id: str | None) -> str:
@@ -191,6 +204,7 @@ class Session:
 
     def close(self) -> None:
         """End the actors, and Ray when it is ours; what was changed of the host is as before. Idempotent."""
+        self._pulse.stop()
         for actors in self._guests:
             actors.close()
         self._guests = []

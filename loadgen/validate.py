@@ -55,6 +55,7 @@ def validate(cfg: DictConfig, host: Host, hosts: int = 1, *, whole: bool = True)
     problems = list(_platform(host)) or [
         *_words(values),
         *_numbers(values),
+        *_deaths(values),
     ]
     if not problems and not whole:
         problems = [*_source(values), *_cluster(values)]
@@ -101,6 +102,24 @@ def _choices(strategy: dict[str, Any]) -> Iterator[tuple[str, Any, tuple[str, ..
             yield f"strategy.{option['name']}", strategy[option["name"]], tuple(option["choices"])
 
 
+LEAST_DEADMAN_S = 4.0
+LEAST_RECOVERY_S = 5.0
+
+
+def _deaths(values: dict[str, Any]) -> Iterator[str]:
+    deadman_s, watchdog_s = values["cluster"]["deadman_s"], values["watchdog_s"]
+    if 0 < deadman_s < LEAST_DEADMAN_S:
+        yield (
+            f"cluster.deadman_s={deadman_s:g} is too short for a driver that gives a sign of life twice a second at most: use at "
+            f"least {LEAST_DEADMAN_S:g}, or 0 for none"
+        )
+    if values["recover"] and 0 < watchdog_s < LEAST_RECOVERY_S:
+        yield (
+            f"recover=true needs some seconds to start another page server and watchdog_s={watchdog_s:g} ends the run before: "
+            f"use at least {LEAST_RECOVERY_S:g}, or 0 for none"
+        )
+
+
 def _numbers(values: dict[str, Any]) -> Iterator[str]:
     at_least = {
         "guests": 1,
@@ -112,6 +131,7 @@ def _numbers(values: dict[str, Any]) -> Iterator[str]:
         "seed": 0,
         "faults_limit": 0,
         "watchdog_s": 0,
+        "cluster.deadman_s": 0,
         "memory.region_mib": 1,
         "swap.mib": 0,
         "access.passes": 1,

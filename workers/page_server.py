@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from workers import _native
+from workers.actor import Actor
 from workers.attach import attach
 from workers.handshake import Acceptor, HandshakeError
 from workers.kinds import page_kinds
@@ -21,10 +22,11 @@ from workers.source_address import split_address
 from workers.spec import RunSpec
 
 
-class PageServer:
+class PageServer(Actor):
     """One guest at a time: `open`, `serve`, `finish`, `close`; then the next. A plain class; the driver makes an actor of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, deadman_s: float = 0.0) -> None:
+        super().__init__(deadman_s)
         self._spec: RunSpec | None = None
         self._guest: _native.Guest | None = None
         self._server: _native.PageServer | None = None

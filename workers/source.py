@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from workers import _native
+from workers.actor import Actor
 from workers.source_address import join_address
 from workers.spec import RunSpec
 
 
-class Source:
+class Source(Actor):
     """Holds one memory at a time: `open`, then page servers come and go; `close`.
 
     A plain class; the driver makes an actor of it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, deadman_s: float = 0.0) -> None:
+        super().__init__(deadman_s)
         self._config: dict[str, Any] = {}
         self._server: _native.SourceServer | None = None
 

@@ -173,6 +173,7 @@ class RunSpec:
     `sample_every`: every how-many-th fault of a vCPU leaves a record (1: all of them).
     `record_capacity`: fault records preallocated for each vCPU.
     `gated`: the vCPUs wait at their barrier until the page server's `release`.
+    `recover`: a page server that dies is succeeded by another.
     `on_memory_error`: `inject` gives the guest a memory error, `crash` ends the VMM process.
     """
 
@@ -197,6 +198,7 @@ class RunSpec:
     record_capacity: int
     source: SourceSpec = field(default_factory=SourceSpec)
     on_memory_error: str = "inject"
+    recover: bool = False
     swap: SwapSpec = field(default_factory=SwapSpec)
     gated: bool = False
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workers import _native, handshake
+from workers.actor import Actor
 from workers.attach import attach
 from workers.reports import GuestAddress, VmmReport
 from workers.spec import RunSpec
@@ -22,13 +23,14 @@ from workers.spec import RunSpec
 CALIBRATION_ROUNDS = 20_000
 
 
-class Vcpu:
+class Vcpu(Actor):
     """One VMM process of `vcpus_per_vmm` vCPUs: `open`, `prepare`, `run`, `finish`, `verify`, `close`; then the next run.
 
     A plain class; the driver makes an actor of it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, deadman_s: float = 0.0) -> None:
+        super().__init__(deadman_s)
         self._guest: _native.Guest | None = None
         self._vmm: _native.Vmm | None = None
         self._connections: list[socket.socket] = []

@@ -68,6 +68,11 @@ class Method:
     def __init__(self, actor: Actor, name: str) -> None:
         self.actor, self.name = actor, name
 
+    def options(self, concurrency_group: str) -> Method:
+        """Called while another method is under way."""
+        assert concurrency_group == "aside"
+        return self
+
     def remote(self, *arguments: Any) -> Reference:
         """The call starts now, as an actor's does; what it raises is raised by `get`."""
         self.actor.journal.append(f"{self.actor.name}.{self.name}")
@@ -100,6 +105,9 @@ class Actor:
     def do_close(self) -> None:
         pass
 
+    def do_sign_of_life(self) -> None:
+        pass
+
 
 class FakeServer(Actor):
     """A page server that served `vcpus`."""
@@ -110,6 +118,8 @@ class FakeServer(Actor):
         self.source: dict[str, Any] = {}
         self.vcpus: list[FakeVcpu] = []
         self.abort_works = True
+        self.replaced = 0
+        self.begun = True
 
     def do_open(self, spec: RunSpec) -> tuple[GuestAddress, dict[str, Any]]:
         return GuestAddress(1, 3, 4, "/socket"), {"filled": spec.memory.pages, "unprepared": 0, "seconds": 0.25}
@@ -117,9 +127,18 @@ class FakeServer(Actor):
     def do_serve(self) -> None:
         pass
 
+    def replace(self) -> None:
+        """Another one takes its place: what the old one failed at, this one does."""
+        self.replaced += 1
+        self.failures.clear()
+
+    def do_take_over(self, spec: RunSpec, held: GuestAddress) -> GuestAddress:
+        assert held.socket_path == ""
+        return GuestAddress(2, 3, 4, "/new")
+
     def do_look(self) -> dict[str, Any]:
         counts = {"accesses": 1, "faults": 1, "pages_resolved": 1, "running": 1, "finished": 0}
-        return {"seconds": 0.5, **counts, "faults_by_kind": {}, "latency_p99_ns": None, "standing": []}
+        return {"seconds": 0.5 if self.begun else 0, **counts, "faults_by_kind": {}, "latency_p99_ns": None, "standing": []}
 
     def do_armed(self, timeout_s: float) -> int:
         return 1
@@ -157,6 +176,13 @@ class FakeVcpu(Actor):
     def do_open(self, spec: RunSpec, vmm: int, address: GuestAddress) -> None:
         assert vmm == self.number
         self.pages = spec.memory.pages
+
+    def do_address(self) -> GuestAddress:
+        return GuestAddress(9, 3, 4, "")
+
+    def do_hand_over(self, address: GuestAddress) -> int:
+        assert address.socket_path == "/new"
+        return 1
 
     def do_prepare(self) -> dict[str, Any]:
         return {

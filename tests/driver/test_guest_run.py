@@ -224,13 +224,58 @@ def test_a_vmm_process_that_dies_at_any_step_makes_the_run_crashed_and_is_named(
     assert rig.session.renewed == 1
 
 
-def test_a_dead_vmm_process_ends_the_run_though_the_others_go_on(rig: Rig) -> None:
-    def too_late() -> None:
-        raise AssertionError("the driver went on waiting for the others")
+def test_a_dead_vmm_process_takes_only_its_own_vcpus_with_it(rig: Rig) -> None:
+    rig.unended(nothing, nothing, rig.end)
+    rig.vcpus[0].failures["run"] = ActorDiedError()
+    row = rig.run()
+    assert row["status"] == "crashed" and row["reason"].startswith("actor None died: ")
+    assert (row["accesses"], row["fault_records"]) == (11, 11)
+    [vcpu] = rig.dataset.read("vcpus").to_pylist()
+    assert (vcpu["vcpu"], vcpu["vmm"]) == (1, 1)
+    assert rig.session.renewed == 1
 
-    rig.unended(nothing, *[too_late] * 3)
+
+def test_a_vmm_process_that_dies_before_the_start_ends_the_wait_of_the_others(rig: Rig) -> None:
+    rig.server.begun = False
+    rig.unended()
     rig.vcpus[0].failures["run"] = ActorDiedError()
     assert rig.run()["status"] == "crashed"
+    assert rig.server.reason == "a VMM process died before the start"
+
+
+@pytest.mark.parametrize("step", ["look", "stop_reason", "finish", "close", "open", "serve"])
+def test_a_page_server_that_dies_at_any_step_is_succeeded_and_the_run_is_whole(rig: Rig, step: str) -> None:
+    rig.unended(nothing, nothing, nothing, rig.end)
+    rig.server.failures[step] = rig.server.failures["sign_of_life"] = ActorDiedError()
+    row = rig.run("recover=true", "watchdog_s=10")
+    assert (row["status"], row["accesses"], row["fault_records"]) == ("ok", 21, 21), row["reason"]
+    assert rig.server.replaced == 1
+    measured = step in ("look", "stop_reason", "finish")
+    assert row["recoveries"] == (1 if measured else 0)  # before and after it there is nothing that could be lost
+    assert (row["trusted"] is False) == measured
+
+
+def test_without_recover_a_page_server_that_dies_ends_the_run_by_name(rig: Rig) -> None:
+    rig.unended(nothing)
+    death = ActorDiedError()
+    death.actor_id = "5e"
+    for step in ("look", "sign_of_life"):
+        rig.server.failures[step] = death
+    row = rig.run()
+    assert row["status"] == "crashed" and row["reason"].startswith("actor 5e died: ")
+    assert (rig.server.replaced, rig.session.renewed) == (0, 1)
+
+
+def test_page_servers_that_die_one_after_the_other_end_the_run(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def replace() -> None:
+        rig.server.replaced += 1
+
+    monkeypatch.setattr(rig.server, "replace", replace)
+    rig.unended(nothing)
+    for step in ("look", "sign_of_life", "take_over"):
+        rig.server.failures[step] = ActorDiedError()
+    assert rig.run("recover=true", "watchdog_s=10")["status"] == "crashed"
+    assert rig.server.replaced == 5
 
 
 def test_an_error_of_an_actor_makes_the_run_failed_with_the_errors_words(rig: Rig) -> None:

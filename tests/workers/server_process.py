@@ -49,4 +49,5 @@ class ServerProcess:
         assert self._process.pid is not None
         os.kill(self._process.pid, signal.SIGKILL)
         self._process.join()
+        self._process.close()
         self._calls.close()

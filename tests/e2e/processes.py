@@ -1,0 +1,95 @@
+"""What a driver has started, found as it is: by the processes below it and by the folder they all were told to use."""
+
+from __future__ import annotations
+
+import glob
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def below(pid: int) -> list[int]:
+    """All descendants of a process."""
+    children: dict[int, list[int]] = {}
+    for stat in glob.glob("/proc/[0-9]*/stat"):
+        try:
+            fields = Path(stat).read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        children.setdefault(int(fields[1]), []).append(int(stat.split("/")[2]))
+    found = [pid]
+    for one in found:
+        found += children.get(one, [])
+    return found[1:]
+
+
+def command_line(pid: int) -> str:
+    """A process's arguments; empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def actors(driver: int, kind: str) -> list[int]:
+    """Pids of a driver's actors of one class, which are idle or busy."""
+    return sorted(pid for pid in below(driver) if command_line(pid).startswith(f"ray::{kind}"))
+
+
+def told_of(folder: str) -> list[int]:
+    """Pids of the processes whose environment or arguments name a folder."""
+    found = []
+    for entry in glob.glob("/proc/[0-9]*"):
+        try:
+            known = Path(f"{entry}/environ").read_bytes() + Path(f"{entry}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if folder.encode() in known:
+            found.append(int(entry.rpartition("/")[2]))
+    return found
+
+
+def kill(pid: int) -> bool:
+    """As the kernel's OOM killer does it; False when it was gone."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def folders() -> set[str]:
+    """Temporary folders of sessions and of page servers."""
+    return {*glob.glob(f"{tempfile.gettempdir()}/ulg-*"), *glob.glob(f"{tempfile.gettempdir()}/uffd-loadgen-*")}
+
+
+def memfds() -> set[str]:
+    """Processes and descriptors that hold a guest's memory."""
+    found = set()
+    for entry in glob.glob("/proc/[0-9]*/fd/*"):
+        try:
+            if "memfd:uffd-loadgen" in os.readlink(entry):
+                found.add(entry)
+        except OSError:
+            continue
+    return found
+
+
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
+    """Until it holds. Fails with `what` when it does not within the time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.05)
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """End a driver that a test has left running."""
+    if process.poll() is None:
+        process.kill()
+    process.wait()

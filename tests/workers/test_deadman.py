@@ -1,0 +1,74 @@
+"""An actor without a driver ends itself; one with a driver does not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+
+from loadgen.pulse import Pulse
+from workers.deadman import STATUS, Deadman
+from workers.vcpu import Vcpu
+
+
+def test_without_a_sign_of_life_the_process_ends_with_all_its_threads() -> None:
+    script = (
+        "import threading, time; from workers.page_server import PageServer\n"
+        "threading.Thread(target=time.sleep, args=(60,)).start(); PageServer(deadman_s=0.3); time.sleep(60)"
+    )
+    began = time.monotonic()
+    assert subprocess.run([sys.executable, "-c", script], timeout=40, check=False).returncode == STATUS
+    assert time.monotonic() - began < 30
+
+
+def test_with_signs_of_life_it_goes_on_and_without_them_it_ends_when_the_last_one_is_too_old() -> None:
+    ended = threading.Event()
+    deadman = Deadman(0.6, ended.set)
+    for _ in range(5):
+        time.sleep(0.2)
+        deadman.sign()
+    assert not ended.is_set()
+    last = time.monotonic()
+    assert ended.wait(20)
+    assert time.monotonic() - last >= 0.5
+
+
+def test_a_timer_of_zero_seconds_is_off_and_one_that_is_stopped_ends_nothing() -> None:
+    ended = threading.Event()
+    Deadman(0.0, ended.set)
+    stopped = Deadman(0.1, ended.set)
+    stopped.stop()
+    assert not ended.wait(0.3)
+
+
+class Told:
+    """An actor that counts the signs it gets, and whose handle may be that of a dead one."""
+
+    def __init__(self, dead: bool = False) -> None:
+        self.signs, self.dead = 0, dead
+        self.sign_of_life = self
+
+    def options(self, concurrency_group: str) -> Told:
+        assert concurrency_group == "aside"  # while another call is under way
+        return self
+
+    def remote(self) -> None:
+        if self.dead:
+            raise RuntimeError("gone")
+        self.signs += 1
+
+
+def test_the_pulse_tells_every_actor_and_a_dead_one_keeps_it_from_nobody() -> None:
+    actors = [Told(), Told(dead=True), Told()]
+    pulse = Pulse(0.1, lambda: actors)  # not faster than twice a second
+    time.sleep(1.3)
+    pulse.stop()
+    assert 1 <= actors[0].signs <= 2 and actors[0].signs == actors[2].signs
+    told = actors[0].signs
+    time.sleep(0.6)
+    assert actors[0].signs == told
+
+
+def test_every_actor_takes_a_sign_of_life() -> None:
+    Vcpu().sign_of_life()
