@@ -135,3 +135,15 @@ def test_a_killed_driver_leaves_nothing_behind_within_ten_seconds(tmp_path: Path
         return not (processes.folders() - folders or processes.memfds() - memfds or processes.told_of(folder))
 
     processes.wait_for(nothing_left, "the end of everything the driver had started", 10)
+
+
+def test_a_killed_source_ends_its_run_by_name_after_bounded_retries_and_the_sweep_goes_on(tmp_path: Path, start: Start) -> None:
+    asked = ("source=remote", "source.timeout_s=0.5", "source.retries=2", "fault_mix=absent", "repeats=2", "vcpus=2")
+    driver = start("-m", "strategy=no_slow_gup", *asked, *SLOW)
+    processes.wait_for(lambda: processes.actors(driver.pid, "Vcpu.run"), "the measured phase", 100)
+    assert processes.kill(processes.actors(driver.pid, "Source")[0])
+    _, err = driver.communicate(timeout=100)
+    first, second = rows(tmp_path)
+    assert first["status"] == "failed", (err, first["reason"])
+    assert "the source at 127.0.0.1:" in first["reason"] and "2 retries" in first["reason"]
+    assert second["status"] == "ok", second["reason"]

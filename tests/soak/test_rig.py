@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import random
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from tests.e2e import processes
 from tests.e2e.command import BIN, environment, run
 from tests.e2e.test_rig_faults import kill_while_it_runs
 from tests.fuzz.run_fuzz import build, fuzz, have_clang
+from workers.handshake import HandshakeError, Region, parse_extras, parse_regions, whole_json
 
 pytestmark = pytest.mark.soak
 
@@ -20,7 +24,7 @@ KILLS = 100
 
 @pytest.mark.timeout(3600)
 def test_a_hundred_page_servers_killed_in_one_sweep_lose_no_run_and_no_page(tmp_path: Path) -> None:
-    arguments = ["-m", "strategy=uffd_wait,no_slow_gup,no_uffd_wait", "fault_mix=absent", "repeats=40", "recover=true", "vcpus=2"]
+    arguments = ["-m", "strategy=uffd_wait,no_slow_gup,no_uffd_wait", "fault_mix=absent", "repeats=80", "recover=true", "vcpus=2"]
     arguments += ["access.rate_per_s=400", "memory.region_mib=4", "watchdog_s=60"]
     driver = subprocess.Popen(
         [str(BIN / "loadgen"), *arguments],
@@ -37,7 +41,7 @@ def test_a_hundred_page_servers_killed_in_one_sweep_lose_no_run_and_no_page(tmp_
     finally:
         processes.end(driver)
     rows = DataSet.existing(str(tmp_path / "outputs/dataset")).read("runs").to_pylist()
-    assert len(rows) == 120
+    assert len(rows) == 240
     assert {(row["status"], row["wrong_words"], row["pages_resolved"]) for row in rows} == {("ok", 0, 1024)}
 
 
@@ -84,6 +88,28 @@ def test_hostile_bytes_by_the_million_crash_nothing_leak_nothing_and_hang_nobody
     done = fuzz(target, inputs, 3500)
     assert done.returncode == 0, done.stderr[-4000:]
     assert f"stat::number_of_executed_units: {inputs}" in done.stderr
+
+
+@pytest.mark.timeout(3600)
+def test_a_million_hostile_handshakes_are_refused_with_a_reason_or_lie_inside_the_guest() -> None:
+    chance = random.Random(1)
+    good = json.dumps([Region(page << 12, 32 << 12, at << 12, 4096).as_json() for page, at in ((512, 0), (1024, 32))]).encode()
+    extras = json.dumps({"magic": "uffd-loadgen", "version": 1, "vmm": 0, "shard": 0}).encode()
+    understood = 0
+    for _ in range(1_000_000):
+        sent = bytearray(chance.choice((good, extras)))
+        for _ in range(chance.randrange(4)):
+            at = chance.randrange(len(sent))
+            sent[at : at + chance.randrange(3)] = chance.choice(
+                (b"", b"9", b"-", b"e9", b"[", b"}", b"\xff", b"\x00", b"null", b'"')
+            )
+        message = bytes(sent[: chance.randrange(len(sent) + 1)] if chance.random() < 0.1 else sent)
+        whole_json(message)
+        for parse, sizes in ((parse_regions, (4096, 64 << 12)), (parse_extras, ())):
+            with suppress(HandshakeError):
+                parse(message, *sizes)
+                understood += 1
+    assert understood > 10_000
 
 
 def test_killing_and_resuming_a_sweep_again_and_again_ends_with_the_runs_of_an_undisturbed_one(tmp_path: Path) -> None:
