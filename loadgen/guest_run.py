@@ -17,7 +17,9 @@ import numpy as np
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from loadgen.disturb_columns import achieved
 from loadgen.host_changes import HostChangeError
+from loadgen.lock_columns import lock_reads
 from loadgen.looks import POLL_S, RunLooks
 from loadgen.losses import GuestLost, Losses, prepared_anew
 from loadgen.plan import PlannedRun
@@ -196,9 +198,14 @@ def _measure(seats: list[Seat], measured: Measured, losses: Losses, progress: Pr
     columns |= {key: sum(vcpu[key] for vcpu in measured.vcpus) for key in ("accesses", "faults", "pages_resolved")}
     for state in ("unresolved", "in flight", "resolved", "poisoned", "discarded"):
         columns[f"ended_{state.replace(' ', '_')}"] = sum(one.page_states.get(state, 0) for guest in reports for one in guest)
-    columns["wrong_words"] = sum(one["wrong_words"] for one in (*measured.vcpus, *verified))
+    columns |= lock_reads(measured.vcpus)
+    columns |= achieved([report for guest in reports for report in guest])
+    columns["pages_gone"] = sum(one.get("gone", 0) for one in verified) if verified else None
+    disturbers = [thread for guest in reports for report in guest for thread in report.disturbers]
+    checked = [*measured.vcpus, *disturbers, *verified]
+    columns["wrong_words"] = sum(one["wrong_words"] for one in checked)
 
-    if wrong := _first(one["first_wrong"] for one in (*measured.vcpus, *verified)):
+    if wrong := _first(one["first_wrong"] for one in checked):
         measured.fail("corrupt", wrong)
     if stop_reason:
         measured.fail("stuck" if stop_reason.startswith("stuck: ") else "failed", stop_reason.removeprefix("stuck: "))

@@ -38,6 +38,7 @@ class Host:
     kvm: bool
     tracefs: bool
     boot_id: str = ""
+    may_migrate: bool = True
 
 
 def probe() -> Host:
@@ -62,6 +63,7 @@ def probe() -> Host:
         zram=zram_there(),
         root=os.geteuid() == 0,
         kvm=os.access("/dev/kvm", os.R_OK | os.W_OK),
+        may_migrate=os.access("/proc/sys/vm/compact_memory", os.W_OK) and os.geteuid() == 0,
         tracefs=any(os.access(path, os.R_OK) for path in ("/sys/kernel/tracing/events", "/sys/kernel/debug/tracing/events")),
         boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
     )

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from loadgen.host import Host
 from loadgen.placement import place
 from loadgen.swap import plan_swap
+from workers.disturb_spec import DisturbSpec
 from workers.registry import strategy_entry
 from workers.spec import AccessSpec, FaultMixSpec, InjectSpec, MemorySpec, PageServerSpec, RunSpec, SourceSpec, StrategySpec
 
@@ -64,7 +65,8 @@ def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
     entry = strategy_entry(values["strategy"]["name"])
     cores = values["cores"] or len(host.cpus)
     vmms = values["vcpus"] // values["vcpus_per_vmm"]
-    uffds = vmms * values["uffds_per_vmm"] if entry["userfaultfd"] else 0
+    disturb = DisturbSpec.of(values["disturb"])
+    uffds = vmms * (values["uffds_per_vmm"] + disturb.second_mapping) if entry["userfaultfd"] else 0
     memory = MemorySpec(
         values["memory"]["type"],
         values["memory"]["region_mib"] * MIB,
@@ -115,6 +117,8 @@ def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
         recover=values["recover"],
         swap=plan_swap(values),
         gated=values["guests"] > 1,
+        disturb=disturb,
+        count_mmap_lock=values["count_mmap_lock"],
     )
     return PlannedRun(
         spec=spec,

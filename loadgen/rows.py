@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from loadgen.disturb_columns import disturber_rows
 from loadgen.session import Seat
 from workers.reports import ServerReport, VmmReport
 
@@ -14,7 +15,8 @@ def vcpu_rows(seat: Seat, reports: list[VmmReport]) -> list[dict[str, Any]]:
 
 
 def thread_rows(seat: Seat, served: ServerReport, reports: list[VmmReport]) -> list[dict[str, Any]]:
-    """Rows of `threads`: every vCPU's, over the measured phase, and every page-server thread's, over its life, with its counters.
+    """Rows of `threads`: every vCPU's and every disturbance's, over the measured phase, and every page-server thread's, over its
+    life, with its counters.
 
     A vCPU's counters are in `vcpus`.
     """
@@ -35,7 +37,8 @@ def thread_rows(seat: Seat, served: ServerReport, reports: list[VmmReport]) -> l
     servers = [
         {**{key: value for key, value in one.items() if key != "usage"}, **one["usage"], **where} for one in served.threads
     ]
-    return vcpus + servers
+    disturbers = [row | {"vmm": seat.first_vmm + row["vmm"]} | where for row in disturber_rows(reports)]
+    return vcpus + disturbers + servers
 
 
 def _vmm(seat: Seat, vcpu: dict[str, Any]) -> int:

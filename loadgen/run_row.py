@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from loadgen.disturb_columns import describe_disturb
 from loadgen.host import package_version
 from loadgen.nodes import Node
 from loadgen.plan import PlannedRun
@@ -61,6 +62,7 @@ def describe(planned: PlannedRun) -> dict[str, Any]:
         "recover": spec.recover,
         "swap": spec.swap.kind,
         "swap_bytes": spec.swap.size_bytes,
+        **describe_disturb(spec.disturb, spec.vmms),
         "placement": spec.placement.policy,
         "vcpu_cpus": _cpu_text(spec.placement.vcpu_cpus),
         "reader_cpus": _cpu_text(spec.placement.reader_cpus),

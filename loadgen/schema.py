@@ -63,6 +63,47 @@ class SwapConfig:
 
 @listed
 @dataclass
+class BalloonConfig:
+    rate_per_s: float = 0.0
+    method: str = "dontneed"
+    track_removes: bool = True
+    stage2: str = "dropped"
+
+
+@listed
+@dataclass
+class MigratorConfig:
+    rate_per_s: float = 0.0
+    fragment_mib: int = 64
+
+
+@listed
+@dataclass
+class MmapWritersConfig:
+    threads: int = 0
+    rate_per_s: float = 0.0
+    map_kib: int = 2048
+
+
+@listed
+@dataclass
+class DevicesConfig:
+    threads: int = 0
+    rate_per_s: float = 0.0
+    device_mapping: str = "same"
+
+
+@listed
+@dataclass
+class DisturbConfig:
+    balloon: BalloonConfig = field(default_factory=BalloonConfig)
+    migrator: MigratorConfig = field(default_factory=MigratorConfig)
+    mmap_writers: MmapWritersConfig = field(default_factory=MmapWritersConfig)
+    devices: DevicesConfig = field(default_factory=DevicesConfig)
+
+
+@listed
+@dataclass
 class AccessConfig:
     order: str = MISSING
     overlap: bool = False
@@ -140,6 +181,7 @@ class Config:
     swap: SwapConfig = field(default_factory=SwapConfig)
     fault_mix: FaultMixConfig = field(default_factory=FaultMixConfig)
     access: AccessConfig = field(default_factory=AccessConfig)
+    disturb: DisturbConfig = field(default_factory=DisturbConfig)
     placement: PlacementConfig = field(default_factory=PlacementConfig)
     page_server: PageServerConfig = field(default_factory=PageServerConfig)
     source: SourceConfig = field(default_factory=SourceConfig)
@@ -155,6 +197,7 @@ class Config:
     on_memory_error: str = "inject"
     watchdog_s: float = 10.0
     faults_limit: int = 4_000_000
+    count_mmap_lock: bool = False
     dataset: str = "outputs/dataset"
     question: str = ""
     dry_run: bool = False

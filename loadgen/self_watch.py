@@ -19,6 +19,8 @@ from typing import Any
 NS_PER_S = 1_000_000_000
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
+SERVER_ROLES = ("reader", "ring")
+"""Threads that live longer than the measured phase, so that the looks know them; of others only what they have counted."""
 PLACED_ROLES = ("vcpu", "reader")
 """Threads that the placement gives CPUs to; others go where the scheduler puts them, which may be a CPU of these."""
 JUDGED_FROM_S = 0.25
@@ -128,17 +130,19 @@ def watched(
     """Columns of a `runs` row, `trusted` and `distrust` among them. `threads`: rows of the measured threads; `exclusive`:
     each vCPU and each reader has a CPU of its own.
 
-    vCPU threads live inside the measured phase, so the looks do not know them: theirs is what they have counted themselves.
+    Threads of vCPUs and disturbances live inside the measured phase, so the looks do not know them: theirs is what they have
+    counted themselves.
     """
     watched_s = after.at_s - before.at_s
-    vcpu_ns = sum(thread["user_ns"] + thread["system_ns"] for thread in threads if thread["role"] == "vcpu")
-    server_ns = _spent_ns(before, after, {int(thread["tid"]) for thread in threads if thread["role"] != "vcpu"})
+    inside_ns = sum(thread["user_ns"] + thread["system_ns"] for thread in threads if thread["role"] not in SERVER_ROLES)
+    server_ns = _spent_ns(before, after, {int(thread["tid"]) for thread in threads if thread["role"] in SERVER_ROLES})
     rig = cpu_share(before, after, without=frozenset(int(thread["tid"]) for thread in threads))
-    ours = rig + (vcpu_ns + server_ns) / NS_PER_S / watched_s
+    ours = rig + (inside_ns + server_ns) / NS_PER_S / watched_s
     placed = [thread["involuntary_switches"] for thread in threads if thread["role"] in PLACED_ROLES]
     unplaced = [thread for thread in threads if thread["role"] not in PLACED_ROLES]
     alone = exclusive and not any(
-        _spent_ns(before, after, {int(thread["tid"])}) > IDLE_BELOW * watched_s * NS_PER_S for thread in unplaced
+        max(_spent_ns(before, after, {int(thread["tid"])}), _counted_ns(thread)) > IDLE_BELOW * watched_s * NS_PER_S
+        for thread in unplaced
     )
     seen = Seen(
         watched_s=watched_s,
@@ -193,6 +197,11 @@ def _cpu_s(usage: resource.struct_rusage) -> float:
 
 def _spent_ns(before: Snapshot, after: Snapshot, tids: set[int]) -> int:
     return sum(after.thread_ns.get(tid, 0) - before.thread_ns.get(tid, 0) for tid in tids if tid in after.thread_ns)
+
+
+def _counted_ns(thread: Mapping[str, Any]) -> int:
+    """What a thread that lived inside the measured phase has counted itself."""
+    return 0 if thread["role"] in SERVER_ROLES else int(thread["user_ns"] + thread["system_ns"])
 
 
 def _machine() -> tuple[float, float]:

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from loadgen import disturb_rules
 from loadgen.errors import ConfigError
 from loadgen.host import Host
 from loadgen.legality import judge
@@ -61,6 +62,8 @@ def validate(cfg: DictConfig, host: Host, hosts: int = 1, *, whole: bool = True)
         problems = [*_source(values), *_cluster(values)]
     elif not problems:
         problems = [*_guest(values, host), *_legality(values, host), *_placement(values, host), *_trace(values), *_source(values)]
+        entry = strategy_entries()[values["strategy"]["name"]]
+        problems += disturb_rules.problems(values["disturb"], entry, values["memory"]["type"], host)
         problems += [*swap_problems(values, host), *_inject(values), *_cluster(values)]
     if not problems and whole:
         problems = [*_memory(cfg, values, host, -(-values["guests"] // hosts))]
@@ -90,6 +93,7 @@ def _words(values: dict[str, Any]) -> Iterator[str]:
         ("on_memory_error", values["on_memory_error"], ON_MEMORY_ERROR),
         ("verify", values["verify"], VERIFY_LEVELS),
         ("question", values["question"] or questions.names()[0], questions.names()),
+        *disturb_rules.words(values["disturb"]),
         *_choices(values["strategy"]),
     ):
         if value not in known:
@@ -155,6 +159,7 @@ def _numbers(values: dict[str, Any]) -> Iterator[str]:
         "source.timeout_s": 0.001,
         "source.retries": 0,
         **{f"fault_mix.{kind}": 0 for kind in FAULT_KINDS},
+        **disturb_rules.AT_LEAST,
     }
     for key, least in at_least.items():
         value: Any = values

@@ -43,6 +43,7 @@ def broken(run: Row, vcpus: Sequence[Row], threads: Sequence[Row]) -> Iterator[s
             if thread.get("role") == "reader":
                 yield from _sum(thread, "events", EVENT_ENDS, f"reader {thread.get('number')}: ")
     yield from _states(run)
+    yield from _removes(run)
     for column in ("accesses", "faults", "pages_resolved"):
         parts: list[Any] = [vcpu.get(column) for vcpu in vcpus]
         if run.get(column) is not None and parts and None not in parts and sum(parts) != run[column]:
@@ -58,6 +59,13 @@ def _sum(row: Row, whole: str, parts: Sequence[str], whose: str) -> Iterator[str
     total = sum(values)
     if total != row[whole]:
         yield f"{whose}{whole}={row[whole]}, and {' + '.join(parts)} is {total}"
+
+
+def _removes(run: Row) -> Iterator[str]:
+    """What is announced in its mapping is announced once, and read: a dropper waits for that."""
+    announced = run.get("track_removes") and run.get("balloon_method") != "punch" and run.get("status") == "ok"
+    if announced and run.get("removes") is not None and run["removes"] != run.get("pages_dropped"):
+        yield f"removes={run['removes']}, and the balloon dropped {run.get('pages_dropped')} pages"
 
 
 def _states(run: Row) -> Iterator[str]:

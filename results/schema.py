@@ -11,6 +11,8 @@ History
   every exit and every event ended (`trips_resolved` to `events_dropped`), and in which state every page did (`ended_`).
   Several guests on several hosts: `guests`, `cluster`, `exclusive`, `guest_hosts`, `waited_s`, `start_gate_s`,
   `start_spread_ns`, and in every other table `guest` and `host`. Nothing of version 1 was taken away or changed its meaning.
+  2026-11-25: disturbances (`disturb` to `device_mapping`, what was achieved of them, their counters and threads), and the
+  mmap_lock by cause (`mmap_lock_reads_`).
 
 A column is added by one line here and a word in the history: in the newest version's line for as long as that version has
 not been released, in a new version's afterwards. A data set holds one version only. Older ones stay readable: columns and
@@ -33,8 +35,12 @@ SCHEMA_VERSION = 2
 
 STATUSES = ("ok", "failed", "corrupt", "crashed", "stuck", "interrupted", "broken")
 
-ROLES = ("vcpu", "reader", "ring", "driver")
-"""Whose a row of `threads` is: vCPUs, readers and the request rings' threads of the page server, the driver's process."""
+DISTURBERS = ("balloon", "migrator", "mmap_writer", "device")
+"""Threads of disturbances."""
+
+ROLES = ("vcpu", *DISTURBERS, "reader", "ring", "driver")
+"""Whose a row of `threads` is: vCPUs, disturbances, readers and the request rings' threads of the page server, the driver's
+process."""
 
 STAGES_NS = ("intended_ns", "raised_ns", "delivered_ns", "fetched_ns", "installed_ns", "resumed_ns")
 """The times of a fault record, in the order they happen."""
@@ -101,6 +107,29 @@ COUNTERS = (
     Column("unknown_events", _COUNT, "events", "events outside every region or of a kind not asked for"),
     Column("abandoned", _COUNT, "accesses", "accesses given up because the run was stopped"),
     Column("records_dropped", _COUNT, "faults", "faults without a slot left for their record"),
+    Column("eagain_changing", _COUNT, "calls", "of eagain, nothing done: a remove event pending, or the layout changing"),
+    Column("contents_lost", _COUNT, "runs", "runs of pages with one whose contents were found gone, and made again"),
+    Column("removes", _COUNT, "events", "remove events read"),
+    Column("pages_discarded", _COUNT, "pages", "pages of the record that they marked as dropped"),
+    Column("device_waits", _COUNT, "events", "events of threads that are no vCPU: devices, which cannot exit"),
+    Column("device_resolved", _COUNT, "pages", "pages resolved for them; no vCPU's pages_resolved has these"),
+    Column("pages_dropped", _COUNT, "pages", "pages the balloon took away"),
+    Column("compactions", _COUNT, "calls", "compactions the migrator had the kernel do"),
+    Column("pages_migrated", _COUNT, "pages", "guest pages that had another frame afterwards"),
+    Column("maps", _COUNT, "calls", "pairs of mmap and munmap"),
+    Column("device_accesses", _COUNT, "accesses", "accesses of devices, by system call"),
+    Column("device_refused", _COUNT, "accesses", "of them, EFAULT because the mapping refuses to sleep"),
+    Column("device_poisoned", _COUNT, "accesses", "of them, EFAULT because the page is poisoned"),
+)
+
+_LOCK_READS = tuple(
+    Column(f"mmap_lock_reads_{cause}", _COUNT, "locks", f"of a vCPU's mmap_lock_reads, those taken by {what}")
+    for cause, what in (
+        ("probe", "the emulated fast GUP, which reads pagemap"),
+        ("populate", "MADV_POPULATE_WRITE"),
+        ("resolve", "resolving calls"),
+        ("fault", "the kernel's own page faults"),
+    )
 )
 
 RUN_COLUMNS = (
@@ -162,6 +191,17 @@ RUN_COLUMNS = (
     Column("on_memory_error", _TEXT, "", "what a memory error does: inject (tell the guest) or crash", axis=True),
     Column("swap", _TEXT, "", "swap set up for the run: none (what the host has itself), zram or file", axis=True),
     Column("swap_bytes", _COUNT, "bytes", "its size"),
+    Column("disturb", _TEXT, "", "what went on beside the vCPUs, joined by +; none", axis=True),
+    Column("balloon_per_s", _REAL, "pages/s", "pages the balloon was to drop; 0: none", axis=True),
+    Column("balloon_method", _TEXT, "", "how: dontneed, remove or punch", axis=True),
+    Column("track_removes", _BOOL, "", "whether userfaultfds told of removed pages", axis=True),
+    Column("balloon_stage2", _TEXT, "", "whether a page's stage-2 entry went with it: dropped, or stale", axis=True),
+    Column("migrator_per_s", _REAL, "pages/s", "guest pages that were to be migrated", axis=True),
+    Column("mmap_writers", _COUNT, "threads", "threads of each VMM process that map and unmap", axis=True),
+    Column("mmap_writer_per_s", _REAL, "pairs/s", "of all of them; 0: as fast as it goes", axis=True),
+    Column("devices", _COUNT, "threads", "threads of each VMM process that reach the guest by system calls", axis=True),
+    Column("device_per_s", _REAL, "accesses/s", "of all of them; 0: as fast as it goes", axis=True),
+    Column("device_mapping", _TEXT, "", "through the vCPUs' mapping (same) or one of their own (second)", axis=True),
     Column("placement", _TEXT, "", "policy that pins vCPUs and readers", axis=True),
     Column("vcpu_cpus", _TEXT, "", "CPUs each vCPU may run on, as the plan wrote them", axis=True),
     Column("reader_cpus", _TEXT, "", "CPUs each reader may run on, as the plan wrote them", axis=True),
@@ -201,11 +241,17 @@ RUN_COLUMNS = (
     Column("faults", _COUNT, "faults", "accesses that found the page not mapped"),
     Column("pages_resolved", _COUNT, "pages", "distinct pages of page_bytes resolved"),
     Column("fault_records", _COUNT, "rows", "rows of this run in faults"),
-    Column("mmap_lock_reads", _COUNT, "locks", "read locks of mmap_lock by faults; null where it cannot be counted"),
+    Column(
+        "mmap_lock_reads", _COUNT, "locks", "mmap_lock taken for reading by vCPUs; null where it was not, or cannot be, counted"
+    ),
+    *_LOCK_READS,
     *(
         Column(f"ended_{state}", _COUNT, "pages", f"pages that ended {state.replace('_', ' ')}, summed over mappings")
         for state in ("unresolved", "in_flight", "resolved", "poisoned", "discarded")
     ),
+    *(Column(f"{role}_achieved_per_s", _REAL, "1/s", f"what {role} threads did of what was asked") for role in DISTURBERS),
+    Column("not_achieved", _TEXT, "", "disturbances that did less than 0.9 of what was asked; null: none"),
+    Column("pages_gone", _COUNT, "pages", "pages that ended as resolved and were not there: dropped, and nobody told the VMM"),
     Column("wrong_words", _COUNT, "words", "words of contents that were not what they should have been"),
     Column("recoveries", _COUNT, "page servers", "page servers that died while the run was measured and were succeeded"),
     Column("idle_actors", _COUNT, "actors", "Ray actors alive on the host that had no part in the run"),
@@ -272,6 +318,7 @@ VCPU_COLUMNS = (
     Column("stuck", _TEXT, "", "what it was waiting for when the watchdog ended the run"),
     Column("failure", _TEXT, "", "why it gave up"),
     Column("recorded", _COUNT, "faults", "faults that left a record"),
+    *_LOCK_READS,
     *COUNTERS,
 )
 
@@ -309,6 +356,8 @@ THREAD_COLUMNS = (
     Column("minor_faults", _COUNT, "faults", "page faults the kernel counted without I/O, on whatever memory"),
     Column("major_faults", _COUNT, "faults", "page faults with I/O"),
     Column("cpus", pa.list_(pa.int32()), "", "CPUs it was seen on"),
+    Column("asked_per_s", _REAL, "1/s", "of a disturbance: units it was to do; null: as fast as it goes"),
+    Column("achieved_per_s", _REAL, "1/s", "of a disturbance: units it did"),
     *COUNTERS,
 )
 

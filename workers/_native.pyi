@@ -115,7 +115,8 @@ class Vmm:
         """After the page server has stopped: convert the records' time stamps to CLOCK_MONOTONIC, in place."""
     def verify(self) -> dict[str, Any]:
         """Read every resolved page in full, and try every poisoned one: `pages`, `poisoned` (those that refused, as they must),
-        `wrong_words`, `first_wrong` (str, empty if none), `seconds`."""
+        `gone` (said to be resolved, dropped, and not touched since), `wrong_words`, `first_wrong` (str, empty if none),
+        `seconds`."""
     def page_states(self) -> dict[str, int]:
         """Pages by what the page record says of them: "unresolved", "in flight", "resolved", "poisoned", "discarded"."""
     def counters(self) -> dict[str, int]: ...
@@ -123,5 +124,11 @@ class Vmm:
         """One a vCPU: `vcpu`, `tid`, `accesses`, `faults`, `pages_resolved`, `start_ns`, `end_ns`, `cpus` (list), `wrong_words`,
         `first_wrong` (str), `stuck` (str, empty), `usage` (of the measured phase: `user_ns`, `system_ns`, `voluntary_switches`,
         `involuntary_switches`, `minor_faults`, `major_faults`), counters by name."""
+    def disturbers(self) -> list[dict[str, Any]]:
+        """One a thread of a disturbance: `role` ("balloon" | "migrator" | "mmap_writer" | "device"), `number`, `tid`, `cpus`
+        (list), `usage` (as a vCPU's), `done` (units), `rate_per_s` (asked of it; 0: as fast as it goes), `seconds`,
+        `wrong_words`, `first_wrong` (str), counters by name."""
+    def device_userfaultfd(self) -> tuple[int, list[dict[str, int]], int] | None:
+        """Of the devices' own mapping, where they have one: descriptor, regions, and the memfd of its page record."""
     def records(self, vcpu: int) -> npt.NDArray[np.void]:
         """The vCPU's fault records (FAULT_DTYPE), a view without a copy."""

@@ -67,6 +67,7 @@ class PageServer(Actor):
                 "gated": spec.gated,
                 "poisoned_when_resolved": spec.fault_mix.poisoned_at == "resolved",
                 "server_threads": _server_threads(spec),
+                "drops": spec.disturb.drops,
             }
         )
         self._snapshot = self._snapshots.path_for(spec) if spec.source.name == "file" else ""
@@ -101,7 +102,7 @@ class PageServer(Actor):
         """Wait for every VMM process's userfaultfds, then serve in the background. Raises HandshakeError when one is missing."""
         spec, guest, acceptor = self._opened()
         uses_userfaultfd = bool(strategy_entry(spec.strategy.name)["userfaultfd"])
-        connections = acceptor.wait_for_vmms(spec.vmms, spec.uffds_per_vmm) if uses_userfaultfd else []
+        connections = acceptor.wait_for_vmms(spec.vmms, spec.userfaultfds_per_vmm) if uses_userfaultfd else []
         asked = spec.page_server
         server = _native.PageServer(
             guest,
@@ -113,6 +114,7 @@ class PageServer(Actor):
                 "delay_exponential": asked.delay_distribution == "exponential",
                 "seed": spec.seed,
                 "fault_around_pages": self._fault_around,
+                "track_removes": spec.disturb.balloon.tracks,
                 "reader_cpus": [list(cpus) for cpus in spec.placement.reader_cpus],
                 "source": self._source(spec),
                 "successor": self._successor,
@@ -233,7 +235,7 @@ def _rings(spec: RunSpec) -> int:
 def _server_threads(spec: RunSpec) -> int:
     """Readers, the threads that answer requests, and one a connection to a remote source."""
     remote = spec.source.connections + spec.source.push if spec.source.name == "remote" else 0
-    return spec.page_server.readers_per_uffd * spec.vmms * spec.uffds_per_vmm + _rings(spec) + remote
+    return spec.page_server.readers_per_uffd * spec.vmms * spec.userfaultfds_per_vmm + _rings(spec) + remote
 
 
 def _replace_by_nothing(descriptor: int) -> None:

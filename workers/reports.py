@@ -30,9 +30,10 @@ class ServerReport:
 
 @dataclass(frozen=True)
 class VmmReport:
-    """One VMM process's side of a run: counters summed over its vCPUs, one mapping a vCPU, and how many pages ended in each
-    state of its page record."""
+    """One VMM process's side of a run: counters summed over its vCPUs and disturbances, one mapping a vCPU, how many pages
+    ended in each state of its page record, and one mapping a thread of a disturbance."""
 
     counters: dict[str, int]
     vcpus: list[dict[str, Any]]
     page_states: dict[str, int] = field(default_factory=dict)
+    disturbers: list[dict[str, Any]] = field(default_factory=list)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from workers.disturb_spec import DisturbSpec
+
 FAULT_KINDS = ("hit", "minor", "absent", "swapped", "poisoned")
 """Page states of a fault mix, in the order of their codes in records and in the guest's table of kinds."""
 
@@ -174,6 +176,7 @@ class RunSpec:
     `record_capacity`: fault records preallocated for each vCPU.
     `gated`: the vCPUs wait at their barrier until the page server's `release`.
     `recover`: a page server that dies is succeeded by another.
+    `count_mmap_lock`: count the mmap_lock taken for reading, where tracefs is there; it slows each of them down.
     `on_memory_error`: `inject` gives the guest a memory error, `crash` ends the VMM process.
     """
 
@@ -201,6 +204,13 @@ class RunSpec:
     recover: bool = False
     swap: SwapSpec = field(default_factory=SwapSpec)
     gated: bool = False
+    disturb: DisturbSpec = field(default_factory=DisturbSpec)
+    count_mmap_lock: bool = False
+
+    @property
+    def userfaultfds_per_vmm(self) -> int:
+        """Those a VMM process hands over: of its shards, and of its devices' own mapping."""
+        return self.uffds_per_vmm + self.disturb.second_mapping
 
     @property
     def vmms(self) -> int:

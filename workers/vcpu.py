@@ -7,6 +7,7 @@ userfaultfds over again. Both may be called while `run` is under way."""
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import os
 import socket
 from typing import Any
@@ -75,8 +76,10 @@ class Vcpu(Actor):
                 "watchdog_s": spec.watchdog_s,
                 "sample_every": spec.sample_every,
                 "record_capacity": spec.record_capacity,
+                "count_mmap_lock": spec.count_mmap_lock,
                 "vcpu_cpus": [list(cpus) for cpus in spec.placement.vcpu_cpus[first : first + spec.vcpus_per_vmm]],
                 "access": access,
+                "disturb": spec.disturb.native(spec.vmms),
             },
         )
         self._number = vmm
@@ -96,6 +99,32 @@ class Vcpu(Actor):
                     faults_fd=vmm.faults_fd,
                 )
             )
+
+        self._send_devices(address)
+
+    def _send_devices(self, address: GuestAddress) -> None:
+        """The userfaultfd of the devices' own mapping, where they have one: no vCPU of ours faults there, so no records."""
+        vmm = self._opened()
+        handed = vmm.device_userfaultfd()
+        if handed is None:
+            return
+        uffd, regions, record_fd = handed
+        no_faults = os.memfd_create("uffd-loadgen-no-faults", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        fcntl.fcntl(no_faults, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+        try:
+            self._connections.append(
+                handshake.send(
+                    address.socket_path,
+                    uffd,
+                    [handshake.Region(**region) for region in regions],
+                    vmm=self._number,
+                    shard=len(vmm.userfaultfds()),
+                    record_fd=record_fd,
+                    faults_fd=no_faults,
+                )
+            )
+        finally:
+            os.close(no_faults)
 
     def address(self) -> GuestAddress:
         """Where a page server that takes over finds the guest: it needs no socket of ours."""
@@ -128,7 +157,7 @@ class Vcpu(Actor):
         vmm.finish()
         vcpus = vmm.vcpus()
         self._recorded = [int(vcpu["recorded"]) for vcpu in vcpus]
-        return VmmReport(vmm.counters(), vcpus, vmm.page_states())
+        return VmmReport(vmm.counters(), vcpus, vmm.page_states(), vmm.disturbers())
 
     def verify(self) -> dict[str, Any]:
         """Read every resolved page in full; the native core's report."""

@@ -44,7 +44,16 @@ def host() -> Host:
         huge_pages_free=0,
         userfaultfd_way="device",
         userfaultfd_features=frozenset(
-            {"SIGBUS", "THREAD_ID", "MISSING_SHMEM", "MINOR_SHMEM", "MISSING_HUGETLBFS", "MINOR_HUGETLBFS", "POISON"}
+            {
+                "SIGBUS",
+                "THREAD_ID",
+                "MISSING_SHMEM",
+                "MINOR_SHMEM",
+                "MISSING_HUGETLBFS",
+                "MINOR_HUGETLBFS",
+                "POISON",
+                "EVENT_REMOVE",
+            }
         ),
         userfaultfd_errors=(),
         clock_source="tsc",

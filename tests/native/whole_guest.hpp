@@ -19,7 +19,7 @@ struct GuestPlan {
 };
 
 struct GuestResult {
-  std::uint64_t pages_resolved = 0, wrong_words = 0, verified = 0, recorded = 0, unprepared = 0, refused = 0;
+  std::uint64_t pages_resolved = 0, wrong_words = 0, verified = 0, recorded = 0, unprepared = 0, refused = 0, gone = 0;
   decltype(uffd::Prepared::pages) prepared{};  ///< of the last VMM
   std::vector<uffd::FaultRecord> faults;
   uffd::Counters vcpus, server;
@@ -35,10 +35,12 @@ struct GuestResult {
 inline std::unique_ptr<GuestResult> run_guest(GuestPlan plan, bool serve = true) {
   auto result = std::make_unique<GuestResult>();
   const std::uint32_t vmms = plan.guest.vcpus / plan.guest.vcpus_per_vmm;
-  plan.server.readers = std::max(plan.server.readers, vmms * plan.vmm.uffds);
+  plan.server.readers = std::max(plan.server.readers, vmms * (plan.vmm.uffds + (plan.vmm.disturb.devices.second_mapping ? 1 : 0)));
   plan.guest.rings = std::min(plan.guest.vcpus, plan.server.readers);
+  plan.guest.drops = plan.vmm.disturb.balloon.rate_per_s > 0;
   result->guest = std::make_unique<uffd::Guest>(plan.guest);
   uffd::Guest& guest = *result->guest;
+  plan.server.track_removes = plan.vmm.disturb.balloon.track_removes;
   std::vector<std::uint8_t> kinds(guest.pages(), static_cast<std::uint8_t>(plan.kind));
   for (std::uint64_t page = 0; page < kinds.size() && !plan.kinds.empty(); ++page)
     kinds[page] = static_cast<std::uint8_t>(plan.kinds[page % plan.kinds.size()]);
@@ -59,6 +61,9 @@ inline std::unique_ptr<GuestResult> run_guest(GuestPlan plan, bool serve = true)
       server.add(vmm->userfaultfds()[k]->fd(), {{shard.address, shard.pages * page, shard.first_page * page, page}},
                  static_cast<int>(i), vmm->record_fd(), vmm->faults_fd());
     }
+    if (const uffd::DeviceMapping* devices = vmm->device_mapping())
+      server.add(devices->uffd.fd(), {{devices->region.address(), devices->region.bytes(), 0, plan.guest.page_bytes}},
+                 static_cast<int>(i), devices->record_fd.get(), -1);
     const uffd::Prepared prepared = vmm->prepare();
     result->unprepared += prepared.unprepared;
     result->prepared = prepared.pages;
@@ -78,6 +83,8 @@ inline std::unique_ptr<GuestResult> run_guest(GuestPlan plan, bool serve = true)
     result->verified += verified.pages;
     result->wrong_words += verified.wrong_words;
     result->refused += verified.poisoned;
+    result->gone += verified.gone;
+    for (const auto& thread : vmm->disturbers()) result->wrong_words += thread.work->wrong_words;
     result->vcpus += vmm->counters();
     for (const auto& vcpu : vmm->vcpus()) {
       result->wrong_words += vcpu->wrong_words();

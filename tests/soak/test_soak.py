@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from pathlib import Path
 
@@ -43,6 +44,49 @@ def test_three_hundred_runs_with_overlap_delay_and_several_readers_leave_nothing
     assert len(all_ok(tmp_path)) == 300
     peak_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     assert peak_mib < 2048, f"the largest process needed {peak_mib:.0f} MiB"
+
+
+def test_a_hundred_runs_of_postcopy_with_balloon_and_devices_end_with_every_page_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = f"UFFD_LOADGEN_SOAK={tmp_path}"
+    monkeypatch.setenv(*mark.split("=", 1))
+    done = run(
+        tmp_path,
+        "loadgen",
+        "-m",
+        "strategy=uffd_wait,no_uffd_wait,no_slow_gup,populate",
+        "fault_mix=postcopy",
+        "swap=zram",
+        "disturb=[balloon,devices]",
+        "disturb.balloon.method=remove",
+        "vcpus=8",
+        "vcpus_per_vmm=8",
+        "repeats=25",
+        "access.overlap=true",
+        "page_server.readers_per_uffd=3",
+        "strategy.fault_around_pages=4",
+        "memory.region_mib=16",
+        timeout_s=1800,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = all_ok(tmp_path)
+    assert len(rows) == 100
+    assert all(row["ended_in_flight"] == 0 for row in rows)
+    assert sum(row["pages_dropped"] for row in rows) > 0 and sum(row["device_accesses"] for row in rows) > 0  # type: ignore[misc]
+    assert not processes_with(mark)
+
+
+def processes_with(mark: str) -> list[str]:
+    """Pids of processes that inherited an entry of the environment."""
+    found = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark.encode() in environ.read_bytes().split(b"\0") and environ.parent.name != str(os.getpid()):
+                found.append(environ.parent.name)
+        except OSError:  # gone meanwhile
+            continue
+    return found
 
 
 @pytest.mark.parametrize("strategy", ["uffd_wait", "no_uffd_wait", "no_slow_gup"])

@@ -67,6 +67,7 @@ GuestConfig guest_config(nb::dict dict) {
   keys.take("rings", config.rings);
   keys.take("server_threads", config.server_threads);
   keys.take("gated", config.gated);
+  keys.take("drops", config.drops);
   keys.finish();
   return config;
 }
@@ -127,6 +128,7 @@ PageServerConfig server_config(nb::dict dict) {
   keys.take("reader_cpus", config.reader_cpus);
   keys.take("successor", config.successor);
   if (keys.contains("inject")) config.inject = inject_config(nb::cast<nb::dict>(keys.pop("inject")));
+  keys.take("track_removes", config.track_removes);
   if (keys.contains("source")) config.source = source_config(nb::cast<nb::dict>(keys.pop("source")));
   keys.finish();
   return config;
@@ -153,6 +155,39 @@ AccessConfig access_config(nb::dict dict) {
   return config;
 }
 
+DisturbConfig disturb_config(nb::dict dict) {
+  Keys keys(dict, "disturb");
+  DisturbConfig config;
+  const auto part = [&keys](const char* name, auto read) {
+    if (!keys.contains(name)) return;
+    Keys own(nb::cast<nb::dict>(keys.pop(name)), name);
+    read(own);
+    own.finish();
+  };
+  part("balloon", [&](Keys& own) {
+    own.take("rate_per_s", config.balloon.rate_per_s);
+    own.take("method", config.balloon.method);
+    own.take("track_removes", config.balloon.track_removes);
+    own.take("stale_stage2", config.balloon.stale_stage2);
+  });
+  part("migrator", [&](Keys& own) {
+    own.take("rate_per_s", config.migrator.rate_per_s);
+    own.take("fragment_mib", config.migrator.fragment_mib);
+  });
+  part("mmap_writers", [&](Keys& own) {
+    own.take("threads", config.mmap_writers.threads);
+    own.take("rate_per_s", config.mmap_writers.rate_per_s);
+    own.take("map_kib", config.mmap_writers.map_kib);
+  });
+  part("devices", [&](Keys& own) {
+    own.take("threads", config.devices.threads);
+    own.take("rate_per_s", config.devices.rate_per_s);
+    own.take("second_mapping", config.devices.second_mapping);
+  });
+  keys.finish();
+  return config;
+}
+
 VmmConfig vmm_config(nb::dict dict) {
   Keys keys(dict, "vmm");
   VmmConfig config;
@@ -167,6 +202,7 @@ VmmConfig vmm_config(nb::dict dict) {
   keys.take("watchdog_s", config.watchdog_s);
   keys.take("sample_every", config.sample_every);
   keys.take("record_capacity", config.record_capacity);
+  keys.take("count_mmap_lock", config.count_mmap_lock);
   keys.take("vcpu_cpus", config.vcpu_cpus);
   std::uint64_t seed = 0;
   keys.take("seed", seed);  // the guest's seed is the run's; kept so that a spec can be handed over as it is
@@ -174,6 +210,7 @@ VmmConfig vmm_config(nb::dict dict) {
     for (const auto [name, value] : nb::cast<nb::dict>(keys.pop("options")))
       config.options[nb::cast<std::string>(name)] = nb::cast<std::int64_t>(value);
   if (keys.contains("access")) config.access = access_config(nb::cast<nb::dict>(keys.pop("access")));
+  if (keys.contains("disturb")) config.disturb = disturb_config(nb::cast<nb::dict>(keys.pop("disturb")));
   keys.finish();
   return config;
 }
@@ -335,9 +372,45 @@ nb::list vmm_vcpus(const Vmm& vmm) {
     entry["stuck"] = vmm.stuck(i);
     entry["failure"] = vcpu.failure();
     entry["usage"] = to_dict(vcpu.usage());
+    const LockReads reads = vcpu.locks().reads();
+    for (std::size_t cause = 0; cause < reads.size(); ++cause)
+      entry[(std::string("mmap_lock_reads_") + kLockCauseNames[cause]).c_str()] =
+          vcpu.locks().valid() ? nb::object(nb::int_(reads[cause])) : nb::none();
     out.append(entry);
   }
   return out;
+}
+
+nb::list vmm_disturbers(const Vmm& vmm) {
+  nb::list out;
+  for (const Disturbances::Thread& thread : vmm.disturbers()) {
+    nb::dict entry = to_dict(thread.work->counters);
+    entry["role"] = thread.role;
+    entry["number"] = thread.number;
+    entry["tid"] = thread.tid;
+    entry["cpus"] = thread.seen.list();
+    entry["usage"] = to_dict(thread.usage);
+    entry["done"] = thread.work->done;
+    entry["rate_per_s"] = thread.rate_per_s;
+    entry["seconds"] = static_cast<double>(thread.ended - thread.began) / Clock::get().ticks_per_s();
+    entry["wrong_words"] = thread.work->wrong_words;
+    entry["first_wrong"] = thread.work->first_wrong;
+    out.append(entry);
+  }
+  return out;
+}
+
+nb::object vmm_device_userfaultfd(const Vmm& vmm) {
+  const DeviceMapping* mapping = vmm.device_mapping();
+  if (mapping == nullptr) return nb::none();
+  nb::dict region;
+  region["base_host_virt_addr"] = mapping->region.address();
+  region["size"] = mapping->region.bytes();
+  region["offset"] = 0;
+  region["page_size"] = vmm.page_bytes();
+  nb::list regions;
+  regions.append(region);
+  return nb::make_tuple(mapping->uffd.fd(), regions, mapping->record_fd.get());
 }
 
 nb::list vmm_userfaultfds(const Vmm& vmm) {
@@ -525,6 +598,7 @@ NB_MODULE(_native, m) {
              nb::dict out;
              out["pages"] = verified.pages;
              out["poisoned"] = verified.poisoned;
+             out["gone"] = verified.gone;
              out["wrong_words"] = verified.wrong_words;
              out["first_wrong"] = verified.first_wrong;
              out["seconds"] = verified.seconds;
@@ -532,6 +606,8 @@ NB_MODULE(_native, m) {
            })
       .def("counters", [](const Vmm& vmm) { return to_dict(vmm.counters()); })
       .def("vcpus", &vmm_vcpus)
+      .def("disturbers", &vmm_disturbers)
+      .def("device_userfaultfd", &vmm_device_userfaultfd)
       .def("page_states",
            [](const Vmm& vmm) {
              const PageStates states = vmm.page_states();

@@ -45,6 +45,20 @@ enum class Counter : std::size_t {
   unknown_events,    // events outside every region, or of a kind not asked for
   abandoned,         // accesses given up because the run was stopped
   records_dropped,   // faults without a slot left
+  eagain_changing,   // of eagain: nothing was done, a remove event is pending or the layout is changing
+  contents_lost,     // pages found without their contents, though those had been complete: made again
+  removes,           // remove events read
+  pages_discarded,   // pages they took away
+  device_waits,      // events of a thread that is no vCPU: it cannot exit
+  device_resolved,   // pages resolved for one
+  // Disturbances.
+  pages_dropped,     // by the balloon
+  compactions,       // by the migrator
+  pages_migrated,    // guest pages whose frame was another one afterwards
+  maps,              // stretches mapped and unmapped
+  device_accesses,   // by system call
+  device_refused,    // of them, EFAULT: the mapping refuses to sleep for them
+  device_poisoned,   // of them, EFAULT: the page is poisoned
   count
 };
 
@@ -53,7 +67,9 @@ inline constexpr std::array<const char*, static_cast<std::size_t>(Counter::count
     "memory_errors", "lost_races", "eexist", "eagain", "partial", "efault", "esrch", "populate_failed",
     "pages_poisoned", "requests", "requests_failed", "events", "events_resolved", "events_lost", "events_poisoned",
     "events_dropped", "reads", "reads_empty", "wakes", "deferred", "fetched_pages", "delays", "delay_ns",
-    "populate_waits", "stray_waits", "unknown_events", "abandoned", "records_dropped"};
+    "populate_waits", "stray_waits", "unknown_events", "abandoned", "records_dropped", "eagain_changing", "contents_lost",
+    "removes", "pages_discarded", "device_waits", "device_resolved", "pages_dropped", "compactions", "pages_migrated", "maps",
+    "device_accesses", "device_refused", "device_poisoned"};
 
 class alignas(64) Counters {
  public:

@@ -1,5 +1,6 @@
 #include "guest.hpp"
 
+#include <sched.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -113,6 +114,13 @@ Guest Guest::attach(int region_fd, int shared_fd) {
   return {std::move(region), std::move(shared), std::move(mapping)};
 }
 
+void Guest::wait_for_removes() const noexcept {
+  for (std::atomic<std::uint32_t>& slot : header().marking) {
+    const std::uint32_t seen = slot.load(std::memory_order_acquire);
+    while (seen % 2 != 0 && slot.load(std::memory_order_acquire) == seen && !stopping()) sched_yield();
+  }
+}
+
 RequestRing& Guest::ring(std::uint32_t index) const noexcept {
   return *reinterpret_cast<RequestRing*>(shared_.data() + header().rings_offset + index * ring_bytes(config()));
 }
@@ -147,6 +155,7 @@ bool Guest::next_request(std::uint32_t index, std::uint32_t& vcpu) const noexcep
 
 void Guest::succeed_server() const noexcept {
   header().server_epoch.fetch_add(1, std::memory_order_acq_rel);
+  for (std::atomic<std::uint32_t>& slot : header().marking) slot.store(0, std::memory_order_release);
   for (std::uint64_t word = 0; word < (pages_ + 63) / 64; ++word)
     bits(header().fetching_offset)[word].store(bits(header().contents_offset)[word].load());
   for (std::uint32_t i = 0; i < config().vcpus; ++i) {

@@ -4,6 +4,7 @@
 // others, or its successor, can go on.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <span>
@@ -33,6 +34,7 @@ struct GuestConfig {
   std::uint32_t server_threads = 0;     ///< of the page server, that count in the shared memory
   bool gated = false;  ///< the barrier opens when somebody outside says so, not by itself: many guests of a run start together
   bool poisoned_when_resolved = false;  ///< poisoned pages: after they were resolved, the VMM not told; else at the source
+  bool drops = false;  ///< resolved pages may be taken away again: a balloon is at work
 };
 
 /// Where a vCPU is in its access; what the watchdog names.
@@ -68,6 +70,7 @@ struct alignas(64) VcpuState {
   std::atomic<std::uint32_t> request_pages;
   std::atomic<std::uint64_t> request_page;  ///< and in the answer: the part of the run that is present
   std::atomic<std::uint64_t> wanted_page;   ///< the one of the run that was touched
+  std::atomic<std::uint32_t> request_lost;  ///< 1: the contents were complete, and the kernel says they are gone
 };
 
 struct alignas(64) SharedHeader {
@@ -89,6 +92,10 @@ struct alignas(64) SharedHeader {
   char reason[512];
 
   std::atomic<std::uint32_t> server_epoch;  ///< how many page servers have died and been succeeded
+  /// Remove events: odd while the reader of that number, or one alike to it modulo kReaderSlots, has read events and not yet
+  /// marked the pages they take away.
+  static constexpr std::size_t kReaderSlots = 256;
+  alignas(64) std::array<std::atomic<std::uint32_t>, kReaderSlots> marking;
 };
 
 /// Where vCPUs that have exited ask, and one thread of the page server answers. vCPU v asks at ring v % rings, so that a ring's
@@ -146,6 +153,16 @@ class Guest {
     return (bits(header().fetching_offset)[page / 64].fetch_or(1ull << (page % 64), std::memory_order_acq_rel) >>
                 (page % 64) & 1) == 0;
   }
+
+  /// The page's contents are gone: they are to be fetched once more.
+  void forget(std::uint64_t page) const noexcept {
+    bits(header().contents_offset)[page / 64].fetch_and(~(1ull << (page % 64)), std::memory_order_acq_rel);
+    bits(header().fetching_offset)[page / 64].fetch_and(~(1ull << (page % 64)), std::memory_order_acq_rel);
+  }
+
+  /// Waits until every remove event that a reader has read by now is in the page records. The kernel lets the dropper go on
+  /// inside the reader's read(2), so for a moment a page is gone and its record says resolved.
+  void wait_for_removes() const noexcept;
 
   RequestRing& ring(std::uint32_t index) const noexcept;
   void post_request(std::uint32_t vcpu) const noexcept;

@@ -244,6 +244,8 @@ void PageServer::serve_ring(std::uint32_t index, ReaderInfo& info) {
       std::uint16_t cpu = 0;
       Request request{0, clock.now_and_cpu(cpu), vcpu, {}, false};
       info.seen.add(cpu);
+      if (line.request_lost.load(std::memory_order_relaxed) != 0)
+        for (std::uint32_t i = 0; i < run.count; ++i) source_->lost(run.first + i);
       if (!anon && !poisoned_at_source(guest_, wanted)) source_->take(run, request.mine);
       if (delay.none()) {
         advance(std::move(request));

@@ -30,6 +30,7 @@ struct PageServerConfig {
   bool delay_exponential = false;
   std::uint64_t seed = 0;
   std::uint32_t fault_around_pages = 1;
+  bool track_removes = false;  ///< the userfaultfds tell of pages that are taken away
   std::vector<CpuList> reader_cpus;
   SourceConfig source;
   Inject inject;

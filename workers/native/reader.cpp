@@ -32,6 +32,7 @@ Reader::Reader(PageServer& server, std::uint32_t index, ReaderInfo& info)
                    ? guest_.config().page_bytes * guest_.config().fault_around_pages
                    : 0),
       delay_(server.config_.delay_us, server.config_.delay_exponential, server.config_.seed + index),
+      marking_(guest_.header().marking[index % SharedHeader::kReaderSlots]),
       look_again_(Clock::get().from_ns(kLookAgainNs)),
       dropping_(server.config_.seed ^ (index + 1)),
       wake_interval_(Clock::get().from_ns(server.config_.inject.wake_every_ms * 1e6)),
@@ -56,7 +57,7 @@ void Reader::serve() {
     if (remote != nullptr) remote->flush();
     wait();
   }
-  counters_[Counter::events_dropped] += jobs_.size();
+  for (; !jobs_.empty(); jobs_.pop()) counters_[Counter::events_dropped] += jobs_.top().step != Step::discard;
 }
 
 [[gnu::hot]] void Reader::wait() {
@@ -108,7 +109,10 @@ void Reader::epoll_once(const timespec* timeout) {
 }
 
 [[gnu::hot]] void Reader::read_events(Peer& peer) {
+  const bool tracks = server_.config_.track_removes;
+  if (tracks) marking_.fetch_add(1, std::memory_order_seq_cst);
   const ssize_t bytes = ::read(peer.uffd.fd(), messages_.data(), messages_.size() * sizeof(uffd_msg));
+  if (tracks) mark_removes(peer, bytes > 0 ? static_cast<std::size_t>(bytes) / sizeof(uffd_msg) : 0);
   if (bytes <= 0) {
     ++counters_[Counter::reads_empty];  // another reader was faster, or the other process is gone
     return;
@@ -121,7 +125,7 @@ void Reader::epoll_once(const timespec* timeout) {
   for (std::size_t i = 0; i < count; ++i) {
     const uffd_msg& message = messages_[i];
     if (message.event != UFFD_EVENT_PAGEFAULT) {
-      ++counters_[Counter::unknown_events];
+      if (message.event != UFFD_EVENT_REMOVE) ++counters_[Counter::unknown_events];
       continue;
     }
     const std::uint64_t address = message.arg.pagefault.address;
@@ -148,6 +152,7 @@ void Reader::epoll_once(const timespec* timeout) {
       ++counters_[populating ? Counter::populate_waits : Counter::stray_waits];
       if (!populating) guest_.vcpu(vcpu).stray_waits.fetch_add(1, std::memory_order_relaxed);
     }
+    if (vcpu == kNobody) ++counters_[Counter::device_waits];
     if (server_.config_.inject.vanish_after_events != 0 && ++taken_ > server_.config_.inject.vanish_after_events) {
       counters_[Counter::events_dropped] += 1 + jobs_.size();
       jobs_ = {};
@@ -173,6 +178,31 @@ void Reader::vanish() {
   if (!silent.valid()) throw KernelError("eventfd", errno);
   for (const Peer* peer : peers_)
     if (::dup3(silent.get(), peer->uffd.fd(), O_CLOEXEC) < 0) throw KernelError("dup3 over a userfaultfd", errno);
+}
+
+// The dropper has gone on inside our read(2) already: until this is done whoever finds a page gone that is said to be resolved
+// waits (Guest::wait_for_removes). So it comes before any fault of the batch, and waits for nobody.
+void Reader::mark_removes(Peer& peer, std::size_t messages) {
+  const std::uint64_t page_bytes = guest_.config().page_bytes;
+  for (std::size_t i = 0; i < messages; ++i) {
+    if (messages_[i].event != UFFD_EVENT_REMOVE) continue;
+    ++counters_[Counter::removes];
+    const auto& removed = messages_[i].arg.remove;
+    for (const RegionView& region : peer.regions) {
+      const std::uint64_t first = std::max<std::uint64_t>(removed.start, region.base_host_virt_addr);
+      const std::uint64_t end = std::min<std::uint64_t>(removed.end, region.base_host_virt_addr + region.size);
+      for (std::uint64_t at = first; at < end; at += page_bytes)
+        discard({&peer, (region.offset + at - region.base_host_virt_addr) / page_bytes, kNobody, nullptr});
+    }
+  }
+  marking_.fetch_add(1, std::memory_order_release);
+}
+
+void Reader::discard(const Event& event) {
+  if (event.peer->resolver->record().discard(event.page))
+    ++counters_[Counter::pages_discarded];
+  else
+    later({0, 0, Step::discard, event, {}, {}}, look_again_);
 }
 
 [[gnu::hot]] std::uint32_t Reader::vcpu_of(std::uint32_t tid) {
@@ -210,8 +240,12 @@ void Reader::later(Job job, Ticks delay) {
   const Resolver& resolver = *event.peer->resolver;
   const PageRun claimed = resolver.claim(event.page, server_.claim_);
   if (claimed.count == 0) {
-    const PageState state = resolver.record().state(event.page);
-    if (state == PageState::in_flight) {
+    PageState state = resolver.record().state(event.page);
+    if (state == PageState::resolved && server_.config_.track_removes) {
+      guest_.wait_for_removes();
+      state = resolver.record().state(event.page);
+    }
+    if (state == PageState::in_flight || state == PageState::unresolved || state == PageState::discarded) {
       ++counters_[Counter::deferred];
       later({0, 0, Step::look, event, {}, {}}, look_again_);
       return;
@@ -225,7 +259,7 @@ void Reader::later(Job job, Ticks delay) {
   const bool believed = event.minor && claimed.count == 1 && !server_.config_.inject.contents_bit;
   const bool here = staging_.empty() && (believed || server_.source_->complete(claimed));
   if (here) {
-    install(guest_, event, claimed, nullptr, counters_);
+    install(event, claimed, nullptr);
     return;
   }
   const PageRun run = around_poison(guest_, claimed, event.page);
@@ -264,7 +298,7 @@ void Reader::advance(Job job) {
           return;
         }
         counters_[Counter::fetched_pages] += job.run.count;
-        install(guest_, job.event, job.run, staging_.data(), counters_);
+        install(job.event, job.run, staging_.data());
         return;
       }
       for (std::uint32_t i = 0; i < job.run.count; ++i) {
@@ -275,11 +309,14 @@ void Reader::advance(Job job) {
       [[fallthrough]];
     case Step::install:
       if (server_.source_->complete(job.run)) {
-        install(guest_, job.event, job.run, nullptr, counters_);
+        install(job.event, job.run, nullptr);
         return;
       }
       job.step = Step::install;  // another thread fetches some page of it
       later(std::move(job), look_again_);
+      return;
+    case Step::discard:
+      discard(job.event);
       return;
   }
 }
@@ -288,10 +325,14 @@ void Reader::advance(Job job) {
 void Reader::fetch(const Job& job) {
   const auto contents = std::make_shared<std::vector<std::byte>>(staging_.empty() ? 0 : job.run.count * guest_.config().page_bytes);
   const auto done = [&guest = guest_, event = job.event, run = job.run, contents](Counters& counters) {
-    install(guest, event, run, contents->empty() ? nullptr : contents->data(), counters);
+    // No reader's thread, so remove events are read meanwhile. Who is woken unanswered faults again, and is answered anew.
+    const int error = install(guest, event, run, contents->empty() ? nullptr : contents->data(), counters, Resolver::kAgainTries);
+    if (error != EAGAIN && error != EFAULT) return;
+    ++counters[Counter::events_dropped];
+    event.peer->resolver->wake(event.page, counters);
   };
   if (!server_.source_->remote()->fetch(job.run, job.mine, contents->empty() ? nullptr : contents->data(), done))
-    install(guest_, job.event, job.run, nullptr, counters_);
+    install(job.event, job.run, nullptr);
 }
 
 // Resolved before: usually another's resolve was faster (EEXIST, and the sleeper is woken); reclaimed memory is installed
@@ -317,7 +358,9 @@ void Reader::install_again(const Event& event) {
     from = staging_.data();
   }
   const auto installed = event.peer->resolver->install_again(event.page, from, true, counters_);
-  if (installed.error != 0 && installed.error != ESRCH)
+  if (installed.error == EFAULT && guest_.config().drops)
+    refetch(event, {event.page, 1});
+  else if (installed.error != 0 && installed.error != ESRCH)
     later({0, 0, Step::look, event, {}, {}}, look_again_);
   else
     count_again(event, installed, counters_);
@@ -346,18 +389,35 @@ void Reader::poison(const Event& event) {
     guest_.stop("the kernel refused to poison page " + std::to_string(event.page) + ": errno " + std::to_string(error));
 }
 
-[[gnu::hot]] void Reader::install(const Guest& guest, const Event& event, const PageRun& run, const std::byte* from,
-                                  Counters& counters) {
+[[gnu::hot]] void Reader::install(const Event& event, const PageRun& run, const std::byte* from) {
+  // A remove event that is pending may be ours to read: nothing is waited for here.
+  const int error = install(guest_, event, run, from, counters_, Resolver::kOnce);
+  if (error == EAGAIN) later({0, 0, Step::look, event, {}, {}}, look_again_);
+  if (error == EFAULT) refetch(event, run);
+}
+
+void Reader::refetch(const Event& event, const PageRun& run) {
+  ++counters_[Counter::contents_lost];
+  for (std::uint32_t i = 0; i < run.count; ++i) server_.source_->lost(run.first + i);
+  event.peer->resolver->record().discard(event.page);  // nobody said so, but it is gone
+  later({0, 0, Step::look, event, {}, {}}, 0);
+}
+
+[[gnu::hot]] int Reader::install(const Guest& guest, const Event& event, const PageRun& run, const std::byte* from,
+                                 Counters& counters, int again_tries) {
   const Clock& clock = Clock::get();
   if (event.record != nullptr) event.record->fetched.store(clock.now(), std::memory_order_relaxed);
-  const auto installed = event.peer->resolver->install(run, from, true, counters);
+  const auto installed = event.peer->resolver->install(run, from, true, counters, again_tries);
   if (event.record != nullptr) event.record->installed.store(clock.now(), std::memory_order_relaxed);
   if (installed.pages != 0 && event.vcpu != kNobody)
-    guest.vcpu(event.vcpu).resolved_by_reader.fetch_add(installed.pages, std::memory_order_relaxed);
+    guest.vcpu(event.vcpu).resolved_by_reader.fetch_add(installed.pages - installed.again, std::memory_order_relaxed);
+  if (event.vcpu == kNobody) counters[Counter::device_resolved] += installed.pages - installed.again;
+  if (installed.error == EAGAIN || (installed.error == EFAULT && guest.config().drops)) return installed.error;
   ++counters[installed.error == 0 ? Counter::events_resolved : Counter::events_dropped];
   if (installed.error != 0 && installed.error != ESRCH)
     guest.stop("the kernel refused to resolve page " + std::to_string(event.page) + ": errno " +
                std::to_string(installed.error));
+  return 0;
 }
 
 // What is due now and no more: a job that puts itself off is due again before a slow machine has come round to the others, and

@@ -28,6 +28,7 @@ class Reader {
     look,     ///< the page was in somebody's hands: look again
     put,      ///< our fetch is due: fill what is ours, then install
     install,  ///< somebody else fetches the contents: install when they are complete
+    discard,  ///< a remove event named the page while it was in somebody's hands
   };
   struct Job {
     Ticks due;
@@ -48,9 +49,15 @@ class Reader {
   void advance(Job job);
   void fetch(const Job& job);
   void install_again(const Event& event);
+  void refetch(const Event& event, const PageRun& run);  ///< its contents are gone
   void poison(const Event& event);  ///< the page is claimed
   static void count_again(const Event& event, const Resolver::Installed& installed, Counters& counters) noexcept;
-  static void install(const Guest& guest, const Event& event, const PageRun& run, const std::byte* from, Counters& counters);
+  void mark_removes(Peer& peer, std::size_t messages);
+  void discard(const Event& event);
+  void install(const Event& event, const PageRun& run, const std::byte* from);
+  /// The errno that ended it, 0: the event is answered; EAGAIN and, where pages may be dropped, EFAULT: it is not.
+  static int install(const Guest& guest, const Event& event, const PageRun& run, const std::byte* from, Counters& counters,
+                     int again_tries);
   void run_due();
   std::uint32_t vcpu_of(std::uint32_t tid);
   FaultRecord* record_of(const Peer& peer, std::uint32_t vcpu, std::uint64_t page) const noexcept;
@@ -69,6 +76,7 @@ class Reader {
   std::vector<std::byte> staging_;   ///< contents of anonymous pages
   Delay delay_;
   Descriptor epoll_;
+  std::atomic<std::uint32_t>& marking_;  ///< this reader's, in the shared header
   Ticks look_again_;
   Random dropping_;
   Ticks wake_interval_, wake_due_;  ///< 0: never

@@ -16,7 +16,7 @@ std::uint64_t reclaim(const Guest& guest, const Mapping& region, const PageRecor
   if (!pagemap.valid()) throw KernelError("open of /proc/self/pagemap", errno);
   std::uint64_t reclaimed = 0;
   for (std::uint64_t page = 0; page < guest.pages(); ++page) {
-    if (record.byte(page) != dead) continue;
+    if (!PageRecord::claimed_by(record.byte(page), dead)) continue;
     ++reclaimed;
     std::uint64_t entry = 0;
     const std::uint64_t address = region.address() + page * page_bytes;
@@ -27,8 +27,10 @@ std::uint64_t reclaim(const Guest& guest, const Mapping& region, const PageRecor
     const bool swap_or_marker = (entry >> 62 & 1) != 0;
     if (swap_or_marker && poisoned_at_source(guest, page))
       record.set(page, PageState::poisoned);
+    else if (present || swap_or_marker)
+      record.set(page, PageState::resolved);
     else
-      record.set(page, present || swap_or_marker ? PageState::resolved : PageState::unresolved);
+      record.release(page);
   }
   return reclaimed;
 }

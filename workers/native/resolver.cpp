@@ -6,14 +6,6 @@
 
 namespace uffd {
 
-namespace {
-
-// EAGAIN lasts as long as somebody changes the address space or leaves a remove event unread; both end, so try on for a
-// while, but not for ever: the watchdog's business begins where this ends.
-constexpr int kAgainTries = 100'000;
-
-}  // namespace
-
 [[gnu::hot]] const Shard& Resolver::shard_of(std::uint64_t page) const noexcept {
   for (const Shard& shard : shards_)
     if (page - shard.first_page < shard.pages) return shard;
@@ -34,14 +26,14 @@ constexpr int kAgainTries = 100'000;
   return {first, static_cast<std::uint32_t>(end - first)};
 }
 
-[[gnu::hot]] void Resolver::release(const PageRun& run, PageState state) const noexcept {
-  for (std::uint32_t i = 0; i < run.count; ++i) record_.set(run.first + i, state);
+void Resolver::release(const PageRun& run) const noexcept {
+  for (std::uint32_t i = 0; i < run.count; ++i) record_.release(run.first + i);
 }
 
 void Resolver::release_rest(const PageRun& run, const PageRun& kept) const noexcept {
   const std::uint64_t end = kept.first + kept.count;
-  release({run.first, static_cast<std::uint32_t>(kept.first - run.first)}, PageState::unresolved);
-  release({end, static_cast<std::uint32_t>(run.first + run.count - end)}, PageState::unresolved);
+  release({run.first, static_cast<std::uint32_t>(kept.first - run.first)});
+  release({end, static_cast<std::uint32_t>(run.first + run.count - end)});
 }
 
 bool Resolver::covers(std::uint64_t page) const noexcept {
@@ -59,7 +51,7 @@ bool Resolver::covers(std::uint64_t page) const noexcept {
 }
 
 [[gnu::hot]] Resolver::Installed Resolver::install(const PageRun& run, const std::byte* from, bool wake,
-                                      Counters& counters) const noexcept {
+                                      Counters& counters, int again_tries) const noexcept {
   const Shard& shard = shard_of(run.first);
   Installed installed;
   int tries = 0;
@@ -67,26 +59,29 @@ bool Resolver::covers(std::uint64_t page) const noexcept {
     const std::byte* source = from == nullptr ? nullptr : from + at * page_bytes_;
     const Outcome outcome = map(shard, run.first + at, run.count - at, source, wake);
     const auto done = static_cast<std::uint32_t>(static_cast<std::uint64_t>(outcome.done) / page_bytes_);
-    release({run.first + at, done}, PageState::resolved);
+    for (const std::uint32_t end = at + done; at < end; ++at) {
+      installed.again += record_.was_discarded(run.first + at);
+      record_.set(run.first + at, PageState::resolved);
+    }
     installed.pages += done;
-    at += done;
     if (outcome.error == 0) break;
     if (done > 0) ++counters[Counter::partial];
     switch (outcome.error) {
       case EEXIST:  // mapped already: skip it, and wake whoever fell asleep before it was
         ++counters[Counter::eexist];
         installed.lost = true;
-        record_.set(run.first + at, PageState::resolved);
+        record_.found_mapped(run.first + at);
         if (wake) this->wake(run.first + at, counters);
         ++at;
         continue;
       case EAGAIN:
         ++counters[Counter::eagain];
-        if (done == 0 && ++tries < kAgainTries) {
+        if (done > 0) continue;
+        ++counters[Counter::eagain_changing];
+        if (++tries < again_tries) {
           sched_yield();
           continue;
         }
-        if (done > 0) continue;
         break;
       case EFAULT:
         ++counters[Counter::efault];
@@ -98,7 +93,7 @@ bool Resolver::covers(std::uint64_t page) const noexcept {
         break;
     }
     installed.error = outcome.error;
-    release({run.first + at, run.count - at}, PageState::unresolved);
+    release({run.first + at, run.count - at});
     break;
   }
   return installed;
@@ -113,7 +108,10 @@ Resolver::Installed Resolver::install_again(std::uint64_t page, const std::byte*
     if (wake) this->wake(page, counters);
     return {0, true, 0};
   }
-  if (outcome.error == EAGAIN) ++counters[Counter::eagain];
+  if (outcome.error == EAGAIN) {
+    ++counters[Counter::eagain];
+    ++counters[Counter::eagain_changing];
+  }
   if (outcome.error == EFAULT) ++counters[Counter::efault];
   if (outcome.error == ESRCH) ++counters[Counter::esrch];
   return {0, false, outcome.error};
@@ -131,13 +129,17 @@ int Resolver::poison(std::uint64_t page, bool wake, Counters& counters) const no
   Outcome outcome = shard.uffd->poison(at, page_bytes_, wake);
   for (int tries = 0; outcome.error == EAGAIN && tries < kAgainTries; ++tries) {
     ++counters[Counter::eagain];
+    ++counters[Counter::eagain_changing];
     sched_yield();
     outcome = shard.uffd->poison(at, page_bytes_, wake);
   }
   if (outcome.error == EEXIST) ++counters[Counter::eexist];
   if (outcome.error == ESRCH) ++counters[Counter::esrch];
   if (outcome.error == 0) ++counters[Counter::pages_poisoned];
-  record_.set(page, outcome.error == 0 ? PageState::poisoned : PageState::unresolved);
+  if (outcome.error == 0)
+    record_.set(page, PageState::poisoned);
+  else
+    record_.release(page);
   return outcome.error;
 }
 

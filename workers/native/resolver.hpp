@@ -33,10 +33,16 @@ class Resolver {
 
   const PageRecord& record() const noexcept { return record_; }
 
+  // EAGAIN lasts as long as somebody changes the address space or leaves a remove event unread; both end, so try on for a
+  // while, but not for ever: the watchdog's business begins where this ends.
+  static constexpr int kAgainTries = 100'000;
+  static constexpr int kOnce = 1;
+
   /// Takes the page in hand, and of its aligned block as many neighbours as are free. count is 0 when the page is not free.
   PageRun claim(std::uint64_t page, std::uint8_t claim) const noexcept;
-  void release(const PageRun& run, PageState state) const noexcept;
-  /// Gives back, as unresolved, what of a claimed run is not in `kept`, a part of it.
+  /// Gives a claimed run back as it was.
+  void release(const PageRun& run) const noexcept;
+  /// Gives back, as it was, what of a claimed run is not in `kept`, a part of it.
   void release_rest(const PageRun& run, const PageRun& kept) const noexcept;
   bool covers(std::uint64_t page) const noexcept;
 
@@ -45,10 +51,13 @@ class Resolver {
     std::uint32_t pages = 0;
     bool lost = false;  ///< some page was mapped already
     int error = 0;
+    std::uint32_t again = 0;  ///< of `pages`, those that had been resolved before and dropped
   };
   /// Installs a claimed run; `from` holds its contents for anonymous memory. Every page of it is `resolved` afterwards, or
-  /// released as `unresolved` when the kernel refused for good.
-  Installed install(const PageRun& run, const std::byte* from, bool wake, Counters& counters) const noexcept;
+  /// given back as it was when the kernel refused for good: EFAULT where the contents are gone, EAGAIN when it was still said
+  /// after `again_tries`. Who reads remove events himself must not wait here for them to be read: kOnce.
+  Installed install(const PageRun& run, const std::byte* from, bool wake, Counters& counters,
+                    int again_tries = kAgainTries) const noexcept;
   /// Installs a page whose record already says resolved: reclaimed, dropped, or never gone (then EEXIST, and woken).
   Installed install_again(std::uint64_t page, const std::byte* from, bool wake, Counters& counters) const noexcept;
   /// Installs a page without a look at the record, which is told: for those who go by EEXIST alone.

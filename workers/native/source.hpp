@@ -7,11 +7,13 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "access_order.hpp"
+#include "contents_there.hpp"
 #include "error.hpp"
 #include "guest.hpp"
 #include "remote_source.hpp"
@@ -63,6 +65,13 @@ class Source {
     if (pause_ == 0 ? read({page, 1}, to) : in_two_halves(page, to)) guest_.set_complete(page);
   }
 
+  /// A resolve has found the contents of a page gone though they were complete: they are to be fetched again, unless somebody
+  /// has said so before. Nobody fetches a page whose contents are complete, so looking and forgetting cannot cross a put().
+  void lost(std::uint64_t page) noexcept {
+    const std::lock_guard lock(forgetting_);
+    if (alias_ != nullptr && guest_.complete(page) && !contents_there(guest_, alias_, page)) guest_.forget(page);
+  }
+
   /// Anonymous memory: makes a run's contents in a buffer of the caller's; false when that failed, and the run is over.
   bool make(const PageRun& run, std::byte* to) const noexcept { return read(run, to); }
 
@@ -98,6 +107,7 @@ class Source {
   Ticks pause_;
   std::unique_ptr<Snapshot> snapshot_;
   std::unique_ptr<RemoteSource> remote_;
+  std::mutex forgetting_;
 };
 
 /// The delay added to each fetch, in nanoseconds.

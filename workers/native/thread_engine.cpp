@@ -126,7 +126,9 @@ void ThreadEngine::install_handlers() {
   const bool probe = vmm.exit == ExitKind::probe;
   while (true) {
     int populate_error = Situation::kNotTried;
-    if (probe ? present(at) : (populate_error = populate(at, vmm.page_bytes)) == 0) break;
+    if (probe ? vcpu.locks().during(LockCause::probe, [at] { return present(at); })
+              : (populate_error = vcpu.locks().during(LockCause::populate, [&] { return populate(at, vmm.page_bytes); })) == 0)
+      break;
     switch (vcpu.on_exit(populate_error)) {
       case Verdict::run_again:
       case Verdict::undecided:

@@ -38,10 +38,13 @@ void Vcpu::run() noexcept {
     const ThreadEngine engine(*this);
     if (wait_at_barrier()) {
       seen_.add_current();
+      if (vmm_.count_mmap_lock) locks_ = LockCounter::of_this_thread();
       const ThreadUsage before = ThreadUsage::of_this_thread();
+      locks_.begin();
       start_ = clock_.now();
       loop();
       end_ = clock_.now();
+      locks_.end();
       usage_ = ThreadUsage::of_this_thread().since(before);
       seen_.add_current();
     }
@@ -220,7 +223,7 @@ bool Vcpu::wait_until(Ticks when) const noexcept {
   while (!stopping()) {
     state_.stage.store(Stage::delivered, kRelaxed);
     const Action action = vmm_.strategy.decide({.when_raised = when_raised_,
-                                                .now = vmm_.resolver.record().state(page_),
+                                                .now = state_now(),
                                                 .memory = vmm_.memory,
                                                 .attempt = attempt_,
                                                 .populate_error = populate_error});
@@ -242,6 +245,13 @@ bool Vcpu::wait_until(Ticks when) const noexcept {
     }
   }
   return stopped();
+}
+
+[[gnu::hot]] PageState Vcpu::state_now() const noexcept {
+  const PageState now = vmm_.resolver.record().state(page_);
+  if (!vmm_.track_removes || now != PageState::resolved) return now;
+  vmm_.guest.wait_for_removes();
+  return vmm_.resolver.record().state(page_);
 }
 
 Verdict Vcpu::retry() noexcept {
@@ -269,7 +279,8 @@ Verdict Vcpu::memory_error() noexcept {
 
 [[gnu::hot]] int Vcpu::populate(std::uint64_t page) noexcept {
   state_.stage.store(Stage::populating, kRelaxed);
-  if (::madvise(vmm_.region + page * vmm_.page_bytes, vmm_.page_bytes, MADV_POPULATE_WRITE) != 0) {
+  const auto work = [&] { return ::madvise(vmm_.region + page * vmm_.page_bytes, vmm_.page_bytes, MADV_POPULATE_WRITE); };
+  if (locks_.during(LockCause::populate, work) != 0) {
     ++counters_[Counter::populate_failed];
     return errno;
   }
@@ -285,15 +296,17 @@ Verdict Vcpu::memory_error() noexcept {
   PageRun run = claimed;
   const RequestState got = fetch(page, run);
   if (got != RequestState::present) {
-    vmm_.resolver.release(claimed, PageState::unresolved);
+    vmm_.resolver.release(claimed);
     return got == RequestState::poisoned ? poison(page) : stopped();
   }
   if (run.count != claimed.count) vmm_.resolver.release_rest(claimed, run);
   state_.stage.store(Stage::installing, kRelaxed);
   const std::byte* from = vmm_.memory == MemoryType::anon ? vmm_.guest.payload(index_) : nullptr;
-  const Resolver::Installed installed = vmm_.resolver.install(run, from, false, counters_);
+  const Resolver::Installed installed =
+      locks_.during(LockCause::resolve, [&] { return vmm_.resolver.install(run, from, false, counters_); });
   stamp(&FaultRecord::installed);
-  if (installed.pages != 0) state_.resolved_by_vcpu.store(resolved_ += installed.pages, kRelaxed);
+  if (installed.pages != 0) state_.resolved_by_vcpu.store(resolved_ += installed.pages - installed.again, kRelaxed);
+  if (installed.error == EFAULT && vmm_.guest.config().drops) return refetch(page, run) ? retry() : stopped();
   if (installed.error != 0) {
     vmm_.guest.stop("a resolve was refused with errno " + std::to_string(installed.error) + " for page " + std::to_string(page));
     return stopped();
@@ -308,15 +321,20 @@ Verdict Vcpu::resolve_again(std::uint64_t page) noexcept {
   if (vmm_.memory == MemoryType::anon && fetch(page, run) != RequestState::present) return stopped();
   state_.stage.store(Stage::installing, kRelaxed);
   const std::byte* from = vmm_.memory == MemoryType::anon ? vmm_.guest.payload(index_) : nullptr;
-  const Resolver::Installed installed = vmm_.resolver.install_again(page, from, false, counters_);
+  const Resolver::Installed installed =
+      locks_.during(LockCause::resolve, [&] { return vmm_.resolver.install_again(page, from, false, counters_); });
   stamp(&FaultRecord::installed);
   resolved_here_ = installed.pages != 0;
+  if (installed.error == EFAULT && vmm_.guest.config().drops) {
+    vmm_.resolver.record().discard(page);  // nobody said so, but it is gone
+    if (!refetch(page, run)) return stopped();
+  }
   if (resolved_here_)
     ++counters_[Counter::resolved_again];
   else if (installed.lost)
     ++counters_[Counter::trips_lost];
   else
-    ++counters_[Counter::retries];  // refused for now (EAGAIN): the touch comes back
+    ++counters_[Counter::retries];  // refused for now (EAGAIN), or the contents are made again: the touch comes back
   return resolved_here_ ? Verdict::mapped : Verdict::run_again;
 }
 
@@ -332,6 +350,7 @@ Verdict Vcpu::resolve_blindly(std::uint64_t page) noexcept {
   if (installed.lost) return Verdict::undecided;
   stamp(&FaultRecord::installed);
   if (installed.error == EAGAIN) return retry();
+  if (installed.error == EFAULT && vmm_.guest.config().drops) return refetch(page, run) ? retry() : stopped();
   if (installed.error != 0) {
     vmm_.guest.stop("a resolve was refused with errno " + std::to_string(installed.error) + " for page " + std::to_string(page));
     return stopped();
@@ -370,9 +389,21 @@ Verdict Vcpu::poison(std::uint64_t page) noexcept {
     slot_->fetched.store(slot_->delivered.load(kRelaxed), kRelaxed);
     return RequestState::present;
   }
+  const RequestState answer = ask(page, run, false);
+  if (answer == RequestState::present || answer == RequestState::poisoned) stamp(&FaultRecord::fetched);
+  return answer;
+}
+
+bool Vcpu::refetch(std::uint64_t page, PageRun run) noexcept {
+  ++counters_[Counter::contents_lost];
+  return ask(page, run, true) == RequestState::present;
+}
+
+[[gnu::hot]] RequestState Vcpu::ask(std::uint64_t page, PageRun& run, bool lost) noexcept {
   state_.stage.store(Stage::fetching, kRelaxed);
   ++counters_[Counter::requests];
   state_.wanted_page.store(page, kRelaxed);
+  state_.request_lost.store(lost, kRelaxed);
   state_.request_page.store(run.first, kRelaxed);
   state_.request_pages.store(run.count, kRelaxed);
   constexpr auto asked = static_cast<std::uint32_t>(RequestState::asked);
@@ -392,7 +423,6 @@ Verdict Vcpu::poison(std::uint64_t page) noexcept {
     return answer;
   }
   run = {state_.request_page.load(kRelaxed), state_.request_pages.load(kRelaxed)};
-  stamp(&FaultRecord::fetched);
   return answer;
 }
 

@@ -11,6 +11,7 @@
 #include "counters.hpp"
 #include "fault_record.hpp"
 #include "guest.hpp"
+#include "lock_counter.hpp"
 #include "placement.hpp"
 #include "resolver.hpp"
 #include "strategy.hpp"
@@ -28,6 +29,8 @@ struct VmmShared {
   bool userfaultfd;
   bool eexist_only;             ///< exits are answered without the page record
   bool crash_on_memory_error;   ///< the VMM process ends instead of telling the guest
+  bool count_mmap_lock;         ///< each vCPU counts the mmap_lock it takes for reading
+  bool track_removes;           ///< a page that is gone and said to be resolved may have been dropped: ask the readers
   MemoryType memory;
   Resolver& resolver;
   std::byte* region;            ///< the vCPUs' mapping
@@ -67,6 +70,8 @@ class Vcpu {
   std::uint64_t recorded() const noexcept { return recorded_; }
   FaultRecord* records() const noexcept { return records_; }
   const Counters& counters() const noexcept { return counters_; }
+  LockCounter& locks() noexcept { return locks_; }
+  const LockCounter& locks() const noexcept { return locks_; }
   CpuList cpus_seen() const { return seen_.list(); }
   const ThreadUsage& usage() const noexcept { return usage_; }  ///< of the measured phase
   std::uint64_t wrong_words() const noexcept { return wrong_words_; }
@@ -89,6 +94,10 @@ class Vcpu {
   Verdict resolve_blindly(std::uint64_t page) noexcept;
   /// Gets contents. `present` of a run cut to what the page server has; `poisoned` when the first page wanted is; `failed`.
   RequestState fetch(std::uint64_t page, PageRun& run) noexcept;
+  RequestState ask(std::uint64_t page, PageRun& run, bool lost) noexcept;
+  PageState state_now() const noexcept;
+  /// Contents of a run around `page` are gone: has the page server make them again. False: the run is being stopped.
+  bool refetch(std::uint64_t page, PageRun run) noexcept;
   Verdict fetch_and_populate(std::uint64_t page) noexcept;
   Verdict poison(std::uint64_t page) noexcept;  ///< the source says so: poisons the claimed page here
   Verdict memory_error() noexcept;
@@ -107,6 +116,7 @@ class Vcpu {
   CpuList cpus_;
   CpusSeen seen_;
   ThreadUsage usage_;
+  LockCounter locks_;
   Counters counters_;
 
   // The access under way.

@@ -3,6 +3,8 @@
 #include <chrono>
 #include <cstdio>
 
+#include "contents_there.hpp"
+#include "kernel.hpp"
 #include "thread_engine.hpp"
 
 namespace uffd {
@@ -31,6 +33,16 @@ class Verification {
     return guest_.config().poisoned_when_resolved && guest_.kinds()[page_] == static_cast<std::uint8_t>(Kind::poisoned);
   }
 
+  // Where a balloon was at work: reading such a page now would make a new one of zeros, for the registration has ended.
+  bool gone() {
+    if (!guest_.config().drops) return false;
+    std::uint64_t entry = 0;
+    const auto offset = static_cast<off_t>((region_.address() + page_ * page_bytes_) / kBasePageBytes * sizeof entry);
+    if (::pread(pagemap_.get(), &entry, sizeof entry, offset) != sizeof entry) return false;
+    if (entry >> 62 != 0) return false;  // mapped, or in swap
+    return guest_.region_fd() < 0 || !contents_there(guest_, region_.data(), page_);
+  }
+
   void wrong(std::uint64_t words, const std::string& what) {
     if (result_.wrong_words == 0) result_.first_wrong = what;
     result_.wrong_words += words;
@@ -41,6 +53,10 @@ class Verification {
     for (; page_ < guest_.pages(); ++page_) {
       const bool refuses = must_refuse();
       if (!refuses && record_.state(page_) != PageState::resolved) continue;
+      if (!refuses && gone()) {
+        ++result_.gone;
+        continue;
+      }
       const std::byte* at = region_.data() + page_ * page_bytes_;
       std::uint64_t first = 0;
       const std::uint64_t words = guest_.contents().wrong_words(page_, at, first);
@@ -59,6 +75,7 @@ class Verification {
   const Mapping& region_;
   const PageRecord& record_;
   const std::uint64_t page_bytes_;
+  const Descriptor pagemap_{::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)};
   std::uint64_t page_ = 0;
   Verified result_;
 };

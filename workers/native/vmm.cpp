@@ -1,6 +1,7 @@
 #include "vmm.hpp"
 
 #include <pthread.h>
+#include <unistd.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -36,9 +37,10 @@ bool crash_of(const std::string& on_memory_error) {
   throw ConfigError("on_memory_error '" + on_memory_error + "' is unknown; it is one of inject, crash");
 }
 
-std::uint64_t features_for(MemoryType memory, const StrategyInfo& info) {
-  std::uint64_t features = info.features;
-  if (info.exit != ExitKind::signal) features |= UFFD_FEATURE_THREAD_ID;  // a reader tells the vCPUs apart by it
+/// `own`: those of the strategy.
+std::uint64_t features_for(MemoryType memory, std::uint64_t own) {
+  std::uint64_t features = own;
+  if ((own & UFFD_FEATURE_SIGBUS) == 0) features |= UFFD_FEATURE_THREAD_ID;  // a reader tells the vCPUs apart by it
   if (memory == MemoryType::shmem) features |= UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM;
   if (memory == MemoryType::hugetlb) features |= UFFD_FEATURE_MISSING_HUGETLBFS | UFFD_FEATURE_MINOR_HUGETLBFS;
   return features;
@@ -86,7 +88,9 @@ Vmm::Vmm(const Guest& guest, VmmConfig config)
     const std::uint64_t count = pages * (i + 1) / config_.uffds - first;
     Shard shard{nullptr, region_.address() + first * memory.page_bytes, first, count};
     if (info_.userfaultfd) {
-      uffds_.push_back(std::make_unique<Userfaultfd>(features_for(memory.memory, info_)));
+      std::uint64_t features = info_.features;
+      if (config_.disturb.balloon.track_removes) features |= UFFD_FEATURE_EVENT_REMOVE;
+      uffds_.push_back(std::make_unique<Userfaultfd>(features_for(memory.memory, features)));
       std::uint64_t mode = UFFDIO_REGISTER_MODE_MISSING;
       if (memory.memory != MemoryType::anon) mode |= UFFDIO_REGISTER_MODE_MINOR;
       uffds_.back()->register_range(shard.address, count * memory.page_bytes, mode);
@@ -109,6 +113,8 @@ Vmm::Vmm(const Guest& guest, VmmConfig config)
       .userfaultfd = info_.userfaultfd,
       .eexist_only = page_record != options.end() && page_record->second == kEexistOnly,
       .crash_on_memory_error = crash_of(config_.on_memory_error),
+      .count_mmap_lock = config_.count_mmap_lock,
+      .track_removes = info_.userfaultfd && config_.disturb.balloon.track_removes,
       .memory = memory.memory,
       .resolver = *resolver_,
       .region = region_.data(),
@@ -120,6 +126,11 @@ Vmm::Vmm(const Guest& guest, VmmConfig config)
   for (std::uint32_t i = 0; i < config_.vcpus; ++i)
     vcpus_.push_back(std::make_unique<Vcpu>(*shared_, config_.first_vcpu + i, records_of(i), config_.access,
                                             i < config_.vcpu_cpus.size() ? config_.vcpu_cpus[i] : CpuList{}));
+  if (info_.userfaultfd && config_.disturb.devices.threads != 0 && config_.disturb.devices.second_mapping)
+    device_mapping_ = std::make_unique<DeviceMapping>(guest_, features_for(memory.memory, 0));
+  const GuestView mine{region_.data(), resolver_->record()};
+  const GuestView theirs = device_mapping_ == nullptr ? mine : GuestView{device_mapping_->region.data(), device_mapping_->pages()};
+  disturbances_ = std::make_unique<Disturbances>(config_.disturb, Scene{guest_, config_.vmm, mine, theirs});
   guest_.header().sample_every.store(config_.sample_every, std::memory_order_relaxed);
   guest_.header().exits.store(info_.exit != ExitKind::none, std::memory_order_release);
   ThreadEngine::install_handlers();
@@ -131,7 +142,10 @@ Prepared Vmm::prepare() const {
   return uffd::prepare({guest_, region_, *resolver_, info_.userfaultfd, config_.vmm == 0});
 }
 
-std::uint64_t Vmm::reclaim() const { return uffd::reclaim(guest_, region_, resolver_->record()); }
+std::uint64_t Vmm::reclaim() const {
+  const std::uint64_t own = uffd::reclaim(guest_, region_, resolver_->record());
+  return device_mapping_ == nullptr ? own : own + uffd::reclaim(guest_, device_mapping_->region, device_mapping_->pages());
+}
 
 void Vmm::run() {
   line_.begin();
@@ -139,14 +153,16 @@ void Vmm::run() {
   std::vector<std::thread::native_handle_type> handles;
   threads.reserve(vcpus_.size());
   try {
+    disturbances_->start();
     for (const auto& vcpu : vcpus_) {
       threads.emplace_back([&vcpu = *vcpu] { vcpu.run(); });
       handles.push_back(threads.back().native_handle());
     }
   } catch (const std::system_error& error) {
-    guest_.stop(std::string("a vCPU thread could not be started: ") + error.what());
+    guest_.stop(std::string("a thread could not be started: ") + error.what());
   }
   watch(std::move(handles));
+  stop_disturbances();
   for (std::thread& thread : threads) thread.join();
   line_.end();
 }
@@ -206,7 +222,29 @@ void Vmm::let_go() noexcept {
   for (const auto& uffd : uffds_) uffd->close();
 }
 
+// Those asleep in a fault or in a drop are served by a reader, as ever. When the run is being stopped there may be none.
+void Vmm::stop_disturbances() {
+  const auto began = std::chrono::steady_clock::now();
+  const Seconds patience(config_.watchdog_s > 0 ? config_.watchdog_s : 10.0);
+  disturbances_->stop([&] {
+    if (!guest_.stopping() && std::chrono::steady_clock::now() - began > patience)
+      guest_.stop("stuck: a disturbance did not end: it sleeps in a fault, or in dropping a page whose remove event nobody reads");
+    if (!guest_.stopping()) return;
+    end_sleepers();
+    read_events();
+  });
+}
+
+// A dropper sleeps until its remove event has been read, registered or not.
+void Vmm::read_events() const noexcept {
+  std::array<uffd_msg, 16> messages;
+  for (const auto& uffd : uffds_)
+    while (::read(uffd->fd(), messages.data(), sizeof messages) > 0) {
+    }
+}
+
 void Vmm::end_sleepers() const noexcept {
+  if (device_mapping_ != nullptr) device_mapping_->end_sleepers();
   for (const Shard& shard : shards_)
     if (shard.uffd != nullptr) shard.uffd->unregister_range(shard.address, shard.pages * guest_.config().page_bytes);
 }
@@ -255,6 +293,7 @@ PageStates Vmm::page_states() const {
 Counters Vmm::counters() const {
   Counters sum;
   for (const auto& vcpu : vcpus_) sum += vcpu->counters();
+  for (const Disturbances::Thread& thread : disturbers()) sum += thread.work->counters;
   return sum;
 }
 

@@ -8,6 +8,8 @@
 #include <thread>
 #include <vector>
 
+#include "device_mapping.hpp"
+#include "disturbances.hpp"
 #include "guest.hpp"
 #include "prepare.hpp"
 #include "vcpu.hpp"
@@ -30,6 +32,8 @@ struct VmmConfig {
   std::uint64_t record_capacity = 0;
   std::vector<CpuList> vcpu_cpus;
   AccessConfig access;
+  bool count_mmap_lock = false;
+  DisturbConfig disturb;
 };
 
 /// Pages of one mapping by what its record says of them, indexed by PageState.
@@ -46,6 +50,8 @@ class Vmm {
   const std::vector<std::unique_ptr<Userfaultfd>>& userfaultfds() const noexcept { return uffds_; }
   const std::vector<Shard>& shards() const noexcept { return shards_; }
   int record_fd() const noexcept { return record_fd_.get(); }
+  /// Null unless devices have a mapping of their own.
+  const DeviceMapping* device_mapping() const noexcept { return device_mapping_.get(); }
   int faults_fd() const noexcept { return faults_fd_.get(); }
   std::uint64_t page_bytes() const noexcept { return guest_.config().page_bytes; }
 
@@ -55,14 +61,15 @@ class Vmm {
   std::uint64_t reclaim() const;
   /// Closes this process's userfaultfds: what the page server holds are then the last ones.
   void let_go() noexcept;
-  /// Starts the vCPU threads and returns when all have ended; the watchdog runs on the calling thread.
+  /// Starts the vCPU threads and the disturbances, and returns when all have ended; the watchdog runs on the calling thread.
   void run();
   /// Ends registration (nothing can sleep any more) and turns the records' stamps into CLOCK_MONOTONIC nanoseconds.
   void finish();
   Verified verify() const;
   PageStates page_states() const;
 
-  Counters counters() const;
+  Counters counters() const;  ///< of vCPUs and disturbances
+  const std::vector<Disturbances::Thread>& disturbers() const noexcept { return disturbances_->threads(); }
   const std::vector<std::unique_ptr<Vcpu>>& vcpus() const noexcept { return vcpus_; }
   const TickLine& line() const noexcept { return line_; }
   std::string stuck(std::uint32_t vcpu) const { return stuck_.empty() ? std::string() : stuck_[vcpu]; }
@@ -71,6 +78,8 @@ class Vmm {
   void watch(std::vector<std::thread::native_handle_type> threads);
   void end_sleepers() const noexcept;
   void credit_unclaimed() const noexcept;
+  void read_events() const noexcept;
+  void stop_disturbances();
   std::uint64_t slots_per_vcpu() const noexcept { return config_.record_capacity + 1; }
   FaultRecord* records_of(std::uint32_t vcpu) const noexcept {
     return reinterpret_cast<FaultRecord*>(faults_.data()) + vcpu * slots_per_vcpu();
@@ -87,6 +96,8 @@ class Vmm {
   Mapping record_, faults_;
   std::unique_ptr<Resolver> resolver_;
   std::unique_ptr<VmmShared> shared_;
+  std::unique_ptr<DeviceMapping> device_mapping_;
+  std::unique_ptr<Disturbances> disturbances_;
   std::vector<std::unique_ptr<Vcpu>> vcpus_;
   std::vector<std::string> stuck_;
   TickLine line_;

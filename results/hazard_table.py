@@ -1,0 +1,90 @@
+"""The counters of a hazard's experiment, by strategy and by what provoked it: what happened to whom, and was it survived?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from results.location import DataSetError
+from results.questions import Answer, Question
+from results.store import DataSet
+from results.summary import grouped
+from results.tables import cell, decimals
+
+AXES = (
+    "strategy",
+    "strategy_options",
+    "memory_type",
+    "disturb",
+    "balloon_method",
+    "track_removes",
+    "balloon_stage2",
+    "device_mapping",
+)
+COUNTED = (
+    "pages_dropped",
+    "removes",
+    "populate_waits",
+    "stray_waits",
+    "memory_errors",
+    "eagain_changing",
+    "partial",
+    "contents_lost",
+    "device_accesses",
+    "device_waits",
+    "device_refused",
+    "device_poisoned",
+    "pages_gone",
+    "wrong_words",
+)
+"""Shown where they are above 0 in some run."""
+ASLEEP = ("asleep p50 us", "asleep max us")
+
+
+def hazard(experiment: str) -> Question:
+    """The question that `experiment` asks."""
+    return partial(hazard_table, experiment)
+
+
+def hazard_table(experiment: str, dataset: DataSet, sweep_id: str | None = None) -> Answer:
+    """One row a configuration, counters summed over its repeats. Raises DataSetError when there is no run."""
+    wanted = ("run_id", "status", "reason", *AXES, *COUNTED)
+    runs = dataset.read("runs", wanted, sweep_id).to_pylist()
+    if not runs:
+        raise DataSetError(f"no run: this hazard is shown by `loadgen experiment={experiment}`")
+    axes = ["strategy", *(axis for axis in AXES[1:] if len({run[axis] for run in runs}) > 1)]
+    shown = [column for column in COUNTED if any(run[column] for run in runs)]
+    slept = _asleep_in_populate(dataset, sweep_id) if "populate_waits" in shown else {}
+    asleep = ASLEEP if slept else ()
+    rows = [
+        (
+            *(cell(value) for value in values),
+            *(str(sum(run[column] or 0 for run in group)) for column in shown),
+            *(_durations(group, slept) if asleep else ()),
+            ", ".join(sorted({run["status"] for run in group})),
+        )
+        for values, group in grouped(runs, axes).items()
+    ]
+    heads = (*(text.replace("_", " ") for text in (*axes, *shown)), *asleep, "status")
+    notes = [f"not ok: {run['run_id']}: {run['reason']}" for run in runs if run["status"] != "ok"]
+    if asleep:
+        notes.append("asleep: accesses whose vCPU slept inside its own MADV_POPULATE_WRITE until a reader resolved the page")
+    return Answer(heads, rows, notes)
+
+
+def _asleep_in_populate(dataset: DataSet, sweep_id: str | None) -> dict[str, list[int]]:
+    """Durations in ns by run. A reader stamps `fetched_ns` of a fault it answers; a populate that need not sleep has none."""
+    columns = ("run_id", "outcome", "raised_ns", "fetched_ns", "resumed_ns")
+    slept: dict[str, list[int]] = {}
+    for fault in dataset.read("faults", columns, sweep_id).to_pylist():
+        if fault["outcome"] == "populated" and fault["fetched_ns"] is not None:
+            slept.setdefault(fault["run_id"], []).append(fault["resumed_ns"] - fault["raised_ns"])
+    return slept
+
+
+def _durations(group: Sequence[Mapping[str, Any]], slept: Mapping[str, list[int]]) -> tuple[str, str]:
+    all_ns = sorted(ns for run in group for ns in slept.get(run["run_id"], ()))
+    if not all_ns:
+        return "-", "-"
+    return decimals(all_ns[len(all_ns) // 2] / 1e3, 1), decimals(all_ns[-1] / 1e3, 1)

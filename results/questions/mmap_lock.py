@@ -1,0 +1,62 @@
+"""How do latency tails grow with threads that take the mmap_lock for writing, and who takes it for reading?"""
+
+from __future__ import annotations
+
+from results.location import DataSetError
+from results.questions import Answer
+from results.store import DataSet
+from results.summary import grouped, median_or_none
+from results.tables import decimals
+
+LATENCIES = ("latency_p50_ns", "latency_p99_ns", "latency_p999_ns")
+CAUSES = ("probe", "populate", "resolve", "fault")
+_COLUMNS = (
+    "strategy",
+    "mmap_writers",
+    "mmap_writer_achieved_per_s",
+    "status",
+    "faults",
+    *LATENCIES,
+    *(f"mmap_lock_reads_{cause}" for cause in CAUSES),
+)
+
+
+def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
+    """One row a strategy and number of writers; medians over repeats. Raises DataSetError without a run."""
+    runs = [run for run in dataset.read("runs", _COLUMNS, sweep_id).to_pylist() if run["status"] == "ok"]
+    if not runs:
+        raise DataSetError("no run that is ok: the tails are measured by `loadgen experiment=mmap_lock`")
+    groups = grouped(runs, ("strategy", "mmap_writers"))
+    rows = []
+    for (strategy, writers), group in sorted(groups.items()):
+        achieved = median_or_none(run["mmap_writer_achieved_per_s"] for run in group)
+        per_1000 = (
+            median_or_none(
+                None
+                if run[f"mmap_lock_reads_{cause}"] is None or not run["faults"]
+                else run[f"mmap_lock_reads_{cause}"] * 1e3 / run["faults"]
+                for run in group
+            )
+            for cause in CAUSES
+        )
+        rows.append(
+            (
+                strategy,
+                str(writers),
+                decimals(achieved, 0),
+                *(_us(median_or_none(run[column] for run in group)) for column in LATENCIES),
+                *(decimals(value, 0) for value in per_1000),
+            )
+        )
+    heads = ("strategy", "writers", "maps/s", "p50 us", "p99 us", "p99.9 us", *(f"reads: {cause}" for cause in CAUSES))
+    notes = [
+        "medians over repeats; reads: the mmap_lock taken for reading by vCPUs, per 1000 faults, by what they were doing "
+        "(fault: in the kernel's own page fault); -: no tracefs, so not counted",
+        "the probe of the emulated no_slow_gup takes the lock, which the real proposal would not: no claim about locks between "
+        "the two exit strategies can be made from this engine",
+    ]
+    return Answer(heads, rows, notes)
+
+
+def _us(ns: float | None) -> str:
+    return decimals(None if ns is None else ns / 1e3, 1)

@@ -1,0 +1,124 @@
+"""The presets of hazards that come from disturbances, on the real kernel and real Ray: shown to happen, and survived."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import open_dict
+
+from loadgen.app import config_path
+from loadgen.command_line import quote_null
+from loadgen.guest_run import run_guest
+from loadgen.host import probe
+from loadgen.plan import plan_run
+from loadgen.schema import register
+from loadgen.session import Session
+from loadgen.sweeper import register_sweeper
+from loadgen.validate import validate
+from results import questions
+from results.store import DataSet
+
+SHORT = ("access.accesses=3000",)
+
+
+class Bench:
+    """Runs of one data set in one session; each gives its row."""
+
+    def __init__(self, session: Session, folder: Path) -> None:
+        self.session, self.dataset, self.runs = session, DataSet.open(str(folder)), 0
+
+    def run(self, *overrides: str) -> dict[str, Any]:
+        GlobalHydra.instance().clear()
+        with initialize_config_module(config_path().removeprefix("pkg://"), version_base="1.3"):
+            cfg = compose("config", [quote_null(override) for override in overrides])
+        with open_dict(cfg):
+            cfg.sweep_id, cfg.repeat = "bench", 0
+        host = probe()
+        validate(cfg, host)
+        self.runs += 1
+        planned = plan_run(cfg, host, self.runs)
+        return run_guest(self.session, planned, self.dataset, host, lambda _: None).row
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[Session]:
+    register()
+    register_sweeper()
+    session = Session()
+    yield session
+    session.close()
+
+
+@pytest.fixture
+def bench(session: Session, tmp_path: Path) -> Bench:
+    return Bench(session, tmp_path / "dataset")
+
+
+def test_a_balloon_nobody_hears_of_puts_vcpus_to_sleep_or_is_taken_for_a_memory_error(bench: Bench) -> None:
+    untracked = ("experiment=balloon_untracked", *SHORT, "disturb.balloon.track_removes=false")
+    slept = bench.run(*untracked, "strategy=no_slow_gup")
+    assert slept["status"] == "ok" and slept["populate_waits"] > 0
+    mistaken = bench.run(*untracked, "strategy=no_uffd_wait")
+    assert mistaken["status"] == "ok" and mistaken["memory_errors"] > 0 and mistaken["poisoned_pages"] == 0
+    answer = questions.answer("balloon_untracked", bench.dataset)
+    assert "populate waits" in answer.heads and "asleep max us" in answer.heads and len(answer.rows) == 2
+
+
+def test_a_balloon_the_vmm_hears_of_does_neither(bench: Bench) -> None:
+    for strategy in ("no_slow_gup", "no_uffd_wait"):
+        row = bench.run("experiment=balloon_untracked", *SHORT, "disturb.balloon.track_removes=true", f"strategy={strategy}")
+        assert row["status"] == "ok", row["reason"]
+        assert row["removes"] == row["pages_dropped"] == row["pages_discarded"] > 0
+        assert row["populate_waits"] == row["memory_errors"] == row["pages_gone"] == 0
+
+
+def test_a_stale_stage_2_entry_is_slept_on_and_counted(bench: Bench) -> None:
+    row = bench.run("experiment=stale_stage2", *SHORT, "disturb.balloon.stage2=stale")
+    assert row["status"] == "ok" and row["stray_waits"] > 0
+
+
+def test_a_pending_remove_event_is_met_with_eagain_and_tried_again(bench: Bench) -> None:
+    row = bench.run("experiment=remove_pending", *SHORT, "strategy=no_slow_gup", "strategy.fault_around_pages=8")
+    assert row["status"] == "ok", row["reason"]
+    assert row["eagain_changing"] > 0 and row["eagain"] >= row["eagain_changing"]
+
+
+def test_a_system_call_on_a_mapping_that_refuses_to_sleep_gets_efault(bench: Bench) -> None:
+    same = bench.run("experiment=device_efault", "access.accesses=300", "strategy=no_uffd_wait")
+    assert same["status"] == "ok" and same["device_refused"] > 0 and same["device_waits"] == 0
+    second = bench.run(
+        "experiment=device_efault", "access.accesses=300", "strategy=no_uffd_wait", "disturb.devices.device_mapping=second"
+    )
+    assert second["status"] == "ok" and second["device_refused"] == 0 and second["device_waits"] > 0
+
+
+def test_a_punched_hole_is_found_without_an_event_and_filled_again(bench: Bench) -> None:
+    row = bench.run("experiment=punched_hole", *SHORT, "strategy=no_slow_gup", "disturb.balloon.method=punch")
+    assert row["status"] == "ok" and row["track_removes"] and row["removes"] == 0
+    assert row["populate_waits"] > 0 and row["contents_lost"] > 0
+
+
+def test_a_small_soak_of_everything_at_once_ends_with_every_page_right(bench: Bench) -> None:
+    for strategy in ("uffd_wait", "no_slow_gup", "no_uffd_wait"):
+        row = bench.run(
+            f"strategy={strategy}",
+            "fault_mix=mixed",
+            "disturb=[balloon,devices,mmap_writers]",
+            "disturb.balloon.method=remove",
+            "vcpus=8",
+            "vcpus_per_vmm=8",
+            "access.overlap=true",
+            "page_server.readers_per_uffd=3",
+            "strategy.fault_around_pages=4",
+            "memory.region_mib=8",
+        )
+        assert row["status"] == "ok", row["reason"]
+        assert row["wrong_words"] == 0 and row["ended_in_flight"] == 0
+        assert row["disturb"] == "balloon+mmap_writers+devices" and row["device_accesses"] > 0 and row["maps"] > 0
+    roles = {thread["role"] for thread in bench.dataset.read("threads").to_pylist()}
+    assert {"balloon", "mmap_writer", "device", "vcpu", "reader"} <= roles

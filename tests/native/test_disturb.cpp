@@ -1,0 +1,247 @@
+// What goes on beside the vCPUs, and the hazards that come from it: shown to happen, and survived.
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "check.hpp"
+#include "error.hpp"
+#include "whole_guest.hpp"
+
+using namespace uffd;
+
+namespace {
+
+// About 0.2 s of two vCPUs that touch the whole region at random, and a balloon that drops what they touch.
+GuestPlan disturbed(const char* strategy, MemoryType memory = MemoryType::shmem) {
+  GuestPlan plan;
+  plan.vmm.strategy = strategy;
+  plan.guest.memory = memory;
+  plan.guest.region_bytes = 256 * 4096;
+  plan.kind = Kind::hit;
+  plan.vmm.access.order = "uniform";
+  plan.vmm.access.overlap = true;
+  plan.vmm.access.accesses = 4000;
+  plan.vmm.access.rate_per_s = 20'000;
+  plan.vmm.record_capacity = 8192;
+  return plan;
+}
+
+GuestPlan with_balloon(const char* strategy, MemoryType memory, const char* method, bool track_removes) {
+  GuestPlan plan = disturbed(strategy, memory);
+  plan.vmm.disturb.balloon = {.rate_per_s = 3000, .method = method, .track_removes = track_removes};
+  return plan;
+}
+
+void check_ended_well(const GuestResult& result) {
+  const Counters& vcpus = result.vcpus;
+  const Counters& server = result.server;
+  CHECK_EQUAL(result.stop_reason, "");
+  CHECK_EQUAL(result.wrong_words, 0u);
+  CHECK_EQUAL(vcpus[Counter::trips],
+              vcpus[Counter::trips_resolved] + vcpus[Counter::trips_lost] + vcpus[Counter::resolved_again] +
+                  vcpus[Counter::populate_ok] + vcpus[Counter::retries] + vcpus[Counter::memory_errors] +
+                  vcpus[Counter::trips_stopped]);
+  CHECK_EQUAL(server[Counter::events], server[Counter::events_resolved] + server[Counter::resolved_again] +
+                                           server[Counter::events_lost] + server[Counter::events_poisoned] +
+                                           server[Counter::events_dropped]);
+  for (const auto& vmm : result.vmms)
+    CHECK_EQUAL(vmm->page_states()[static_cast<std::size_t>(PageState::in_flight)], 0u);
+}
+
+}  // namespace
+
+TEST("what a tracked balloon drops is discarded, and resolved again: nobody sleeps in a populate, nothing is a memory error") {
+  for (const char* strategy : {"uffd_wait", "no_uffd_wait", "no_slow_gup"})
+    for (const auto& [memory, method] : {std::pair{MemoryType::shmem, "dontneed"}, std::pair{MemoryType::shmem, "remove"},
+                                         std::pair{MemoryType::anon, "dontneed"}}) {
+      GuestPlan plan = with_balloon(strategy, memory, method, true);
+      plan.server.readers = 2;
+      const auto result = run_guest(plan);
+      check_ended_well(*result);
+      CHECK((*result)[Counter::pages_dropped] > 0);
+      CHECK_EQUAL(result->server[Counter::removes], (*result)[Counter::pages_dropped]);
+      CHECK_EQUAL(result->server[Counter::pages_discarded], (*result)[Counter::pages_dropped]);
+      CHECK_EQUAL(result->server[Counter::populate_waits], 0u);
+      CHECK_EQUAL((*result)[Counter::memory_errors], 0u);
+      CHECK_EQUAL(result->pages_resolved, 0u);  // each had been resolved before
+      CHECK_EQUAL(result->gone, 0u);
+      CHECK(result->recorded > 0);
+      if (std::string(method) == "remove") CHECK((*result)[Counter::contents_lost] + result->server[Counter::contents_lost] > 0);
+    }
+}
+
+TEST("a tracked balloon and blocks around faults: a page that is about to be dropped is not taken for resolved") {
+  for (const char* strategy : {"uffd_wait", "no_uffd_wait", "no_slow_gup"}) {
+    GuestPlan plan = with_balloon(strategy, MemoryType::shmem, "remove", true);
+    plan.guest.fault_around_pages = 8;
+    plan.kind = Kind::absent;
+    const auto result = run_guest(plan);
+    check_ended_well(*result);
+    CHECK((*result)[Counter::pages_dropped] > 0);
+    CHECK_EQUAL(result->pages_resolved, 256u);
+    CHECK_EQUAL(result->gone, 0u);
+    if (std::string(strategy) != "uffd_wait") CHECK_EQUAL(result->server[Counter::populate_waits], 0u);
+  }
+}
+
+TEST("hazard 1: what a balloon drops unsaid makes no_slow_gup sleep in its own populate, and a reader finds it there") {
+  for (const MemoryType memory : {MemoryType::shmem, MemoryType::anon}) {
+    const auto result = run_guest(with_balloon("no_slow_gup", memory, "dontneed", false));
+    check_ended_well(*result);
+    CHECK(result->server[Counter::populate_waits] > 0);
+    CHECK_EQUAL(result->server[Counter::removes], 0u);
+  }
+}
+
+TEST("hazard 1: and no_uffd_wait takes it for a memory error, though no page is poisoned") {
+  const auto result = run_guest(with_balloon("no_uffd_wait", MemoryType::anon, "dontneed", false));
+  check_ended_well(*result);
+  CHECK((*result)[Counter::memory_errors] > 0);
+  CHECK(result->gone > 0);
+}
+
+TEST("hazard 1: with no reader the watchdog finds the vCPU in its populate") {
+  GuestPlan plan = with_balloon("no_slow_gup", MemoryType::shmem, "dontneed", false);
+  plan.vmm.watchdog_s = 1.0;
+  const auto result = run_guest(plan, false);
+  CHECK(result->stop_reason.find("is resolved, stage: populating") != std::string::npos);
+}
+
+TEST("hazard 4: a stale stage-2 entry falls back to sleeping, is counted, and nothing hangs") {
+  GuestPlan plan = with_balloon("no_slow_gup", MemoryType::shmem, "dontneed", false);
+  plan.vmm.disturb.balloon.stale_stage2 = true;
+  const auto result = run_guest(plan);
+  check_ended_well(*result);
+  CHECK(result->server[Counter::stray_waits] > 0);
+}
+
+TEST("hazard 5: while a remove event is unread resolving says EAGAIN, for as many tries as were asked for, and then goes on") {
+  const Mapping memory = Mapping::anonymous(16 * 4096, 4096);
+  Userfaultfd uffd(UFFD_FEATURE_EVENT_REMOVE);
+  uffd.register_range(memory.address(), memory.bytes(), UFFDIO_REGISTER_MODE_MISSING);
+  std::vector<std::atomic<std::uint8_t>> bytes(16);
+  const Resolver resolver({{&uffd, memory.address(), 0, 16}}, PageRecord(bytes.data()), MemoryType::anon, 4096, 1);
+  const std::vector<std::byte> page(4096);
+  Counters counters;
+  CHECK_EQUAL(resolver.install(resolver.claim(0, PageRecord::vcpu_claim()), page.data(), false, counters).pages, 1u);
+  std::thread dropper([&] { ::madvise(memory.data(), 4096, MADV_DONTNEED); });
+  auto refused = resolver.install(resolver.claim(5, PageRecord::vcpu_claim()), page.data(), false, counters, 1);
+  while (refused.error == 0) {  // the dropper is not there yet
+    bytes[5] = 0;
+    ::usleep(1000);
+    refused = resolver.install(resolver.claim(6, PageRecord::vcpu_claim()), page.data(), false, counters, 1);
+    if (refused.error == 0) refused = resolver.install({7, 1}, page.data(), false, counters, 1);
+    if (refused.error == EEXIST) break;
+  }
+  counters = Counters();
+  CHECK_EQUAL(resolver.install(resolver.claim(9, PageRecord::vcpu_claim()), page.data(), false, counters, 7).error, EAGAIN);
+  CHECK_EQUAL(counters[Counter::eagain_changing], 7u);
+  CHECK(resolver.record().state(9) == PageState::unresolved);
+  uffd_msg message;
+  CHECK_EQUAL(::read(uffd.fd(), &message, sizeof message), static_cast<ssize_t>(sizeof message));
+  CHECK_EQUAL(static_cast<int>(message.event), UFFD_EVENT_REMOVE);
+  dropper.join();
+  CHECK_EQUAL(resolver.install(resolver.claim(9, PageRecord::vcpu_claim()), page.data(), false, counters).pages, 1u);
+}
+
+TEST("hazard 6: a device gets EFAULT on a mapping that refuses to sleep, and none on a second one that a reader serves") {
+  for (const bool second : {false, true}) {
+    GuestPlan plan = disturbed("no_uffd_wait");
+    plan.kind = Kind::minor;
+    plan.vmm.access.accesses = 100;
+    plan.vmm.access.rate_per_s = 500;
+    plan.vmm.disturb.devices = {.threads = 2, .rate_per_s = 4000, .second_mapping = second};
+    const auto result = run_guest(plan);
+    check_ended_well(*result);
+    CHECK((*result)[Counter::device_accesses] > 0);
+    CHECK_EQUAL((*result)[Counter::device_poisoned], 0u);
+    if (second) {
+      CHECK_EQUAL((*result)[Counter::device_refused], 0u);
+      CHECK(result->server[Counter::device_waits] > 0);
+      CHECK(result->server[Counter::device_resolved] > 0);
+    } else {
+      CHECK((*result)[Counter::device_refused] > 0);
+      CHECK_EQUAL(result->server[Counter::device_waits], 0u);
+    }
+  }
+}
+
+TEST("devices are served by readers under strategies that exit by a probe, and what they resolve is not a vCPU's") {
+  for (const char* strategy : {"uffd_wait", "no_slow_gup"})
+    for (const MemoryType memory : {MemoryType::shmem, MemoryType::anon}) {
+      GuestPlan plan = disturbed(strategy, memory);
+      plan.kind = Kind::absent;
+      plan.vmm.disturb.devices = {.threads = 2, .rate_per_s = 4000};
+      const auto result = run_guest(plan);
+      check_ended_well(*result);
+      CHECK_EQUAL((*result)[Counter::device_refused], 0u);
+      CHECK(result->server[Counter::device_waits] > 0);
+      CHECK_EQUAL(result->pages_resolved + result->server[Counter::device_resolved], 256u);
+    }
+}
+
+TEST("a device's access to a poisoned page fails, and is told from one that was refused") {
+  GuestPlan plan = disturbed("no_slow_gup");
+  plan.kinds = {Kind::poisoned, Kind::minor};
+  plan.vmm.disturb.devices = {.threads = 1, .rate_per_s = 3000};
+  const auto result = run_guest(plan);
+  check_ended_well(*result);
+  CHECK((*result)[Counter::device_poisoned] > 0);
+  CHECK_EQUAL((*result)[Counter::device_refused], 0u);
+}
+
+TEST("hazard 8: no event announces a punched hole: tracking or not, its page is found gone, and its contents are made again") {
+  for (const char* strategy : {"uffd_wait", "no_uffd_wait", "no_slow_gup", "populate"}) {
+    const auto result = run_guest(with_balloon(strategy, MemoryType::shmem, "punch", true));
+    check_ended_well(*result);
+    CHECK((*result)[Counter::pages_dropped] > 0);
+    CHECK_EQUAL(result->server[Counter::removes], 0u);
+    CHECK((*result)[Counter::contents_lost] + result->server[Counter::contents_lost] > 0);
+    if (std::string(strategy) == "no_slow_gup") CHECK(result->server[Counter::populate_waits] > 0);
+  }
+}
+
+TEST("a second mapping of anonymous memory is refused, and so is punching it") {
+  GuestPlan plan = disturbed("no_slow_gup", MemoryType::anon);
+  plan.vmm.disturb.devices = {.threads = 1, .rate_per_s = 100, .second_mapping = true};
+  std::string said;
+  try {
+    run_guest(plan);
+  } catch (const ConfigError& error) {
+    said = error.what();
+  }
+  CHECK(said.find("anonymous memory has one mapping only") != std::string::npos);
+  said.clear();
+  try {
+    run_guest(with_balloon("no_slow_gup", MemoryType::anon, "punch", false));
+  } catch (const ConfigError& error) {
+    said = error.what();
+  }
+  CHECK(said.find("anonymous memory has none") != std::string::npos);
+}
+
+TEST("a drop whose remove event nobody reads ends with the run, and the run says so") {
+  GuestPlan plan = with_balloon("no_uffd_wait", MemoryType::shmem, "dontneed", true);
+  plan.vmm.access.accesses = 10;
+  plan.vmm.access.rate_per_s = 100;
+  plan.vmm.watchdog_s = 1.0;
+  const auto result = run_guest(plan, false);
+  CHECK(result->stop_reason.find("stuck: ") == 0);
+}
+
+TEST("mmap writers map and unmap at the rate asked for, and the vCPUs go on") {
+  GuestPlan plan = disturbed("no_slow_gup");
+  plan.kind = Kind::minor;
+  plan.vmm.disturb.mmap_writers = {.threads = 2, .rate_per_s = 2000, .map_kib = 64};
+  const auto result = run_guest(plan);
+  check_ended_well(*result);
+  CHECK_EQUAL(result->pages_resolved, 256u);
+  const auto& threads = result->vmms[0]->disturbers();
+  CHECK_EQUAL(threads.size(), 2u);
+  for (const auto& thread : threads) {
+    const double seconds = static_cast<double>(thread.ended - thread.began) / Clock::get().ticks_per_s();
+    CHECK(static_cast<double>(thread.work->done) <= 1000.0 * seconds + 1.0);
+    CHECK(thread.work->done > 0);
+  }
+}

@@ -1,0 +1,128 @@
+"""What goes on beside the vCPUs of a run: frozen, picklable, free of Hydra, as in `workers.spec`.
+
+Every disturbance has a rate asked for; a rate or a number of threads of 0 means that it is off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+DROP_METHODS = ("dontneed", "remove", "punch")
+STAGE2 = ("dropped", "stale")
+DEVICE_MAPPINGS = ("same", "second")
+ROLES = ("balloon", "migrator", "mmap_writer", "device")
+"""Of the threads of disturbances, in the order of the columns."""
+
+
+@dataclass(frozen=True)
+class BalloonSpec:
+    """Drops `rate_per_s` resolved pages of the guest, by MADV_DONTNEED, MADV_REMOVE or a punched hole.
+
+    `track_removes`: UFFD_FEATURE_EVENT_REMOVE tells the VMM, as far as the method is announced at all. `stage2`: whether the
+    emulated stage-2 entry goes with a dropped page, as KVM's MMU notifier has it, or stays.
+    """
+
+    rate_per_s: float = 0.0
+    method: str = "dontneed"
+    track_removes: bool = True
+    stage2: str = "dropped"
+
+    @property
+    def tracks(self) -> bool:
+        """Whether the userfaultfds report removed pages."""
+        return self.rate_per_s > 0 and self.track_removes
+
+
+@dataclass(frozen=True)
+class MigratorSpec:
+    """Has the kernel move `rate_per_s` guest pages to other frames; fragments `fragment_mib` of memory before each compaction."""
+
+    rate_per_s: float = 0.0
+    fragment_mib: int = 64
+
+
+@dataclass(frozen=True)
+class MmapWritersSpec:
+    """`threads` in each VMM process, each of which maps and unmaps `map_kib` `rate_per_s` times (0: as fast as it goes)."""
+
+    threads: int = 0
+    rate_per_s: float = 0.0
+    map_kib: int = 2048
+
+
+@dataclass(frozen=True)
+class DevicesSpec:
+    """`threads` in each VMM process, each of which reaches a page by a system call `rate_per_s` times (0: as fast as it goes).
+
+    `device_mapping`: through the vCPUs' mapping, or a `second` one of the same memory with a userfaultfd in sleeping mode.
+    """
+
+    threads: int = 0
+    rate_per_s: float = 0.0
+    device_mapping: str = "same"
+
+
+@dataclass(frozen=True)
+class DisturbSpec:
+    """The disturbances of a guest."""
+
+    balloon: BalloonSpec = field(default_factory=BalloonSpec)
+    migrator: MigratorSpec = field(default_factory=MigratorSpec)
+    mmap_writers: MmapWritersSpec = field(default_factory=MmapWritersSpec)
+    devices: DevicesSpec = field(default_factory=DevicesSpec)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Mapping[str, Any]]) -> DisturbSpec:
+        """From the configuration group `disturb`, resolved and validated."""
+        return cls(
+            BalloonSpec(**values["balloon"]),
+            MigratorSpec(**values["migrator"]),
+            MmapWritersSpec(**values["mmap_writers"]),
+            DevicesSpec(**values["devices"]),
+        )
+
+    @property
+    def drops(self) -> bool:
+        """Whether resolved pages may be taken away again."""
+        return self.balloon.rate_per_s > 0
+
+    @property
+    def second_mapping(self) -> bool:
+        """Whether each VMM process maps the guest once more, for its devices."""
+        return self.devices.threads > 0 and self.devices.device_mapping == "second"
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """Names of those that are on, as in the configuration."""
+        on = {
+            "balloon": self.balloon.rate_per_s > 0,
+            "migrator": self.migrator.rate_per_s > 0,
+            "mmap_writers": self.mmap_writers.threads > 0,
+            "devices": self.devices.threads > 0,
+        }
+        return tuple(name for name, is_on in on.items() if is_on)
+
+    def native(self, vmms: int) -> dict[str, Any]:
+        """What the native core of one of `vmms` VMM processes is told: the balloon's rate is the guest's."""
+        balloon, writers, devices = self.balloon, self.mmap_writers, self.devices
+        return {
+            "balloon": {
+                "rate_per_s": balloon.rate_per_s / vmms,
+                "method": balloon.method,
+                "track_removes": balloon.tracks,
+                "stale_stage2": balloon.stage2 == "stale",
+            },
+            "migrator": {"rate_per_s": self.migrator.rate_per_s, "fragment_mib": self.migrator.fragment_mib},
+            "mmap_writers": {
+                "threads": writers.threads,
+                "rate_per_s": writers.threads * writers.rate_per_s,
+                "map_kib": writers.map_kib,
+            },
+            "devices": {
+                "threads": devices.threads,
+                "rate_per_s": devices.threads * devices.rate_per_s,
+                "second_mapping": self.second_mapping,
+            },
+        }
