@@ -204,6 +204,7 @@ class RunSpec:
     recover: bool = False
     swap: SwapSpec = field(default_factory=SwapSpec)
     gated: bool = False
+    engine_options: Mapping[str, int] = field(default_factory=dict)
     disturb: DisturbSpec = field(default_factory=DisturbSpec)
     count_mmap_lock: bool = False
 

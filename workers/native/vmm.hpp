@@ -25,6 +25,7 @@ struct VmmConfig {
   std::string strategy;
   Options options;
   std::string engine = "thread";
+  Options engine_options;
   std::string verify = "word";
   std::string on_memory_error = "inject";
   double watchdog_s = 10.0;
@@ -98,6 +99,7 @@ class Vmm {
   std::unique_ptr<VmmShared> shared_;
   std::unique_ptr<DeviceMapping> device_mapping_;
   std::unique_ptr<Disturbances> disturbances_;
+  std::unique_ptr<Engine> engine_;
   std::vector<std::unique_ptr<Vcpu>> vcpus_;
   std::vector<std::string> stuck_;
   TickLine line_;
