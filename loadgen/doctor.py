@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from loadgen.host import Host, probe
+from loadgen.kvm_report import kvm_facts
 from loadgen.legality import WAYS_OUT, judge, needed_features
 from results.tables import print_rows
 from workers.registry import strategy_entries
@@ -64,7 +65,7 @@ def matrix(host: Host) -> list[tuple[str, str, str, str]]:
 def main() -> int:
     """Entry point; exit status 0, or 1 when nothing at all can be measured here."""
     host = probe()
-    print_rows(("this host", ""), facts(host))
+    print_rows(("this host", ""), [*facts(host), *kvm_facts()])
     print()
     print_rows(("strategy", "memory", "fault kinds", "needs, or why not"), matrix(host))
     missing = list(lacks(host))

@@ -28,6 +28,7 @@ from loadgen.start_gate import open_gate
 from loadgen.watch import Watch
 from results.store import DataSet, DataSetError
 from workers import _native
+from workers.registry import engine_entry
 from workers.reports import ServerReport, VmmReport
 from workers.spec import RunSpec
 
@@ -78,7 +79,7 @@ def run_guests(session: Session, planned: PlannedRun, dataset: DataSet, progress
         try:
             seats = session.seats(planned)
             calibration_began = time.perf_counter()
-            kind = _native.exit_kind(spec.strategy.name, spec.strategy.options)
+            kind = emulated_exit(spec)
             measured.columns["emulated_exit_ns"] = max(session.exit_ns(seat, kind) for seat in seats)
             measured.columns["idle_actors_cpu_share"] = session.idle_cpu_share()
             began += time.perf_counter() - calibration_began  # the calibrations are the session's, not this run's
@@ -94,6 +95,7 @@ def run_guests(session: Session, planned: PlannedRun, dataset: DataSet, progress
                         faults,
                         _native.KINDS,
                         _native.OUTCOMES,
+                        exits=_native.EXITS,
                         guest=seat.number,
                         host=seat.node.name,
                     )
@@ -140,6 +142,13 @@ def with_sources(session: Session, seats: list[Seat]) -> list[Seat]:
         actor, host = session.source(seat)
         opened.append(actor.open.remote(seat.spec, host))
     return [seat.fed_from(address) for seat, address in zip(seats, _get(opened), strict=True)]
+
+
+def emulated_exit(spec: RunSpec) -> str:
+    """The kind of exit whose emulation the run pays for; `none` where exits are real."""
+    if not engine_entry(spec.engine)["emulates_exits"]:
+        return "none"
+    return _native.exit_kind(spec.strategy.name, spec.strategy.options)
 
 
 def _prepare(seats: list[Seat]) -> dict[str, Any]:

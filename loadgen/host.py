@@ -38,12 +38,15 @@ class Host:
     kvm: bool
     tracefs: bool
     boot_id: str = ""
+    kvm_exit_on_missing: str = ""
+    kvm_most_vcpus: int = 0
 
 
 def probe() -> Host:
     """This host, now."""
     memory = _meminfo()
     userfaultfd = _native.probe_userfaultfd()
+    kvm = _native.probe_kvm()
     return Host(
         system=platform.system(),
         name=socket.gethostname(),
@@ -61,7 +64,9 @@ def probe() -> Host:
         swap_free_bytes=memory.get("SwapFree", 0),
         zram=zram_there(),
         root=os.geteuid() == 0,
-        kvm=os.access("/dev/kvm", os.R_OK | os.W_OK),
+        kvm=kvm["usable"],
+        kvm_exit_on_missing=kvm["exit_on_missing"],
+        kvm_most_vcpus=kvm["most_vcpus"],
         tracefs=any(os.access(path, os.R_OK) for path in ("/sys/kernel/tracing/events", "/sys/kernel/debug/tracing/events")),
         boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,3 +65,34 @@ def judge(strategy: dict[str, Any], memory_type: str, kind: str, host: Host) -> 
                 f"{memory_type} memory needs; use another strategy or memory, or a newer kernel",
             )
     return Verdict(True)
+
+
+LARGEST_KVM_GUEST_BYTES = 248 << 30
+"""A region that fits, with the records beside it, the 256 GiB of guest addresses an engine=kvm guest maps."""
+
+
+def refuse_engine(engine: dict[str, Any], exit_kind: str, vcpus_per_vmm: int, region_bytes: int, host: Host) -> Iterator[str]:
+    """Why `engine` (an entry of the native registry) cannot run vCPUs that exit by `exit_kind` here."""
+    if engine["emulates_exits"]:
+        return
+    name = engine["name"]
+    if not host.kvm:
+        yield f"engine={name} needs /dev/kvm, which this process may not use: `modprobe kvm`, and membership of the group kvm"
+        return
+    if exit_kind == "probe" and host.kvm_exit_on_missing:
+        yield f"engine={name}: {host.kvm_exit_on_missing}"
+    if exit_kind == "populate":
+        yield (
+            f"engine={name}: a guest's refused access comes back by itself, not as the error of MADV_POPULATE_WRITE: "
+            "use strategy.exit_via=signal, or engine=thread"
+        )
+    if host.kvm_most_vcpus and vcpus_per_vmm > host.kvm_most_vcpus:
+        yield (
+            f"vcpus_per_vmm={vcpus_per_vmm}, but this kernel gives a KVM guest at most {host.kvm_most_vcpus} vCPUs: "
+            "use a smaller vcpus_per_vmm"
+        )
+    if region_bytes > LARGEST_KVM_GUEST_BYTES:
+        yield (
+            f"memory.region_mib={region_bytes >> 20} is more than a guest of engine={name} maps: "
+            f"use at most {LARGEST_KVM_GUEST_BYTES >> 20}"
+        )

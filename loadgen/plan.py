@@ -14,11 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 from loadgen.host import Host
 from loadgen.placement import place
 from loadgen.swap import plan_swap
-from workers.registry import strategy_entry
+from workers.registry import engine_entry, strategy_entry
 from workers.spec import AccessSpec, FaultMixSpec, InjectSpec, MemorySpec, PageServerSpec, RunSpec, SourceSpec, StrategySpec
 
 MIB = 1 << 20
-RECORD_BYTES = 56
+RECORD_BYTES = 64
 ACTOR_BYTES = 40 * MIB  # private memory of a Ray actor; the page server's is one too
 ESTIMATED_PAGES_PER_S = 30_000
 ESTIMATED_OVERHEAD_S = 0.3
@@ -80,6 +80,7 @@ def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
         repeat=values["repeat"],
         seed=values["seed"] + values["repeat"] * values["guests"],
         engine=values["engine"]["name"],
+        engine_options=strategy_options(engine_entry(values["engine"]["name"]), values["engine"]),
         strategy=StrategySpec(entry["name"], strategy_options(entry, values["strategy"])),
         memory=memory,
         fault_mix=FaultMixSpec(**{key: value for key, value in values["fault_mix"].items() if key != "name"}),
@@ -152,7 +153,7 @@ def memory_needed(memory: MemorySpec, access: AccessSpec, vcpus: int, capacity: 
 
 
 def strategy_options(entry: dict[str, Any], values: dict[str, Any]) -> dict[str, int]:
-    """The options of `entry` (of the native registry) as the core takes them: a choice becomes its index."""
+    """The options of `entry` (of a native registry) as the core takes them: a choice becomes its index."""
     return {
         option["name"]: option["choices"].index(values[option["name"]]) if option["choices"] else values[option["name"]]
         for option in entry["options"]

@@ -22,6 +22,7 @@ def describe(planned: PlannedRun) -> dict[str, Any]:
     return {
         "repeat": spec.repeat,
         "engine": spec.engine,
+        "engine_options": json.dumps(dict(spec.engine_options), sort_keys=True),
         "strategy": spec.strategy.name,
         "strategy_options": json.dumps(dict(spec.strategy.options), sort_keys=True),
         "fault_mix": planned.fault_mix_name,

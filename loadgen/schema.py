@@ -1,6 +1,6 @@
 """The typed configuration: every key with its unit in its name, so that a typo fails with Hydra's own words.
 
-Strategies are not listed here: each entry of the native registry becomes a choice of the group `strategy`, with its options
+Strategies and engines are not listed here: each entry of the native registries becomes a choice of its group, with its options
 as typed keys, so a new native file is all that a new strategy needs. The YAML files beside them are presets.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from workers.registry import strategy_entries
+from workers.registry import engine_entries, strategy_entries
 
 SET_BY_THE_DRIVER = ("repeat", "sweep_id", "command", "job_overrides")
 
@@ -22,12 +22,6 @@ def listed(schema: type) -> type:
     keys = ", ".join(one.name for one in fields(schema) if one.name not in SET_BY_THE_DRIVER)
     schema.__name__ = f"{schema.__name__} (keys: {keys})"
     return schema
-
-
-@listed
-@dataclass
-class EngineConfig:
-    name: str = "thread"
 
 
 @listed
@@ -134,7 +128,7 @@ class Config:
     """A run. SET_BY_THE_DRIVER are nobody's to set; `cores` 0 means every CPU this process may use; `question` is the one that
     the sweep is to answer with a table of its own, none when empty."""
 
-    engine: EngineConfig = field(default_factory=EngineConfig)
+    engine: Any = MISSING
     strategy: Any = MISSING
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     swap: SwapConfig = field(default_factory=SwapConfig)
@@ -169,7 +163,7 @@ class Config:
 
 
 def _option_key(option: dict[str, Any]) -> tuple[str, type, Any]:
-    """A strategy's option as a typed key: one of its choices by name, or a number."""
+    """A strategy's or engine's option as a typed key: one of its choices by name, or a number."""
     name, choices, initial = option["name"], option["choices"], option["default"]
     return (name, str, field(default=choices[initial])) if choices else (name, int, field(default=initial))
 
@@ -178,10 +172,11 @@ def register() -> None:
     """Put the schema, the registry's strategies and the choice of sweeper into Hydra's store."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
-    for name, entry in strategy_entries().items():
-        keys: list[Any] = [("name", str, field(default=name))]
-        keys += [_option_key(option) for option in entry["options"]]
-        store.store(group="strategy", name=name, node=listed(make_dataclass(f"Strategy_{name}", keys)))
+    for group, entries in (("strategy", strategy_entries()), ("engine", engine_entries())):
+        for name, entry in entries.items():
+            keys: list[Any] = [("name", str, field(default=name))]
+            keys += [_option_key(option) for option in entry["options"]]
+            store.store(group=group, name=name, node=listed(make_dataclass(f"{group.capitalize()}_{name}", keys)))
     store.store(
         group="hydra/sweeper",
         name="loadgen",

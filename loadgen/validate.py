@@ -11,12 +11,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from loadgen.errors import ConfigError
 from loadgen.host import Host
-from loadgen.legality import judge
+from loadgen.legality import judge, refuse_engine
 from loadgen.placement import POLICIES
-from loadgen.plan import MIB, plan_run, read_trace
+from loadgen.plan import MIB, plan_run, read_trace, strategy_options
 from loadgen.swap import swap_problems
 from results import questions
-from workers.registry import strategy_entries
+from workers import _native
+from workers.registry import engine_entries, strategy_entries
 from workers.source_address import split_address
 from workers.spec import (
     ACCESS_ORDERS,
@@ -76,7 +77,7 @@ def _platform(host: Host) -> Iterator[str]:
 def _words(values: dict[str, Any]) -> Iterator[str]:
     for key, value, known in (
         ("strategy.name", values["strategy"]["name"], tuple(strategy_entries())),
-        ("engine.name", values["engine"]["name"], ("thread",)),
+        ("engine.name", values["engine"]["name"], tuple(engine_entries())),
         ("memory.type", values["memory"]["type"], MEMORY_TYPES),
         ("access.order", values["access"]["order"], ACCESS_ORDERS),
         ("placement.policy", values["placement"]["policy"], POLICIES),
@@ -90,16 +91,17 @@ def _words(values: dict[str, Any]) -> Iterator[str]:
         ("on_memory_error", values["on_memory_error"], ON_MEMORY_ERROR),
         ("verify", values["verify"], VERIFY_LEVELS),
         ("question", values["question"] or questions.names()[0], questions.names()),
-        *_choices(values["strategy"]),
+        *_choices("strategy", strategy_entries(), values["strategy"]),
+        *_choices("engine", engine_entries(), values["engine"]),
     ):
         if value not in known:
             yield f"{key}={value} is unknown: use one of {', '.join(known)}"
 
 
-def _choices(strategy: dict[str, Any]) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
-    for option in strategy_entries().get(strategy["name"], {}).get("options", []):
+def _choices(group: str, entries: dict[str, Any], values: dict[str, Any]) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
+    for option in entries.get(values["name"], {}).get("options", []):
         if option["choices"]:
-            yield f"strategy.{option['name']}", strategy[option["name"]], tuple(option["choices"])
+            yield f"{group}.{option['name']}", values.get(option["name"]), tuple(option["choices"])
 
 
 LEAST_DEADMAN_S = 4.0
@@ -223,6 +225,9 @@ def _legality(values: dict[str, Any], host: Host) -> Iterator[str]:
         judge(entry, values["memory"]["type"], kind, host).reason for kind in FAULT_KINDS if values["fault_mix"][kind] > 0
     )
     yield from (reason for reason in reasons if reason)
+    engine = engine_entries()[values["engine"]["name"]]
+    exit_kind = _native.exit_kind(entry["name"], strategy_options(entry, values["strategy"]))
+    yield from refuse_engine(engine, exit_kind, values["vcpus_per_vmm"], values["memory"]["region_mib"] * MIB, host)
 
 
 def _placement(values: dict[str, Any], host: Host) -> Iterator[str]:

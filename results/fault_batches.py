@@ -21,7 +21,14 @@ class FaultBatches:
     """Turns chunks of records of one guest into record batches of its run; ids and names are checked once."""
 
     def __init__(
-        self, run_id: str, sweep_id: str, kinds: Sequence[str], outcomes: Sequence[str], guest: int = 0, host: str | None = None
+        self,
+        run_id: str,
+        sweep_id: str,
+        kinds: Sequence[str],
+        outcomes: Sequence[str],
+        guest: int = 0,
+        host: str | None = None,
+        exits: Sequence[str] = (),
     ) -> None:
         self._run_id = pa.array([run_id])
         self._sweep_id = pa.array([sweep_id])
@@ -29,6 +36,7 @@ class FaultBatches:
         self._outcomes = pa.array(list(outcomes), pa.string())
         self._guest = guest
         self._host = pa.array([] if host is None else [host], pa.string())
+        self._exits = pa.array(list(exits), pa.string())
 
     def convert(
         self, vcpu: npt.NDArray[np.uint16], faults: npt.NDArray[np.void]
@@ -57,12 +65,18 @@ class FaultBatches:
             "page": pa.array(block["page"].astype(np.uint32)),
             "kind": _named(block["kind"], self._kinds, "kind"),
             "outcome": _named(block["outcome"], self._outcomes, "outcome"),
+            "exit": self._exit(block),
             "cpu": pa.array(block["cpu"].astype(np.uint16)),
             "guest": pa.array(np.full(len(block), self._guest, np.uint16)),
             "host": pa.DictionaryArray.from_arrays(constant if len(self._host) else pa.nulls(len(block), pa.int32()), self._host),
         }
         columns |= {name: _null_where_zero(values) for name, values in stages.items()}
         return pa.RecordBatch.from_arrays([columns[name] for name in _SCHEMA.names], schema=_SCHEMA)
+
+    def _exit(self, block: npt.NDArray[np.void]) -> pa.Array:
+        if len(self._exits) == 0:  # records of somebody who does not tell
+            return pa.nulls(len(block), _SCHEMA.field("exit").type)
+        return _named(block["exit"], self._exits, "exit")
 
 
 def _named(codes: npt.NDArray[np.uint8], names: pa.Array, column: str) -> pa.DictionaryArray:

@@ -47,12 +47,13 @@ class RunWriter:
         outcomes: Sequence[str],
         guest: int = 0,
         host: str | None = None,
+        exits: Sequence[str] = (),
     ) -> None:
         """Add a chunk of fault records, as many times as there are chunks.
 
         `vcpu`: uint16, `faults`: structured with the stages, `page`, `cpu`, `kind` and `outcome`, of the same length;
-        0 in a stage means it did not happen. `kinds` and `outcomes` name the codes; `guest` and `host` are whose they are. The
-        arrays may be reused on return.
+        0 in a stage means it did not happen. `kinds`, `outcomes` and `exits` name the codes; without `exits` there is no field
+        `exit`, and its column is null. `guest` and `host` are whose they are. The arrays may be reused on return.
         Raises ValueError for arrays that do not fit each other, DataSetError when the file cannot be written.
         """
         self._require_open()
@@ -60,7 +61,7 @@ class RunWriter:
             raise ValueError(f"{len(vcpu)} vCPU numbers for {len(faults)} fault records")
         if len(faults) == 0:
             return
-        batches = FaultBatches(self.run_id, self.sweep_id, kinds, outcomes, guest, host)
+        batches = FaultBatches(self.run_id, self.sweep_id, kinds, outcomes, guest, host, exits)
         with reported(self._location.uri, f"store the faults of run {self.run_id}"):
             if self._fault_file is None:
                 self._fault_file = FaultFile(self._location.filesystem, self._staged("faults"))

@@ -6,7 +6,7 @@ History
 - 2026-11-24, version 2: the table `threads`; in `runs` `command`, `job_overrides`, `plan_key`, `recover`, `recoveries`, and
   what the driver saw of itself and of the machine while it measured (`watched_s` to `distrust`). `achieved_delay_us` and
   `overhead_s`, given by the driver before, are derived. Fault kinds `swapped` and `poisoned` with `poisoned_at`,
-  `on_memory_error`, `hold_ns`, `swap`, `swap_bytes`, `faults_per_s_net` and the
+  `on_memory_error`, `hold_ns`, `swap`, `swap_bytes`, `faults_per_s_net`, `engine_options` and (in `faults`) `exit`, and the
   page server's faults made on purpose (`drop_events_share` to `vanish_after_events`); how
   every exit and every event ended (`trips_resolved` to `events_dropped`), and in which state every page did (`ended_`).
   Several guests on several hosts: `guests`, `cluster`, `exclusive`, `guest_hosts`, `waited_s`, `start_gate_s`,
@@ -115,6 +115,7 @@ RUN_COLUMNS = (
     Column("started_at", _TIME, "", "wall clock when the run began, in UTC"),
     # configuration
     Column("engine", _TEXT, "", "what touches pages and exits", axis=True),
+    Column("engine_options", _TEXT, "", "every option of the engine, as JSON with sorted keys", axis=True),
     Column("strategy", _TEXT, "", "how an access to a page that is not mapped is handled", axis=True),
     Column("strategy_options", _TEXT, "", "every option of the strategy, as JSON with sorted keys", axis=True),
     Column("fault_mix", _TEXT, "", "page states prepared before the clock starts", axis=True),
@@ -282,6 +283,7 @@ FAULT_COLUMNS = (
     Column("page", pa.uint32(), "", "page number in its guest's region", True),
     Column("kind", _NAME, "", "the state the page was prepared in", True),
     Column("outcome", _NAME, "", "how the fault ended", True),
+    Column("exit", _NAME, "", "how its first exit arrived; none: the vCPU did not come back to user space"),
     Column("intended_ns", _NS, "ns", "open loop: when the access should have happened"),
     Column("raised_ns", _NS, "ns", "the vCPU touched the page"),
     Column("delivered_ns", _NS, "ns", "a reader had the event, or the exit had arrived"),

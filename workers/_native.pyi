@@ -8,17 +8,25 @@ import numpy as np
 import numpy.typing as npt
 
 FAULT_DTYPE: np.dtype[np.void]
-"""One fault record, 56 bytes: `intended_ns`, `raised_ns`, `delivered_ns`, `fetched_ns`, `installed_ns`, `resumed_ns` (u8,
-CLOCK_MONOTONIC ns, 0 = the stage did not happen), `page` (u4), `cpu` (u2), `kind` (u1), `outcome` (u1)."""
+"""One fault record, 64 bytes: `intended_ns`, `raised_ns`, `delivered_ns`, `fetched_ns`, `installed_ns`, `resumed_ns` (u8,
+CLOCK_MONOTONIC ns, 0 = the stage did not happen), `page` (u4), `cpu` (u2), `kind` (u1), `outcome` (u1), `exit` (u1)."""
 
 KINDS: tuple[str, ...]
 OUTCOMES: tuple[str, ...]
-"""Names of the codes in `kind` and `outcome`: index = code."""
+EXITS: tuple[str, ...]
+"""Names of the codes in `kind`, `outcome` and `exit` (how the first exit of the fault arrived): index = code."""
 
 def strategies() -> list[dict[str, Any]]:
     """The registry: `name`, `summary`, `exit` ("none" | "signal" | "probe"), `userfaultfd` (bool), `features` (names),
     `memory_types` (names), `options`: list of {`name`, `default`, `minimum`, `maximum`, `help`, `choices`}; options are integers,
     and where `choices` is not empty, indices into it."""
+
+def engines() -> list[dict[str, Any]]:
+    """The engines: `name`, `summary`, `emulates_exits` (bool: exits cost what emulating them costs), `options` (as above)."""
+
+def probe_kvm() -> dict[str, Any]:
+    """What /dev/kvm gives: `usable` (bool), `error` (str), `most_vcpus` and `best_vcpus` of a VM, `capabilities` (names),
+    `exit_on_missing` (str: why a page that fast GUP does not find makes no exit; empty: it does)."""
 
 def exit_kind(strategy: str, options: Mapping[str, int]) -> str:
     """How its vCPUs come back under these options: "none", "signal", "probe" or "populate"."""

@@ -1,4 +1,4 @@
-"""The strategies of the native registry, by name."""
+"""The strategies and engines of the native registries, by name."""
 
 from __future__ import annotations
 
@@ -14,9 +14,23 @@ def strategy_entries() -> dict[str, dict[str, Any]]:
     return {entry["name"]: entry for entry in _native.strategies()}
 
 
+@cache
+def engine_entries() -> dict[str, dict[str, Any]]:
+    """Every engine of this build as `_native.engines()` describes it, by name."""
+    return {entry["name"]: entry for entry in _native.engines()}
+
+
 def strategy_entry(name: str) -> dict[str, Any]:
     """One of them. Raises KeyError with the list of names."""
-    entries = strategy_entries()
+    return _entry("strategy", strategy_entries(), name)
+
+
+def engine_entry(name: str) -> dict[str, Any]:
+    """One of them. Raises KeyError with the list of names."""
+    return _entry("engine", engine_entries(), name)
+
+
+def _entry(what: str, entries: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
     if name not in entries:
-        raise KeyError(f"strategy '{name}' is unknown; it is one of {', '.join(entries)}")
+        raise KeyError(f"{what} '{name}' is unknown; it is one of {', '.join(entries)}")
     return entries[name]

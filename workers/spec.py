@@ -201,6 +201,7 @@ class RunSpec:
     recover: bool = False
     swap: SwapSpec = field(default_factory=SwapSpec)
     gated: bool = False
+    engine_options: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def vmms(self) -> int:

@@ -70,6 +70,7 @@ class Vcpu(Actor):
                 "strategy": spec.strategy.name,
                 "options": dict(spec.strategy.options),
                 "engine": spec.engine,
+                "engine_options": dict(spec.engine_options),
                 "verify": spec.verify,
                 "on_memory_error": spec.on_memory_error,
                 "watchdog_s": spec.watchdog_s,

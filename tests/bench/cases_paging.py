@@ -40,10 +40,16 @@ class Against:
     reader_cpus: tuple[int, ...] = CPUS
     note: str = ""
     beside: bool = False
+    engine: str = "thread"
 
     def pairs(self, asked: Asked) -> int:
         """Pairs to measure."""
         return max(2, asked.pairs // BESIDE) if self.beside else asked.pairs
+
+    @property
+    def loop(self) -> str:
+        """The bare loop's name."""
+        return f"bare_{self.strategy}" if self.engine == "thread" else f"bare_{self.engine}_{self.strategy}"
 
     def bare(self, pages: int) -> BareShape:
         """The bare loop's side."""
@@ -68,6 +74,7 @@ class Against:
             bare.readers,
             vcpu_cpus=CPUS,
             reader_cpus=self.reader_cpus,
+            engine=self.engine,
         )
 
 
@@ -80,7 +87,7 @@ def pages_for(rate_per_s: float, seconds: float, vcpus: int) -> int:
 
 def bare_rate(asked: Asked, against: Against, pages: int) -> float:
     """The bare loop's pages a second on a small region: what the region of the pairs is sized by."""
-    program = compile_bare(f"bare_{against.strategy}", asked.build)
+    program = compile_bare(against.loop, asked.build)
     with Waiting(program, against.bare(pages).arguments(CALIBRATION_PASSES)) as loop:
         return max(float(loop.measure()["pages_per_s"]) for _ in range(CALIBRATION_PASSES))
 
@@ -88,7 +95,7 @@ def bare_rate(asked: Asked, against: Against, pages: int) -> float:
 def pages_that_last(asked: Asked, against: Against, run: Callable[[Shape], Measured]) -> int:
     """Pages that keep each side busy for the seconds asked, by the bare rate and then by what trial pairs took."""
     pages = pages_for(bare_rate(asked, against, CALIBRATION_PAGES), asked.seconds * MARGIN, against.vcpus)
-    program = compile_bare(f"bare_{against.strategy}", asked.build)
+    program = compile_bare(against.loop, asked.build)
     for _ in range(RESIZES):
         with Waiting(program, against.bare(pages).arguments(WARM_UP)) as loop:
             shortest = min(min(run(against.ours(pages)).seconds, float(loop.measure()["seconds"])) for _ in range(WARM_UP))
@@ -102,7 +109,7 @@ def compare(asked: Asked, case: str, against: Against, run: Callable[[Shape], Me
     """Pairs of our run and the bare loop's pass; the ratio of their rates."""
     pages = pages_that_last(asked, against, run)
     shape = against.ours(pages)
-    program = compile_bare(f"bare_{against.strategy}", asked.build)
+    program = compile_bare(against.loop, asked.build)
     shortest = [float("inf")]
 
     def ours() -> float:

@@ -31,6 +31,7 @@ class Shape:
     records: bool = True
     order: str = "permutation"
     seed: int = 1
+    engine: str = "thread"
 
     @property
     def region_bytes(self) -> int:
@@ -130,7 +131,7 @@ def in_process(shape: Shape) -> Measured:
             "uffds": 1,
             "strategy": shape.strategy,
             "options": options_of(shape.strategy),
-            "engine": "thread",
+            "engine": shape.engine,
             "verify": shape.verify,
             "watchdog_s": 30.0,
             "sample_every": 1,

@@ -7,6 +7,7 @@
 
 #include "error.hpp"
 #include "fill.hpp"
+#include "kvm/probe.hpp"
 #include "page_server.hpp"
 #include "snapshot.hpp"
 #include "source_server.hpp"
@@ -153,6 +154,12 @@ AccessConfig access_config(nb::dict dict) {
   return config;
 }
 
+void take_options(Keys& keys, const char* key, Options& into) {
+  if (!keys.contains(key)) return;
+  for (const auto [name, value] : nb::cast<nb::dict>(keys.pop(key)))
+    into[nb::cast<std::string>(name)] = nb::cast<std::int64_t>(value);
+}
+
 VmmConfig vmm_config(nb::dict dict) {
   Keys keys(dict, "vmm");
   VmmConfig config;
@@ -170,9 +177,8 @@ VmmConfig vmm_config(nb::dict dict) {
   keys.take("vcpu_cpus", config.vcpu_cpus);
   std::uint64_t seed = 0;
   keys.take("seed", seed);  // the guest's seed is the run's; kept so that a spec can be handed over as it is
-  if (keys.contains("options"))
-    for (const auto [name, value] : nb::cast<nb::dict>(keys.pop("options")))
-      config.options[nb::cast<std::string>(name)] = nb::cast<std::int64_t>(value);
+  take_options(keys, "options", config.options);
+  take_options(keys, "engine_options", config.engine_options);
   if (keys.contains("access")) config.access = access_config(nb::cast<nb::dict>(keys.pop("access")));
   keys.finish();
   return config;
@@ -217,6 +223,21 @@ nb::list names(std::uint64_t features) {
   return out;
 }
 
+nb::list describe_options(const std::vector<Option>& all) {
+  nb::list options;
+  for (const Option& option : all) {
+    nb::dict one;
+    one["name"] = option.name;
+    one["default"] = option.initial;
+    one["minimum"] = option.minimum;
+    one["maximum"] = option.maximum;
+    one["help"] = option.help;
+    one["choices"] = option.choices;
+    options.append(one);
+  }
+  return options;
+}
+
 nb::list describe_strategies() {
   nb::list out;
   for (const auto& [name, info] : strategies()) {
@@ -229,20 +250,34 @@ nb::list describe_strategies() {
     nb::list memory;
     for (const MemoryType type : info.memory) memory.append(memory_type_name(type));
     entry["memory_types"] = memory;
-    nb::list options;
-    for (const Option& option : info.options) {
-      nb::dict one;
-      one["name"] = option.name;
-      one["default"] = option.initial;
-      one["minimum"] = option.minimum;
-      one["maximum"] = option.maximum;
-      one["help"] = option.help;
-      one["choices"] = option.choices;
-      options.append(one);
-    }
-    entry["options"] = options;
+    entry["options"] = describe_options(info.options);
     out.append(entry);
   }
+  return out;
+}
+
+nb::list describe_engines() {
+  nb::list out;
+  for (const auto& [name, info] : engines()) {
+    nb::dict entry;
+    entry["name"] = name;
+    entry["summary"] = info.summary;
+    entry["emulates_exits"] = info.emulates_exits;
+    entry["options"] = describe_options(info.options);
+    out.append(entry);
+  }
+  return out;
+}
+
+nb::dict describe_kvm() {
+  const KvmCapability capability = probe_kvm();
+  nb::dict out;
+  out["usable"] = capability.usable;
+  out["error"] = capability.error;
+  out["most_vcpus"] = capability.most_vcpus;
+  out["best_vcpus"] = capability.best_vcpus;
+  out["capabilities"] = capability.names;
+  out["exit_on_missing"] = capability.exit_on_missing;
   return out;
 }
 
@@ -260,14 +295,27 @@ nb::dict describe_userfaultfd() {
 
 nb::object fault_dtype() {
   const auto numpy = nb::module_::import_("numpy");
-  nb::list fields;
+  nb::list names, formats, offsets;
+  std::size_t offset = 0;
+  const auto field = [&](const char* name, const char* format, std::size_t bytes) {
+    names.append(name);
+    formats.append(format);
+    offsets.append(offset);
+    offset += bytes;
+  };
   for (const char* name : {"intended_ns", "raised_ns", "delivered_ns", "fetched_ns", "installed_ns", "resumed_ns"})
-    fields.append(nb::make_tuple(name, "<u8"));
-  fields.append(nb::make_tuple("page", "<u4"));
-  fields.append(nb::make_tuple("cpu", "<u2"));
-  fields.append(nb::make_tuple("kind", "u1"));
-  fields.append(nb::make_tuple("outcome", "u1"));
-  return numpy.attr("dtype")(fields);
+    field(name, "<u8", 8);
+  field("page", "<u4", 4);
+  field("cpu", "<u2", 2);
+  field("kind", "u1", 1);
+  field("outcome", "u1", 1);
+  field("exit", "u1", 1);
+  nb::dict layout;
+  layout["names"] = names;
+  layout["formats"] = formats;
+  layout["offsets"] = offsets;
+  layout["itemsize"] = sizeof(FaultRecord);
+  return numpy.attr("dtype")(layout);
 }
 
 template <typename Names>
@@ -388,7 +436,10 @@ NB_MODULE(_native, m) {
   m.attr("FAULT_DTYPE") = fault_dtype();
   m.attr("KINDS") = name_tuple(kKindNames);
   m.attr("OUTCOMES") = name_tuple(kOutcomeNames);
+  m.attr("EXITS") = name_tuple(kExitNames);
   m.def("strategies", &describe_strategies);
+  m.def("engines", &describe_engines);
+  m.def("probe_kvm", &describe_kvm);
   m.def("exit_kind",
         [](const std::string& strategy, const std::map<std::string, std::int64_t>& options) {
           const StrategyInfo& info = strategy_info(strategy);

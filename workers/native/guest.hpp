@@ -126,6 +126,8 @@ class Guest {
   std::span<std::uint8_t> kinds() const noexcept {
     return {reinterpret_cast<std::uint8_t*>(shared_.data() + header().kinds_offset), pages()};
   }
+  /// All of the memory that the guest's processes share beside the region.
+  std::span<std::byte> shared_bytes() const noexcept { return {shared_.data(), shared_.bytes()}; }
   /// Contents travel here for anonymous memory: `fault_around_pages` pages a vCPU.
   std::byte* payload(std::uint32_t vcpu) const noexcept {
     return shared_.data() + header().payload_offset + vcpu * payload_bytes();

@@ -33,18 +33,22 @@ const StrategyInfo& strategy_info(const std::string& name) {
   throw ConfigError("strategy '" + name + "' is unknown; it is one of " + names);
 }
 
-Options complete_options(const StrategyInfo& info, const Options& given) {
+Options complete_options(const std::string& owner, const std::vector<Option>& options, const Options& given) {
   Options all;
-  for (const Option& option : info.options) all[option.name] = option.initial;
+  for (const Option& option : options) all[option.name] = option.initial;
   for (const auto& [name, value] : given) {
-    if (!all.contains(name)) throw ConfigError("strategy " + info.name + " has no option '" + name + "'");
+    if (!all.contains(name)) throw ConfigError(owner + " has no option '" + name + "'");
     all[name] = value;
   }
-  for (const Option& option : info.options)
+  for (const Option& option : options)
     if (all[option.name] < option.minimum || all[option.name] > option.maximum)
-      throw ConfigError("strategy." + option.name + "=" + std::to_string(all[option.name]) + " is outside " +
-                        std::to_string(option.minimum) + " to " + std::to_string(option.maximum));
+      throw ConfigError(owner.substr(0, owner.find(' ')) + "." + option.name + "=" + std::to_string(all[option.name]) +
+                        " is outside " + std::to_string(option.minimum) + " to " + std::to_string(option.maximum));
   return all;
+}
+
+Options complete_options(const StrategyInfo& info, const Options& given) {
+  return complete_options("strategy " + info.name, info.options, given);
 }
 
 RegisterStrategy::RegisterStrategy(StrategyInfo info) { registry().emplace(info.name, std::move(info)); }

@@ -75,7 +75,10 @@ struct StrategyInfo {
 const std::map<std::string, StrategyInfo>& strategies();
 /// Throws ConfigError with the list of names.
 const StrategyInfo& strategy_info(const std::string& name);
-/// The strategy's options with `given` over its defaults. Throws ConfigError: unknown option, value out of range.
+/// `given` over the defaults of the `options` of `owner` (strategy NAME, engine NAME). Throws ConfigError: unknown option, value
+/// out of range.
+Options complete_options(const std::string& owner, const std::vector<Option>& options, const Options& given);
+/// The strategy's options with `given` over its defaults.
 Options complete_options(const StrategyInfo& info, const Options& given);
 
 /// A file of strategies/ holds one of these.

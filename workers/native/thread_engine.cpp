@@ -21,6 +21,7 @@ namespace {
 [[gnu::tls_model("initial-exec")]] thread_local sigjmp_buf* guard = nullptr;
 [[gnu::tls_model("initial-exec")]] thread_local std::uint64_t* calibrating = nullptr;
 [[gnu::tls_model("initial-exec")]] thread_local int pagemap = -1;
+[[gnu::tls_model("initial-exec")]] thread_local const void* volatile memory_error_at = nullptr;
 
 struct sigaction previous_sigbus;
 
@@ -38,7 +39,7 @@ void pass_on(int signal, siginfo_t* info, void* context) {
   const int saved = errno;
   auto& context = *static_cast<ucontext_t*>(raw);
   if (interrupted_a_touch(context) && current != nullptr && current->owns(info->si_addr)) {
-    if (current->on_exit() == Verdict::abandon) {
+    if (current->on_exit(Exit::signal) == Verdict::abandon) {
       current->abandon();
       abandon_touch(context);
     }
@@ -49,6 +50,8 @@ void pass_on(int signal, siginfo_t* info, void* context) {
     abandon_touch(context);
     errno = saved;
     leave_for_touch(context);
+  } else if (current != nullptr && info->si_code == BUS_MCEERR_AR && current->owns(info->si_addr)) {
+    memory_error_at = info->si_addr;
   } else if (guard != nullptr) {
     siglongjmp(*guard, 1);
   } else {
@@ -94,16 +97,38 @@ double ns_per_round(Ticks ticks, std::uint64_t rounds) {
 
 }  // namespace
 
-ThreadEngine::ThreadEngine(Vcpu& vcpu) {
-  install_handlers();
+ThreadEngine::ThreadEngine(const EngineSetup&) { install_handlers(); }
+
+ThreadEngine::Touching::Touching(Vcpu& vcpu) {
   if (vcpu.vmm().exit == ExitKind::probe) open_pagemap();
   current = &vcpu;
 }
 
-ThreadEngine::~ThreadEngine() {
+ThreadEngine::Touching::~Touching() {
   current = nullptr;
   close_pagemap();
 }
+
+const void* ThreadEngine::Touching::take_memory_error() noexcept {
+  const void* at = memory_error_at;
+  memory_error_at = nullptr;
+  return at;
+}
+
+std::unique_ptr<Engine::Seat> ThreadEngine::enter(Vcpu& vcpu) {
+  class ThreadSeat final : public Seat {
+   public:
+    explicit ThreadSeat(Vcpu& vcpu) : vcpu_(vcpu), touching_(vcpu) {}
+    void walk() override { vcpu_.loop(); }
+
+   private:
+    Vcpu& vcpu_;
+    Touching touching_;
+  };
+  return std::make_unique<ThreadSeat>(vcpu);
+}
+
+void ThreadEngine::kick(std::uint32_t, pthread_t thread) noexcept { ::pthread_kill(thread, kick_signal()); }
 
 int ThreadEngine::kick_signal() { return SIGRTMIN + 5; }
 
@@ -127,7 +152,7 @@ void ThreadEngine::install_handlers() {
   while (true) {
     int populate_error = Situation::kNotTried;
     if (probe ? present(at) : (populate_error = populate(at, vmm.page_bytes)) == 0) break;
-    switch (vcpu.on_exit(populate_error)) {
+    switch (vcpu.on_exit(probe ? Exit::probe : Exit::populate, populate_error)) {
       case Verdict::run_again:
       case Verdict::undecided:
         continue;
@@ -191,5 +216,15 @@ double calibrate_exit(ExitKind kind, std::uint64_t rounds) {
   if (taken != rounds) throw KernelError("calibration: a touch of a missing page did not raise SIGBUS", EINVAL);
   return ns_per_round(after - before, rounds);
 }
+
+namespace {
+
+const RegisterEngine registered({
+    .name = "thread",
+    .summary = "a vCPU is a thread that touches the mapping; its exits are emulated (SIGBUS, pagemap probe)",
+    .make = [](const EngineSetup& setup) -> std::unique_ptr<Engine> { return std::make_unique<ThreadEngine>(setup); },
+});
+
+}  // namespace
 
 }  // namespace uffd

@@ -5,18 +5,29 @@
 
 #include <cstdint>
 
+#include "engine.hpp"
 #include "touch.hpp"
 #include "vcpu.hpp"
 
 namespace uffd {
 
-class ThreadEngine {
+class ThreadEngine final : public Engine {
  public:
-  /// Makes the calling thread `vcpu`'s for its lifetime.
-  explicit ThreadEngine(Vcpu& vcpu);
-  ~ThreadEngine();
-  ThreadEngine(const ThreadEngine&) = delete;
-  ThreadEngine& operator=(const ThreadEngine&) = delete;
+  explicit ThreadEngine(const EngineSetup& setup);
+  std::unique_ptr<Seat> enter(Vcpu& vcpu) override;
+  void kick(std::uint32_t vcpu, pthread_t thread) noexcept override;
+
+  /// SIGBUS and stop signals at a touch are `vcpu`'s while this lives, on the thread that made it.
+  class Touching {
+   public:
+    explicit Touching(Vcpu& vcpu);
+    ~Touching();
+    /// The address the kernel has sent this thread a memory error for since the last call, while it was not touching: KVM_RUN
+    /// came upon poison. nullptr: none.
+    static const void* take_memory_error() noexcept;
+    Touching(const Touching&) = delete;
+    Touching& operator=(const Touching&) = delete;
+  };
 
   /// One access to `word` of `page`, whose byte in the page record was `known`; the word read. After an abandoned one the
   /// value means nothing.

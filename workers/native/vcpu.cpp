@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "kernel.hpp"
 #include "thread_engine.hpp"
@@ -17,30 +18,48 @@ namespace {
 
 constexpr std::uint64_t kLookAgainNs = 100'000'000;  // how long a wait sleeps before it looks whether the run was stopped
 constexpr int kCrashed = 70;  // the exit status of a VMM process that a memory error ended
-constexpr auto kRelaxed = std::memory_order_relaxed;
+
+Books books_of(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, const AccessConfig& access) {
+  const Clock& clock = Clock::get();
+  return {
+      .state = vmm.guest.vcpu(index),
+      .records = records,
+      .pages = vmm.resolver.record(),
+      .contents = vmm.guest.contents(),
+      .region = vmm.region,
+      .page_bytes = vmm.page_bytes,
+      .sample_every = vmm.sample_every,
+      .record_capacity = vmm.record_capacity,
+      .interval = access.rate_per_s > 0.0 ? clock.from_ns(1e9 / access.rate_per_s) : 0,
+      .think = clock.from_ns(static_cast<double>(access.think_ns)),
+      .verify = vmm.verify,
+      .userfaultfd = vmm.userfaultfd,
+      .exits = vmm.exit != ExitKind::none,
+  };
+}
 
 }  // namespace
 
 Vcpu::Vcpu(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, const AccessConfig& access, CpuList cpus)
-    : vmm_(vmm),
+    : Walk(books_of(vmm, index, records, access)),
+      vmm_(vmm),
       index_(index),
-      state_(vmm.guest.vcpu(index)),
-      records_(records),
       config_(access),
       order_(access, vmm.guest.pages(), index, vmm.guest.config().vcpus, vmm.guest.config().seed),
       cpus_(std::move(cpus)) {}
 
-void Vcpu::run() noexcept {
+void Vcpu::run(Engine& engine) noexcept {
   try {
     pin_this_thread(cpus_);
     name_this_thread("vcpu " + std::to_string(index_));
     state_.tid.store(static_cast<std::uint32_t>(::syscall(SYS_gettid)), std::memory_order_release);
-    const ThreadEngine engine(*this);
+    const std::unique_ptr<Engine::Seat> seat = engine.enter(*this);
     if (wait_at_barrier()) {
       seen_.add_current();
       const ThreadUsage before = ThreadUsage::of_this_thread();
-      start_ = clock_.now();
-      loop();
+      intended_ = start_ = clock_.now();
+      seat->walk();
+      if (config_.hold_ns != 0) wait_until(start_ + clock_.from_ns(static_cast<double>(config_.hold_ns)));
       end_ = clock_.now();
       usage_ = ThreadUsage::of_this_thread().since(before);
       seen_.add_current();
@@ -64,30 +83,20 @@ bool Vcpu::wait_at_barrier() noexcept {
   return !stopping();
 }
 
+[[gnu::always_inline]] inline std::uint64_t Vcpu::touch(std::uint64_t page, std::uint8_t known, std::uint64_t* word,
+                                                        bool read) noexcept {
+  return ThreadEngine::touch(*this, page, known, word, read);
+}
+
 [[gnu::hot]] void Vcpu::loop() {
-  const Clock& clock = clock_;
-  const Ticks interval = config_.rate_per_s > 0.0 ? clock.from_ns(1e9 / config_.rate_per_s) : 0;
-  const Ticks think = clock.from_ns(static_cast<double>(config_.think_ns));
-  Ticks intended = start_;
-  std::uint64_t done = 0;
   for (std::uint32_t pass = 0; pass < config_.passes; ++pass) {
     order_.rewind();
-    for (std::uint64_t i = 0; i < order_.per_pass(); ++i) {
-      if (stopping()) return;
+    const auto next = [this] {
       const std::uint64_t page = order_.next_page();
-      const bool read = order_.next_is_read();
-      if (interval != 0) {
-        if (!wait_until(intended)) return;
-        access(page, read, intended);
-        intended += interval;
-      } else {
-        access(page, read, 0);
-      }
-      state_.accesses.store(++done, kRelaxed);
-      if (think != 0 && !wait_until(clock.now() + think)) return;
-    }
+      return std::pair{page, order_.next_is_read()};
+    };
+    if (!walk(order_.per_pass(), next)) return;
   }
-  if (config_.hold_ns != 0) wait_until(start_ + clock.from_ns(static_cast<double>(config_.hold_ns)));
 }
 
 bool Vcpu::wait_until(Ticks when) const noexcept {
@@ -107,111 +116,23 @@ bool Vcpu::wait_until(Ticks when) const noexcept {
   return true;
 }
 
-[[gnu::hot]] void Vcpu::access(std::uint64_t page, bool read, Ticks intended) {
-  const std::uint8_t known = vmm_.resolver.record().byte(page);
-  const PageState was = PageRecord::state_of(known);
-  page_ = page;
-  when_raised_ = was;
-  attempt_ = 0;
-  open_ = abandoned_ = resolved_here_ = populated_ = memory_error_ = false;
-  state_.page.store(page, kRelaxed);
-  raised_ = clock_.now();
-  if (was != PageState::resolved || PageRecord::swapped_out(known))
-    open_record(page, intended);
-  else
-    state_.stage.store(Stage::touching, kRelaxed);
-
-  const std::uint64_t base = vmm_.guest.contents().base(page);
-  const std::uint64_t index = vmm_.guest.contents().touched_word(base);
-  auto* word = reinterpret_cast<std::uint64_t*>(vmm_.region + page * vmm_.page_bytes) + index;
-  const std::uint64_t value = ThreadEngine::touch(*this, page, known, word, read);
-
-  // A run that is being stopped ends registration to wake its sleepers: what such a touch found is nobody's resolve.
-  if (open_ && stopping() && vmm_.userfaultfd && slot_->installed.load(kRelaxed) == 0) abandoned_ = true;
-  if (open_) {
-    if (intended != 0 && slot_->intended == 0) slot_->intended = intended;
-    close_record(known);
-  }
-  if (!abandoned_ && vmm_.verify != Verify::none) check(page, base, index, value);
-}
-
-[[gnu::hot]] void Vcpu::check(std::uint64_t page, std::uint64_t base, std::uint64_t index, std::uint64_t word) {
-  const std::uint64_t expected = Contents::word(base, index);
-  if (word != expected) {
-    if (wrong_words_++ == 0) first_wrong_ = describe_wrong_word(page, index, word, expected);
-    return;
-  }
-  if (vmm_.verify != Verify::page) return;
-  const std::byte* at = vmm_.region + page * vmm_.page_bytes;
-  std::uint64_t first = 0;
-  const std::uint64_t wrong = vmm_.guest.contents().wrong_words(page, at, first);
-  if (wrong == 0) return;
-  if (wrong_words_ == 0)
-    first_wrong_ = describe_wrong_word(page, first, reinterpret_cast<const std::uint64_t*>(at)[first], Contents::word(base, first));
-  wrong_words_ += wrong;
-}
-
-[[gnu::hot]] void Vcpu::open_record(std::uint64_t page, Ticks intended) noexcept {
-  open_ = true;
-  // The slot after the last is the scratch slot: faults that are not sampled, or have no room, pass through it.
-  const bool sampled = faults_ % vmm_.sample_every == 0;
-  const bool room = recorded_ < vmm_.record_capacity;
-  if (sampled && !room && vmm_.record_capacity != 0) ++counters_[Counter::records_dropped];  // 0: no record was asked for
-  const std::uint64_t index = sampled && room ? recorded_ : vmm_.record_capacity;
-  slot_ = &records_[index];
-  slot_->intended = intended;
-  slot_->raised = raised_;
-  slot_->delivered.store(0, kRelaxed);
-  slot_->fetched.store(0, kRelaxed);
-  slot_->installed.store(0, kRelaxed);
-  slot_->page.store(static_cast<std::uint32_t>(page), kRelaxed);
-  state_.slot.store(index, std::memory_order_release);
-  state_.stage.store(Stage::raised, kRelaxed);
-}
-
-[[gnu::hot]] void Vcpu::close_record(std::uint8_t known) noexcept {
-  slot_->resumed = clock_.now_and_cpu(slot_->cpu);
-  seen_.add(slot_->cpu);
-  FaultOutcome outcome = FaultOutcome::lost_race;
-  if (memory_error_) {
-    outcome = FaultOutcome::memory_error;
-  } else if (abandoned_) {
-    outcome = FaultOutcome::abandoned;
-    ++counters_[Counter::abandoned];
-  } else if (resolved_here_) {
-    outcome = FaultOutcome::resolved;
-  } else if (populated_) {
-    outcome = FaultOutcome::populated;
-  } else if (!vmm_.userfaultfd) {
-    // The kernel mapped it. Who takes the page in hand first has it counted.
-    outcome = FaultOutcome::kernel;
-    if (PageRecord::state_of(known) == PageState::unresolved && vmm_.resolver.record().claim(page_, PageRecord::vcpu_claim())) {
-      vmm_.resolver.record().set(page_, PageState::resolved);
-      state_.resolved_by_vcpu.store(++resolved_, kRelaxed);
-    }
-  } else if (attempt_ == 0 && slot_->delivered.load(std::memory_order_acquire) != 0) {
-    outcome = FaultOutcome::waited;
-  } else if (attempt_ == 0 && PageRecord::swapped_out(known)) {
-    if (!vmm_.resolver.record().set_swapped_in(page_)) return;  // another vCPU's touch has brought it in
-    outcome = FaultOutcome::kernel;
-  } else if (attempt_ == 0 && vmm_.exit != ExitKind::none) {
-    return;  // no exit came: another vCPU resolved the page between our look at the record and the touch. Not a fault.
-  }
-  if (PageRecord::swapped_out(known)) vmm_.resolver.record().set_swapped_in(page_);
-  if (outcome == FaultOutcome::lost_race) ++counters_[Counter::lost_races];
-  slot_->outcome = outcome;
-  if (slot_ != &records_[vmm_.record_capacity]) ++recorded_;
-  state_.faults.store(++faults_, std::memory_order_release);  // whoever sees the count may read the record
+std::string Vcpu::first_wrong() const {
+  if (wrong_.count == 0) return {};
+  const std::uint64_t expected = Contents::word(books_.contents.base(wrong_.page), wrong_.index);
+  return describe_wrong_word(wrong_.page, wrong_.index, wrong_.found, expected);
 }
 
 [[gnu::hot]] void Vcpu::stamp(std::atomic<Ticks> FaultRecord::*stage) noexcept {
   (slot_->*stage).store(clock_.now(), kRelaxed);
 }
 
-[[gnu::hot]] Verdict Vcpu::on_exit(int populate_error) noexcept {
+[[gnu::hot]] Verdict Vcpu::on_exit(Exit exit, int populate_error) noexcept {
   if (!open_) open_record(page_, 0);
   ++counters_[Counter::trips];
-  if (++attempt_ == 1) stamp(&FaultRecord::delivered);
+  if (++attempt_ == 1) {
+    stamp(&FaultRecord::delivered);
+    slot_->exit = exit;
+  }
   if (vmm_.eexist_only && populate_error == Situation::kNotTried) {
     const Verdict verdict = resolve_blindly(page_);
     if (verdict != Verdict::undecided) return verdict;

@@ -1,4 +1,4 @@
-// One vCPU of the thread engine's family: walks its access order, and when an access exits, does what the strategy decides.
+// One vCPU: walks its access order, or has a guest walk it, and when an access exits, does what the strategy decides.
 // The engine below it only knows how to touch a page and how an exit arrives; the strategy only knows what to do next.
 #pragma once
 
@@ -8,17 +8,15 @@
 
 #include "access_order.hpp"
 #include "clock.hpp"
-#include "counters.hpp"
-#include "fault_record.hpp"
+#include "engine.hpp"
 #include "guest.hpp"
 #include "placement.hpp"
 #include "resolver.hpp"
 #include "strategy.hpp"
 #include "thread_usage.hpp"
+#include "walk.hpp"
 
 namespace uffd {
-
-enum class Verify { none, word, page };
 
 /// What the vCPUs of one VMM process share while they run.
 struct VmmShared {
@@ -44,16 +42,40 @@ enum class Verdict {
   abandon,    ///< give the access up: a memory error, or the run is being stopped
 };
 
-class Vcpu {
+class Vcpu : private Walk<Vcpu> {
  public:
   Vcpu(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, const AccessConfig& access, CpuList cpus);
 
-  /// The thread's whole life: pin, wait at the barrier, run the passes. Never throws; `failure` tells.
-  void run() noexcept;
+  /// The thread's whole life: pin, wait at the barrier, run the passes on `engine`. Never throws; `failure` tells.
+  void run(Engine& engine) noexcept;
+  /// All passes, on this thread.
+  void loop();
+  bool wait_until(Ticks when) const noexcept;  ///< false: the run is being stopped
 
   /// An exit has arrived for the access under way; `populate_error`: what MADV_POPULATE_WRITE said, where that is how it came
-  /// (ExitKind::populate). Called from the SIGBUS handler, at a touch and nowhere else.
-  Verdict on_exit(int populate_error = Situation::kNotTried) noexcept;
+  /// (Exit::populate). Called from the SIGBUS handler, at a touch and nowhere else, or by an engine between two exits.
+  Verdict on_exit(Exit exit, int populate_error = Situation::kNotTried) noexcept;
+
+  /// For an engine whose guest keeps the books: the guest's progress is taken over, and given back after the exit.
+  void take(const Progress& progress) noexcept {
+    static_cast<Progress&>(*this) = progress;
+    slot_ = &records_[slot_index_];
+  }
+  const Progress& progress() const noexcept { return *this; }
+  /// The access under way will not be done: the run is being stopped.
+  void close_abandoned() noexcept {
+    abandoned_ = true;
+    if (open_) close_record(books_.pages.byte(page_));
+    open_ = false;
+  }
+  const Books& books() const noexcept { return books_; }
+  AccessOrder& order() noexcept { return order_; }
+  const AccessConfig& access_config() const noexcept { return config_; }
+  /// What the guest has counted over all passes.
+  void add(const Counters& counters, const WrongWord& wrong) noexcept {
+    counters_ += counters;
+    wrong_ = wrong;
+  }
   bool stopping() const noexcept { return vmm_.guest.stopping(); }
   bool owns(const void* address) const noexcept {
     return static_cast<const std::byte*>(address) >= vmm_.region &&
@@ -69,20 +91,21 @@ class Vcpu {
   const Counters& counters() const noexcept { return counters_; }
   CpuList cpus_seen() const { return seen_.list(); }
   const ThreadUsage& usage() const noexcept { return usage_; }  ///< of the measured phase
-  std::uint64_t wrong_words() const noexcept { return wrong_words_; }
-  const std::string& first_wrong() const noexcept { return first_wrong_; }
+  std::uint64_t wrong_words() const noexcept { return wrong_.count; }
+  std::string first_wrong() const;  ///< empty: none
   const std::string& failure() const noexcept { return failure_; }
   Ticks start() const noexcept { return start_; }
   Ticks end() const noexcept { return end_; }
 
  private:
+  friend Walk<Vcpu>;
   bool wait_at_barrier() noexcept;
-  void loop();
-  void access(std::uint64_t page, bool read, Ticks intended);
-  void open_record(std::uint64_t page, Ticks intended) noexcept;
-  void close_record(std::uint8_t known) noexcept;
-  void check(std::uint64_t page, std::uint64_t base, std::uint64_t index, std::uint64_t word);
-  bool wait_until(Ticks when) const noexcept;
+  std::uint64_t touch(std::uint64_t page, std::uint8_t known, std::uint64_t* word, bool read) noexcept;
+  Ticks now() const noexcept { return clock_.now(); }
+  void stamp_resumed(FaultRecord& record) noexcept {
+    record.resumed = clock_.now_and_cpu(record.cpu);
+    seen_.add(record.cpu);
+  }
 
   Verdict resolve(std::uint64_t page) noexcept;
   Verdict resolve_again(std::uint64_t page) noexcept;
@@ -100,32 +123,11 @@ class Vcpu {
   const VmmShared& vmm_;
   const Clock& clock_ = Clock::get();
   std::uint32_t index_;
-  VcpuState& state_;
-  FaultRecord* records_;
   AccessConfig config_;
   AccessOrder order_;
   CpuList cpus_;
   CpusSeen seen_;
   ThreadUsage usage_;
-  Counters counters_;
-
-  // The access under way.
-  std::uint64_t page_ = 0;
-  PageState when_raised_ = PageState::unresolved;
-  std::uint32_t attempt_ = 0;
-  bool open_ = false;
-  bool abandoned_ = false;
-  bool resolved_here_ = false;
-  bool populated_ = false;
-  bool memory_error_ = false;
-  Ticks raised_ = 0;
-  FaultRecord* slot_ = nullptr;
-
-  std::uint64_t faults_ = 0;
-  std::uint64_t recorded_ = 0;
-  std::uint64_t resolved_ = 0;
-  std::uint64_t wrong_words_ = 0;
-  std::string first_wrong_;
   std::string failure_;
   Ticks start_ = 0, end_ = 0;
 };

@@ -62,7 +62,7 @@ Mapping map_region(const Guest& guest) {
 Vmm::Vmm(const Guest& guest, VmmConfig config)
     : guest_(guest), config_(std::move(config)), info_(strategy_info(config_.strategy)) {
   const GuestConfig& memory = guest_.config();
-  if (config_.engine != "thread") throw ConfigError("engine '" + config_.engine + "' is unknown; it is thread");
+  const EngineInfo& engine = engine_info(config_.engine);
   if (config_.vcpus == 0 || config_.first_vcpu + config_.vcpus > memory.vcpus)
     throw ConfigError("the VMM process's vCPUs are not vCPUs of the guest");
   if (config_.uffds == 0 || config_.uffds > guest_.pages())
@@ -123,6 +123,10 @@ Vmm::Vmm(const Guest& guest, VmmConfig config)
   guest_.header().sample_every.store(config_.sample_every, std::memory_order_relaxed);
   guest_.header().exits.store(info_.exit != ExitKind::none, std::memory_order_release);
   ThreadEngine::install_handlers();
+  std::uint64_t most_accesses = 0;
+  for (const auto& vcpu : vcpus_) most_accesses = std::max(most_accesses, vcpu->order().per_pass());
+  engine_ = engine.make({guest_, *shared_, region_, record_, faults_, config_.first_vcpu, config_.vcpus, most_accesses,
+                         complete_options("engine " + engine.name, engine.options, config_.engine_options)});
 }
 
 Vmm::~Vmm() { end_sleepers(); }
@@ -140,7 +144,7 @@ void Vmm::run() {
   threads.reserve(vcpus_.size());
   try {
     for (const auto& vcpu : vcpus_) {
-      threads.emplace_back([&vcpu = *vcpu] { vcpu.run(); });
+      threads.emplace_back([this, &vcpu = *vcpu] { vcpu.run(*engine_); });
       handles.push_back(threads.back().native_handle());
     }
   } catch (const std::system_error& error) {
@@ -195,7 +199,7 @@ void Vmm::watch(std::vector<std::thread::native_handle_type> threads) {
     }
     stopped = std::min(stopped, now);
     for (std::size_t i = 0; i < threads.size(); ++i)
-      if (!finished(i)) ::pthread_kill(threads[i], ThreadEngine::kick_signal());
+      if (!finished(i)) engine_->kick(static_cast<std::uint32_t>(i), threads[i]);
     // A thread asleep in a fault taken inside the kernel takes no signal but SIGKILL; without registration it need not sleep.
     if (now - stopped > std::chrono::seconds(1)) end_sleepers();
     std::this_thread::sleep_for(kKickInterval);
@@ -225,6 +229,9 @@ void Vmm::finish() {
       const bool late = record.outcome == FaultOutcome::lost_race && record.delivered.load() > record.resumed;
       for (auto stage : {&FaultRecord::delivered, &FaultRecord::fetched, &FaultRecord::installed})
         (record.*stage).store(late ? 0 : line_.to_ns((record.*stage).load()));
+      // A guest whose counter is not the host's has left no stamps of its own.
+      if (record.raised == 0) record.raised = record.delivered.load();
+      if (record.resumed == 0) record.resumed = std::max(record.raised, record.installed.load());
       record.intended = line_.to_ns(record.intended);
       record.raised = line_.to_ns(record.raised);
       record.resumed = line_.to_ns(record.resumed);

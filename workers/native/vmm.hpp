@@ -23,6 +23,7 @@ struct VmmConfig {
   std::string strategy;
   Options options;
   std::string engine = "thread";
+  Options engine_options;
   std::string verify = "word";
   std::string on_memory_error = "inject";
   double watchdog_s = 10.0;
@@ -87,6 +88,7 @@ class Vmm {
   Mapping record_, faults_;
   std::unique_ptr<Resolver> resolver_;
   std::unique_ptr<VmmShared> shared_;
+  std::unique_ptr<Engine> engine_;
   std::vector<std::unique_ptr<Vcpu>> vcpus_;
   std::vector<std::string> stuck_;
   TickLine line_;

@@ -131,7 +131,8 @@ struct Shared {  // one line a vCPU of what it measured, in memory its process s
   } lines[1024];
 };
 
-/// Runs the passes of a loop: `Loop(fd, bytes, args, vmm)` maps and registers, `touch(page, word)` reads a word of a page.
+/// Runs the passes of a loop: `Loop(fd, bytes, args, vmm)` maps and registers, `touch(page, word)` reads a word of a page, or
+/// `walk(vcpu, order, seed)` does a whole pass.
 template <class Loop>
 int run(int argc, char** argv) {
   const Args args(argc, argv);
@@ -173,9 +174,13 @@ int run(int argc, char** argv) {
       std::uint64_t wrong = 0;
       line.ready_ns = now_ns();
       pthread_barrier_wait(&shared->start);
-      for (const std::uint32_t page : order) {
-        const std::uint64_t base = base_of(seed, page), word = (base >> 40) & (kWords - 1);
-        wrong += loop->touch(page, word) != base + word * kStride;
+      if constexpr (requires { loop->walk(vcpu, order, seed); }) {
+        wrong = loop->walk(vcpu, order, seed);
+      } else {
+        for (const std::uint32_t page : order) {
+          const std::uint64_t base = base_of(seed, page), word = (base >> 40) & (kWords - 1);
+          wrong += loop->touch(page, word) != base + word * kStride;
+        }
       }
       line = {line.ready_ns, now_ns(), count, wrong};
       pthread_barrier_wait(&shared->done);

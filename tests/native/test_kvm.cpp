@@ -1,0 +1,210 @@
+// Real guests through /dev/kvm: the same strategies, page server and records as the thread engine's, on real vCPUs.
+#include <unistd.h>
+
+#include <map>
+
+#include "check.hpp"
+#include "error.hpp"
+#include "whole_guest.hpp"
+
+using namespace uffd;
+
+namespace {
+
+constexpr const char* kStrategies[] = {"uffd_wait", "no_uffd_wait"};
+
+bool no_kvm() {
+  if (::access("/dev/kvm", R_OK | W_OK) == 0) return false;
+  std::puts("skipped: /dev/kvm cannot be used");
+  return true;
+}
+
+GuestPlan kvm_plan(const char* strategy, std::uint32_t vcpus = 2, std::uint64_t pages = 256) {
+  GuestPlan plan;
+  plan.vmm.engine = "kvm";
+  plan.vmm.strategy = strategy;
+  plan.vmm.watchdog_s = 20.0;
+  plan.guest.region_bytes = pages * 4096;
+  plan.guest.vcpus = plan.guest.vcpus_per_vmm = vcpus;
+  return plan;
+}
+
+GuestPlan in_kernel_mode(GuestPlan plan) {
+  plan.vmm.engine_options["guest_mode"] = 1;
+  return plan;
+}
+
+std::map<Exit, std::uint64_t> exits(const GuestResult& result) {
+  std::map<Exit, std::uint64_t> counts;
+  for (const auto& vmm : result.vmms)
+    for (const auto& vcpu : vmm->vcpus())
+      for (std::uint64_t i = 0; i < vcpu->recorded(); ++i) ++counts[vcpu->records()[i].exit];
+  return counts;
+}
+
+void check_run(const GuestResult& result, std::uint64_t pages) {
+  CHECK_EQUAL(result.stop_reason, "");
+  CHECK_EQUAL(result.wrong_words, 0u);
+  CHECK_EQUAL(result.unprepared, 0u);
+  CHECK_EQUAL(result.pages_resolved, pages);
+  CHECK_EQUAL(result.verified, pages);
+  for (const auto& vmm : result.vmms)
+    for (const auto& vcpu : vmm->vcpus()) {
+      CHECK_EQUAL(vcpu->recorded(), vcpu->state().faults.load());
+      for (std::uint64_t i = 0; i < vcpu->recorded(); ++i) {
+        const FaultRecord& record = vcpu->records()[i];
+        CHECK(record.raised != 0 && record.raised <= record.resumed);
+        CHECK(vcpu->start() != 0);
+        if (record.delivered != 0) {
+          CHECK(record.raised <= record.delivered.load());
+          if (record.outcome == FaultOutcome::resolved) CHECK(record.delivered.load() <= record.resumed);
+        }
+      }
+    }
+}
+
+}  // namespace
+
+TEST("kvm: every strategy resolves every minor and absent page once, in guests of user and of kernel mode") {
+  if (no_kvm()) return;
+  for (const bool kernel : {false, true})
+    for (const Kind kind : {Kind::minor, Kind::absent})
+      for (const char* strategy : kStrategies) {
+        GuestPlan plan = kvm_plan(strategy);
+        plan.kind = kind;
+        const auto result = run_guest(kernel ? in_kernel_mode(plan) : plan);
+        check_run(*result, 256);
+        CHECK_EQUAL(result->recorded, 256u);
+        const bool waits = std::string(strategy) == "uffd_wait";
+        CHECK_EQUAL((*result)[Counter::trips] >= 256u, !waits);
+        CHECK_EQUAL(result->server[Counter::events] >= 256u, waits);
+        CHECK_EQUAL(exits(*result)[Exit::none], waits ? 256u : 0u);
+      }
+}
+
+TEST("kvm: without a userfaultfd KVM's own slow GUP maps the pages, and mapped pages fault under no strategy") {
+  if (no_kvm()) return;
+  check_run(*run_guest(kvm_plan("null")), 256);
+  for (const char* strategy : {"null", "uffd_wait", "no_uffd_wait"}) {
+    GuestPlan plan = kvm_plan(strategy);
+    plan.kind = Kind::hit;
+    const auto result = run_guest(plan);
+    CHECK_EQUAL(result->stop_reason, "");
+    CHECK_EQUAL(result->recorded, 0u);
+    CHECK_EQUAL(result->verified, 256u);
+    CHECK_EQUAL(result->wrong_words, 0u);
+  }
+}
+
+TEST("kvm: an access that KVM itself makes for the guest is completed from the mmio exit, reads and writes alike") {
+  if (no_kvm()) return;
+  for (const double read_share : {1.0, 0.0}) {
+    GuestPlan plan = in_kernel_mode(kvm_plan("no_uffd_wait", 1));
+    plan.vmm.access.read_share = read_share;
+    const auto result = run_guest(plan);
+    check_run(*result, 256);
+    // With hardware support the guest makes its accesses itself in kernel mode too.
+    CHECK_EQUAL(exits(*result)[Exit::mmio] + exits(*result)[Exit::memory_fault] + exits(*result)[Exit::efault], 256u);
+  }
+}
+
+TEST("kvm: writes, whole pages verified, and anonymous memory") {
+  if (no_kvm()) return;
+  for (const char* strategy : kStrategies) {
+    GuestPlan plan = kvm_plan(strategy);
+    plan.vmm.access.read_share = 0.0;
+    plan.vmm.verify = "page";
+    check_run(*run_guest(plan), 256);
+    plan = kvm_plan(strategy);
+    plan.guest.memory = MemoryType::anon;
+    plan.guest.fault_around_pages = 4;
+    plan.kind = Kind::absent;
+    check_run(*run_guest(plan), 256);
+  }
+}
+
+TEST("kvm: overlapping vCPUs of two VMs lose races and nothing else, and 16 vCPUs in one VM run to the end") {
+  if (no_kvm()) return;
+  for (const char* strategy : kStrategies) {
+    GuestPlan plan = kvm_plan(strategy, 4, 128);
+    plan.guest.vcpus_per_vmm = 2;
+    plan.vmm.access.overlap = true;
+    plan.kind = Kind::absent;
+    check_run(*run_guest(plan), 2 * 128);
+    check_run(*run_guest(kvm_plan(strategy, 16, 128)), 128);
+  }
+}
+
+TEST("kvm: several passes, an open loop and thinking are the guest's own") {
+  if (no_kvm()) return;
+  GuestPlan plan = kvm_plan("no_uffd_wait", 1, 64);
+  plan.vmm.access.passes = 3;
+  plan.vmm.access.rate_per_s = 5000;
+  const auto result = run_guest(plan);
+  check_run(*result, 64);
+  const Vcpu& vcpu = *result->vmms[0]->vcpus()[0];
+  CHECK_EQUAL(vcpu.state().accesses.load(), 192u);
+  for (std::uint64_t i = 0; i < 64; ++i) CHECK(vcpu.records()[i].intended != 0 && vcpu.records()[i].intended <= vcpu.records()[i].raised);
+  plan = kvm_plan("no_uffd_wait", 1, 16);
+  plan.vmm.access.think_ns = 1'000'000;
+  const auto thinking = run_guest(plan);
+  check_run(*thinking, 16);
+  const Vcpu& thinker = *thinking->vmms[0]->vcpus()[0];
+  CHECK(thinker.records()[15].raised - thinker.records()[0].raised >= 15'000'000u);
+}
+
+TEST("kvm: a poisoned page is a machine check in the guest, once an access, whichever way it arrives") {
+  if (no_kvm()) return;
+  for (const bool when_resolved : {false, true})
+    for (const bool kernel : {false, true})
+      for (const char* strategy : kStrategies) {
+        GuestPlan plan = kvm_plan(strategy, 2, 64);
+        plan.guest.poisoned_when_resolved = when_resolved;
+        plan.kinds = {Kind::poisoned, Kind::minor, Kind::minor, Kind::minor};
+        const auto result = run_guest(kernel ? in_kernel_mode(plan) : plan);
+        CHECK_EQUAL(result->stop_reason, "");
+        CHECK_EQUAL(result->wrong_words, 0u);
+        CHECK_EQUAL(result->refused, 16u);
+        CHECK_EQUAL(result->pages_resolved, 48u);
+        CHECK_EQUAL((*result)[Counter::memory_errors], 16u);
+        std::uint64_t told = 0;
+        for (const auto& vcpu : result->vmms[0]->vcpus())
+          for (std::uint64_t i = 0; i < vcpu->recorded(); ++i)
+            told += vcpu->records()[i].outcome == FaultOutcome::memory_error;
+        CHECK_EQUAL(told, 16u);  // written by the guest, and only when it has taken a machine check
+      }
+}
+
+TEST("kvm: with nobody serving, the watchdog ends a vCPU asleep in KVM_RUN and names it") {
+  if (no_kvm()) return;
+  for (const bool kernel : {false, true}) {
+    GuestPlan plan = kvm_plan("uffd_wait");
+    plan.vmm.watchdog_s = 0.5;
+    const auto result = run_guest(kernel ? in_kernel_mode(plan) : plan, false);
+    CHECK(result->stop_reason.find("stuck: vCPU") == 0);
+    CHECK(result->stop_reason.find("is unresolved, stage: raised") != std::string::npos);
+    CHECK_EQUAL((*result)[Counter::abandoned], 2u);
+  }
+}
+
+TEST("kvm: what needs a kernel that exits when fast GUP fails is refused with that reason, and so is a thread's way to exit") {
+  if (no_kvm()) return;
+  const auto refusal = [](GuestPlan plan) -> std::string {
+    try {
+      run_guest(plan);
+    } catch (const ConfigError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  for (const char* strategy : {"no_slow_gup", "populate"}) {
+    const std::string why = refusal(kvm_plan(strategy));
+    CHECK(why.empty() || why.find("does not exit when fast GUP fails") != std::string::npos);
+  }
+  GuestPlan plan = kvm_plan("no_uffd_wait");
+  plan.vmm.options["exit_via"] = 1;
+  CHECK(refusal(plan).find("use strategy.exit_via=signal, or engine=thread") != std::string::npos);
+  plan = kvm_plan("no_uffd_wait");
+  plan.vmm.engine = "qemu";
+  CHECK_EQUAL(refusal(plan), "engine 'qemu' is unknown; it is one of kvm, thread");
+}

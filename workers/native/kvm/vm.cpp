@@ -1,0 +1,108 @@
+#include "vm.hpp"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include <cstring>
+
+#include "../error.hpp"
+#include "../kernel.hpp"
+#include "../system_call.hpp"
+
+namespace uffd {
+
+namespace {
+
+constexpr std::uint64_t kGib = 1 << 30;
+constexpr std::uint64_t kStackBytes = 16 << 10;
+constexpr std::uint64_t kMostBytes = 256ull << 30;  // what every guest physical address width reaches
+
+std::uint64_t up(std::uint64_t value, std::uint64_t to) { return (value + to - 1) / to * to; }
+
+}  // namespace
+
+Descriptor open_kvm() {
+  Descriptor kvm(::open("/dev/kvm", O_RDWR | O_CLOEXEC));
+  if (!kvm.valid())
+    throw KernelError("open of /dev/kvm (engine=kvm needs it: `modprobe kvm`, and membership of the group kvm)", errno);
+  if (::ioctl(kvm.get(), KVM_GET_API_VERSION, 0) != KVM_API_VERSION) throw KernelError("KVM_GET_API_VERSION is not 12", EINVAL);
+  return kvm;
+}
+
+Vm::Vm(const VmLayout& layout) : kvm_(open_kvm()), vm_(::ioctl(kvm_.get(), KVM_CREATE_VM, 0)), slots_(layout.slots) {
+  if (!vm_.valid()) throw KernelError("KVM_CREATE_VM", errno);
+  std::uint64_t end = kGuestSlotsAt;
+  for (GuestSlot& slot : slots_) {
+    slot.at = end;
+    end += up(slot.bytes, kGib);
+  }
+  if (end > kMostBytes) throw ConfigError("engine=kvm: the region does not fit a guest of 256 GiB: use a smaller memory.region_mib");
+  const int most = ::ioctl(vm_.get(), KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
+  if (most > 0 && layout.vcpus > static_cast<std::uint32_t>(most))
+    throw ConfigError("engine=kvm: this kernel gives a VM at most " + std::to_string(most) +
+                      " vCPUs: use a smaller vcpus_per_vmm");
+
+  // The guest's own slot: tables, code, then for each vCPU traps, stack, GuestVcpu, access order.
+  const auto code_bytes = static_cast<std::uint64_t>(end_guest_byte - first_guest_byte);
+  code_at_ = up(kGuestTablesAt + guest_tables_bytes(end), kBasePageBytes);
+  const std::uint64_t vcpu_bytes = up(sizeof(GuestVcpu), kBasePageBytes);
+  const std::uint64_t order_bytes = up(layout.orders_per_vcpu * sizeof(std::uint32_t), kBasePageBytes);
+  const std::uint64_t corner_bytes = kBasePageBytes + kStackBytes + vcpu_bytes + order_bytes;
+  const std::uint64_t corners_at = up(code_at_ + code_bytes, kBasePageBytes);
+  own_memory_ = Mapping::anonymous(up(corners_at + layout.vcpus * corner_bytes, kBasePageBytes), kBasePageBytes);
+  own_memory_.advise(MADV_POPULATE_WRITE, "madvise MADV_POPULATE_WRITE of the guest's own memory");
+  own_ = {own_memory_.data(), own_memory_.bytes(), 0};
+  if (own_.bytes > kGuestDoorbell)
+    throw ConfigError("engine=kvm: the access orders of a VMM process's vCPUs take more than 3 GiB: use fewer access.accesses");
+  write_guest_tables(own_.host, end, code_at_, layout.kernel_mode);
+  std::memcpy(own_.host + code_at_, first_guest_byte, code_bytes);
+
+  add_slot(0, own_, 0);
+  for (std::uint32_t i = 0; i < slots_.size(); ++i) add_slot(i + 1, slots_[i], i == 0 ? layout.region_flags : 0);
+
+  run_bytes_ = static_cast<std::uint64_t>(::ioctl(kvm_.get(), KVM_GET_VCPU_MMAP_SIZE, 0));
+  for (std::uint32_t i = 0; i < layout.vcpus; ++i) {
+    VmVcpu vcpu;
+    vcpu.fd = Descriptor(::ioctl(vm_.get(), KVM_CREATE_VCPU, i));
+    if (!vcpu.fd.valid()) throw KernelError("KVM_CREATE_VCPU", errno);
+    void* run = ::mmap(nullptr, run_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu.fd.get(), 0);
+    if (run == MAP_FAILED) throw KernelError("mmap of a KVM vCPU", errno);
+    vcpu.run = static_cast<kvm_run*>(run);
+    const std::uint64_t traps_at = corners_at + i * corner_bytes;
+    const std::uint64_t vcpu_at = traps_at + kBasePageBytes + kStackBytes;
+    vcpu.traps = reinterpret_cast<GuestTraps*>(own_.host + traps_at);
+    vcpu.guest = reinterpret_cast<GuestVcpu*>(own_.host + vcpu_at);
+    vcpu.order = reinterpret_cast<std::uint32_t*>(own_.host + vcpu_at + vcpu_bytes);
+    start_guest(kvm_.get(), vm_.get(), vcpu.fd.get(),
+                {code_at_, vcpu_at, vcpu_at, traps_at, own_.host + traps_at, layout.kernel_mode});
+    vcpus_.push_back(std::move(vcpu));
+  }
+}
+
+Vm::~Vm() {
+  for (const VmVcpu& vcpu : vcpus_) ::munmap(vcpu.run, run_bytes_);
+}
+
+void Vm::add_slot(std::uint32_t number, const GuestSlot& slot, std::uint32_t flags) {
+  const auto host = reinterpret_cast<std::uint64_t>(slot.host);
+  if (flags == 0) {
+    kvm_userspace_memory_region region{number, 0, slot.at, slot.bytes, host};
+    if (::ioctl(vm_.get(), KVM_SET_USER_MEMORY_REGION, &region) != 0)
+      throw KernelError("KVM_SET_USER_MEMORY_REGION", errno, slot.at, slot.bytes);
+    return;
+  }
+  kvm_userspace_memory_region2 region{};
+  region.slot = number;
+  region.flags = flags;
+  region.guest_phys_addr = slot.at;
+  region.memory_size = slot.bytes;
+  region.userspace_addr = host;
+  if (::ioctl(vm_.get(), KVM_SET_USER_MEMORY_REGION2, &region) != 0)
+    throw KernelError("KVM_SET_USER_MEMORY_REGION2", errno, slot.at, slot.bytes);
+}
+
+int run_vcpu(const VmVcpu& vcpu) noexcept { return static_cast<int>(-system_call(SYS_ioctl, vcpu.fd.get(), KVM_RUN, 0)); }
+
+}  // namespace uffd

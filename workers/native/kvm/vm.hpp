@@ -1,0 +1,78 @@
+// One KVM virtual machine: its memory slots and its vCPUs, as bare as the kernel offers them.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "../descriptor.hpp"
+#include "../mapping.hpp"
+#include "guest_program.hpp"
+#include "kvm_words.hpp"
+
+namespace uffd {
+
+/// /dev/kvm, opened. Throws KernelError that says what to do.
+Descriptor open_kvm();
+
+/// A piece of host memory as the guest sees it.
+struct GuestSlot {
+  std::byte* host = nullptr;
+  std::uint64_t bytes = 0;
+  std::uint64_t at = 0;  ///< its address in the guest
+
+  bool holds(std::uint64_t address) const noexcept { return address - at < bytes; }
+  /// The guest's pointer to what `pointer`, into `host`, points at.
+  template <typename T>
+  T* in_guest(T* pointer) const noexcept {
+    const auto offset = reinterpret_cast<std::uint64_t>(pointer) - reinterpret_cast<std::uint64_t>(host);
+    return reinterpret_cast<T*>(at + offset);
+  }
+};
+
+struct VmLayout {
+  std::vector<GuestSlot> slots;         ///< host and bytes given; the addresses are dealt here. The first is the region
+  std::uint32_t vcpus = 1;
+  std::uint64_t orders_per_vcpu = 0;    ///< entries of each access-order array
+  bool kernel_mode = false;
+  std::uint32_t region_flags = 0;
+};
+
+/// A vCPU's corner of the guest's own slot.
+struct VmVcpu {
+  Descriptor fd;
+  kvm_run* run = nullptr;
+  GuestVcpu* guest = nullptr;        ///< room for it; the user constructs it
+  GuestTraps* traps = nullptr;
+  std::uint32_t* order = nullptr;
+};
+
+class Vm {
+ public:
+  /// Throws KernelError, ConfigError.
+  explicit Vm(const VmLayout& layout);
+  ~Vm();
+  Vm(const Vm&) = delete;
+  Vm& operator=(const Vm&) = delete;
+
+  /// Slot `index` of the layout.
+  const GuestSlot& slot(std::size_t index) const noexcept { return slots_[index]; }
+  const GuestSlot& own() const noexcept { return own_; }
+  VmVcpu& vcpu(std::uint32_t index) noexcept { return vcpus_[index]; }
+  std::uint64_t code_at() const noexcept { return code_at_; }
+
+ private:
+  void add_slot(std::uint32_t number, const GuestSlot& slot, std::uint32_t flags);
+
+  Descriptor kvm_, vm_;
+  Mapping own_memory_;
+  GuestSlot own_;
+  std::vector<GuestSlot> slots_;
+  std::vector<VmVcpu> vcpus_;
+  std::uint64_t run_bytes_ = 0;
+  std::uint64_t code_at_ = 0;
+};
+
+/// KVM_RUN: 0, or the errno.
+int run_vcpu(const VmVcpu& vcpu) noexcept;
+
+}  // namespace uffd
