@@ -187,6 +187,23 @@ TEST("kvm: with nobody serving, the watchdog ends a vCPU asleep in KVM_RUN and n
   }
 }
 
+TEST("kvm: a guest that touches outside its slots ends by name") {
+  if (no_kvm()) return;
+  GuestPlan plan = kvm_plan("no_uffd_wait", 1);
+  plan.vmm.vcpus = 1;
+  plan.vmm.record_capacity = 16;
+  plan.vmm.access.order = "sequential";
+  plan.vmm.access.accesses = 16;
+  const Guest guest(plan.guest);
+  fill(guest, std::vector<std::uint8_t>(guest.pages(), static_cast<std::uint8_t>(Kind::minor)));
+  Vmm vmm(guest, plan.vmm);
+  vmm.prepare();
+  vmm.vcpus()[0]->order() = AccessOrder(plan.vmm.access, 2 * guest.pages(), 1, 2, 0);  // the pages after the region's last
+  vmm.run();
+  CHECK(guest.stop_reason().find("the guest of vCPU 0 touched guest-physical address 0x1001") != std::string::npos);
+  CHECK(guest.stop_reason().find("which is in no memory slot") != std::string::npos);
+}
+
 TEST("kvm: what needs a kernel that exits when fast GUP fails is refused with that reason, and so is a thread's way to exit") {
   if (no_kvm()) return;
   const auto refusal = [](GuestPlan plan) -> std::string {
