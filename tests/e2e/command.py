@@ -23,6 +23,13 @@ def run(folder: Path, command: str, *arguments: str, timeout_s: float = 100) -> 
     )
 
 
+def start(folder: Path, *arguments: str, output: int = subprocess.PIPE) -> subprocess.Popen[str]:
+    """Start `loadgen` in `folder` and go on; `output`: where what it says goes."""
+    return subprocess.Popen(
+        [str(BIN / "loadgen"), *arguments], cwd=folder, env=environment(), stdout=output, stderr=output, text=True
+    )
+
+
 def environment() -> dict[str, str]:
     """As a fresh shell has it: Ray settles its authentication by itself, tables are as wide as they are."""
     return {key: value for key, value in os.environ.items() if not key.startswith("RAY_")} | {"COLUMNS": "250"}

@@ -6,40 +6,16 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from results.store import DataSet
 from tests.e2e import processes
-from tests.e2e.command import BIN, environment, run
+from tests.e2e.command import run
+from tests.e2e.conftest import Start
 
-Start = Callable[..., "subprocess.Popen[str]"]
 SLOW = ("access.rate_per_s=150", "memory.region_mib=4", "cluster.exclusive=false")
 """A measured phase of some seconds: there is time to kill somebody in it."""
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    started: list[subprocess.Popen[str]] = []
-
-    def start(*arguments: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [str(BIN / "loadgen"), *arguments],
-            cwd=tmp_path,
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        processes.end(process)
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import glob
 import os
 import signal
-import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -16,78 +14,13 @@ import polars
 import pytest
 
 from results.store import DataSet
-from tests.e2e.command import BIN, environment, run
-
-
-def leftovers() -> set[str]:
-    """What a run might leave behind: Ray's folders and ours, Ray's token."""
-    return {*glob.glob(f"{tempfile.gettempdir()}/ulg-*"), *glob.glob(f"{tempfile.gettempdir()}/uffd-loadgen-*")}
-
-
-def children_of(pid: int) -> list[int]:
-    found = []
-    for stat in glob.glob("/proc/[0-9]*/stat"):
-        try:
-            fields = Path(stat).read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid:
-            found.append(int(stat.split("/")[2]))
-    return found
-
-
-def command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        return ""
-
-
-def vmm_processes(driver: int) -> list[int]:
-    """Pids of the VMM process actors below a driver."""
-    found, look = [], [driver]
-    while look:
-        pid = look.pop()
-        look += children_of(pid)
-        if command_line(pid).startswith("ray::Vcpu"):
-            found.append(pid)
-    return found
-
-
-def wait_for(condition: object, what: str, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():  # type: ignore[operator]
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"not within {seconds} s: {what}")
-
-
-@pytest.fixture
-def driver(tmp_path: Path) -> Iterator[object]:
-    started: list[subprocess.Popen[str]] = []
-
-    def start(*arguments: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [str(BIN / "loadgen"), *arguments],
-            cwd=tmp_path,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+from tests.e2e import processes
+from tests.e2e.command import run
+from tests.e2e.conftest import Start
 
 
 def test_a_sweep_is_one_data_set_that_everybody_reads(tmp_path: Path) -> None:
-    before = leftovers()
+    before = processes.folders()
     done = run(
         tmp_path,
         "loadgen",
@@ -99,7 +32,7 @@ def test_a_sweep_is_one_data_set_that_everybody_reads(tmp_path: Path) -> None:
         "repeats=2",
     )
     assert done.returncode == 0, done.stderr
-    assert leftovers() == before
+    assert processes.folders() == before
     assert not Path.home().joinpath(".ray").exists()
     assert "[16/16]" in done.stderr
     assert "x uffd_wait" in done.stdout and "no_slow_gup" in done.stdout
@@ -187,10 +120,10 @@ def test_a_wrong_third_value_of_an_axis_fails_before_the_first_run(tmp_path: Pat
     assert not (tmp_path / "outputs" / "dataset").exists()
 
 
-def test_ctrl_c_keeps_what_was_measured(tmp_path: Path, driver: object) -> None:
-    before = leftovers()
-    process = driver("-m", "strategy=uffd_wait", "access.rate_per_s=100", "memory.region_mib=4", "repeats=3")  # type: ignore[operator]
-    wait_for(lambda: vmm_processes(process.pid), "a VMM process")
+def test_ctrl_c_keeps_what_was_measured(tmp_path: Path, start: Start) -> None:
+    before = processes.folders()
+    process = start("-m", "strategy=uffd_wait", "access.rate_per_s=100", "memory.region_mib=4", "repeats=3")
+    processes.wait_for(lambda: processes.actors(process.pid, "Vcpu"), "a VMM process")
     time.sleep(3)  # into the measured phase, which takes 10 s
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -199,15 +132,15 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path: Path, driver: object) -> None:
     [row] = DataSet.existing(str(tmp_path / "outputs/dataset")).read("runs").to_pylist()
     assert row["status"] == "interrupted"
     assert 0 < row["faults"] < 1024
-    assert leftovers() == before
+    assert processes.folders() == before
     assert "interrupted" in out
 
 
-def test_a_killed_vmm_process_makes_its_run_crashed_and_the_sweep_goes_on(tmp_path: Path, driver: object) -> None:
-    process = driver("-m", "strategy=no_slow_gup", "access.rate_per_s=300", "memory.region_mib=4", "repeats=2", "vcpus=2")  # type: ignore[operator]
-    wait_for(lambda: len(vmm_processes(process.pid)) == 2, "two VMM processes")
+def test_a_killed_vmm_process_makes_its_run_crashed_and_the_sweep_goes_on(tmp_path: Path, start: Start) -> None:
+    process = start("-m", "strategy=no_slow_gup", "access.rate_per_s=300", "memory.region_mib=4", "repeats=2", "vcpus=2")
+    processes.wait_for(lambda: len(processes.actors(process.pid, "Vcpu")) == 2, "two VMM processes")
     time.sleep(1)
-    os.kill(vmm_processes(process.pid)[0], signal.SIGKILL)
+    os.kill(processes.actors(process.pid, "Vcpu")[0], signal.SIGKILL)
     _, err = process.communicate(timeout=90)
     assert process.returncode == 1
     runs = sorted(DataSet.existing(str(tmp_path / "outputs/dataset")).read("runs").to_pylist(), key=lambda row: row["run_id"])
@@ -215,13 +148,13 @@ def test_a_killed_vmm_process_makes_its_run_crashed_and_the_sweep_goes_on(tmp_pa
     assert "VMM process 0 died" in runs[0]["reason"] or "VMM process 1 died" in runs[0]["reason"]
 
 
-def test_a_driver_that_is_killed_leaves_no_process_behind_and_its_files_go_with_the_next(driver: object) -> None:
-    process = driver("strategy=uffd_wait", "access.rate_per_s=50", "memory.region_mib=4")  # type: ignore[operator]
-    wait_for(lambda: vmm_processes(process.pid) or process.poll() is not None, "a VMM process")
+def test_a_driver_that_is_killed_leaves_no_process_behind_and_its_files_go_with_the_next(start: Start) -> None:
+    process = start("strategy=uffd_wait", "access.rate_per_s=50", "memory.region_mib=4")
+    processes.wait_for(lambda: processes.actors(process.pid, "Vcpu") or process.poll() is not None, "a VMM process")
     assert process.poll() is None, process.communicate()
-    actors = vmm_processes(process.pid)
+    actors = processes.actors(process.pid, "Vcpu")
     process.kill()
     process.wait()
-    wait_for(lambda: not any(command_line(pid) for pid in actors), "the actors' end", 10)
-    assert driver("strategy=no_uffd_wait", "memory.region_mib=1").wait(timeout=60) == 0  # type: ignore[operator]
+    processes.wait_for(lambda: not any(processes.command_line(pid) for pid in actors), "the actors' end", 10)
+    assert start("strategy=no_uffd_wait", "memory.region_mib=1").wait(timeout=60) == 0
     assert not glob.glob(f"{tempfile.gettempdir()}/ulg-{process.pid}-*"), "the next driver clears what the killed one left"

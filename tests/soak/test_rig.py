@@ -12,7 +12,7 @@ import pytest
 
 from results.store import DataSet
 from tests.e2e import processes
-from tests.e2e.command import BIN, environment, run
+from tests.e2e.command import run, start
 from tests.e2e.test_rig_faults import kill_while_it_runs
 from tests.fuzz.run_fuzz import build, fuzz, have_clang
 from workers.handshake import HandshakeError, Region, parse_extras, parse_regions, whole_json
@@ -26,14 +26,7 @@ KILLS = 100
 def test_a_hundred_page_servers_killed_in_one_sweep_lose_no_run_and_no_page(tmp_path: Path) -> None:
     arguments = ["-m", "strategy=uffd_wait,no_slow_gup,no_uffd_wait", "fault_mix=absent", "repeats=80", "recover=true", "vcpus=2"]
     arguments += ["access.rate_per_s=400", "memory.region_mib=4", "watchdog_s=60"]
-    driver = subprocess.Popen(
-        [str(BIN / "loadgen"), *arguments],
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    driver = start(tmp_path, *arguments, output=subprocess.DEVNULL)
     try:
         processes.wait_for(lambda: processes.actors(driver.pid, "Vcpu"), "a VMM process")
         assert kill_while_it_runs(driver, "PageServer", KILLS, 4.0) == KILLS
@@ -47,13 +40,8 @@ def test_a_hundred_page_servers_killed_in_one_sweep_lose_no_run_and_no_page(tmp_
 
 @pytest.mark.timeout(3600)
 def test_five_hundred_runs_leave_the_drivers_memory_flat_and_cost_no_more_than_the_first_ones(tmp_path: Path) -> None:
-    driver = subprocess.Popen(
-        [str(BIN / "loadgen"), "-m", "strategy=uffd_wait,no_slow_gup", "repeats=250", "memory.region_mib=1"],
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        text=True,
+    driver = start(
+        tmp_path, "-m", "strategy=uffd_wait,no_slow_gup", "repeats=250", "memory.region_mib=1", output=subprocess.DEVNULL
     )
     stored, sizes = tmp_path / "outputs/dataset/runs", []
     try:
@@ -115,9 +103,7 @@ def test_a_million_hostile_handshakes_are_refused_with_a_reason_or_lie_inside_th
 def test_killing_and_resuming_a_sweep_again_and_again_ends_with_the_runs_of_an_undisturbed_one(tmp_path: Path) -> None:
     arguments = ["-m", "strategy=uffd_wait,no_slow_gup", "vcpus=1,2", "repeats=5", "memory.region_mib=1", "quiet=true"]
     for seconds in (4, 6, 5, 8):
-        process = subprocess.Popen(
-            [str(BIN / "loadgen"), *arguments, "resume=true"], cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL
-        )
+        process = start(tmp_path, *arguments, "resume=true", output=subprocess.DEVNULL)
         try:
             process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
