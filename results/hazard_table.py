@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from results.design import grouped
 from results.location import DataSetError
 from results.questions import Answer, Question
 from results.store import DataSet
-from results.summary import grouped
 from results.tables import cell, decimals
 
 AXES = (

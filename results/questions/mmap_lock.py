@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from results.design import grouped
 from results.location import DataSetError
 from results.questions import Answer
 from results.store import DataSet
-from results.summary import grouped, median_or_none
+from results.summary import median_or_none
 from results.tables import decimals
 
 LATENCIES = ("latency_p50_ns", "latency_p99_ns", "latency_p999_ns")
