@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from loadgen.fault_mix import settle
 from loadgen.host import Host
 from loadgen.placement import place
 from loadgen.swap import plan_swap
@@ -59,6 +60,7 @@ def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
     """The run of a validated configuration with the first of its guests: `repeat` and `sweep_id` as they stand in it, `job` its
     number in the sweep. `loadgen.spread` plans the others."""
     values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    settle(values["fault_mix"])
     command, job_overrides = values.pop("command"), values.pop("job_overrides")
     values.pop("resume")  # of the command, not of any run
     entry = strategy_entry(values["strategy"]["name"])
@@ -83,7 +85,7 @@ def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
         engine_options=strategy_options(engine_entry(values["engine"]["name"]), values["engine"]),
         strategy=StrategySpec(entry["name"], strategy_options(entry, values["strategy"])),
         memory=memory,
-        fault_mix=FaultMixSpec(**{key: value for key, value in values["fault_mix"].items() if key != "name"}),
+        fault_mix=FaultMixSpec(**{key: value for key, value in values["fault_mix"].items() if key not in ("name", "rest")}),
         access=access,
         page_server=PageServerSpec(
             asked["readers_per_uffd"],

@@ -43,6 +43,7 @@ class FaultMixConfig:
     swapped: float = 0.0
     poisoned: float = 0.0
     poisoned_at: str = "source"
+    rest: str = "none"
 
 
 @listed

@@ -119,7 +119,7 @@ class Session:
         self._deadman_s = deadman_s
         self._pulse = Pulse(deadman_s, lambda: [actor for guest in list(self._guests) for actor in guest.actors])
         self._guests: list[GuestActors] = []
-        self._exit_ns: dict[tuple[str, str], float] = {}
+        self._exit_ns: dict[tuple[str, str, str], float] = {}
         self._idle_cpu_share: dict[int, float] = {}
         self._ended: float | None = None
         self.host_changes = HostChanges()
@@ -178,10 +178,13 @@ class Session:
         return max(0, sum(len(actors.vcpus) for actors in self._guests) - sum(len(seat.vcpus) for seat in seats))
 
     def exit_ns(self, seat: Seat, kind: str) -> float:
-        """What an emulated exit of this kind costs on the guest's host; measured once a session, in an actor as the exits are."""
-        key = (seat.node.name, kind)
+        """What an emulated exit of this kind costs on the guest's host and memory type; measured once a session, in an actor as
+        the exits are."""
+        key = (seat.node.name, kind, seat.spec.memory.type)
         if key not in self._exit_ns:
-            self._exit_ns[key] = float(ray.get(seat.vcpus[0].calibrate.remote(kind), timeout=START_TIMEOUT_S))
+            self._exit_ns[key] = float(
+                ray.get(seat.vcpus[0].calibrate.remote(kind, seat.spec.memory.type), timeout=START_TIMEOUT_S)
+            )
         return self._exit_ns[key]
 
     def idle_cpu_share(self) -> float:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from loadgen.errors import ConfigError
+from loadgen.fault_mix import settle
 from loadgen.host import Host
 from loadgen.legality import judge, refuse_engine
 from loadgen.placement import POLICIES
@@ -53,6 +54,7 @@ def validate(cfg: DictConfig, host: Host, hosts: int = 1, *, whole: bool = True)
         values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     except OmegaConfBaseException as error:
         raise ConfigError([str(error).splitlines()[0]]) from None
+    settle(values["fault_mix"])
     problems = list(_platform(host)) or [
         *_words(values),
         *_numbers(values),
@@ -87,6 +89,7 @@ def _words(values: dict[str, Any]) -> Iterator[str]:
         ("source.cache", values["source"]["cache"], SOURCE_CACHES),
         ("swap.name", values["swap"]["name"], SWAPS),
         ("cluster.name", values["cluster"]["name"], CLUSTERS),
+        ("fault_mix.rest", values["fault_mix"]["rest"], ("none", *FAULT_KINDS)),
         ("fault_mix.poisoned_at", values["fault_mix"]["poisoned_at"], POISONED_AT),
         ("on_memory_error", values["on_memory_error"], ON_MEMORY_ERROR),
         ("verify", values["verify"], VERIFY_LEVELS),

@@ -194,7 +194,7 @@ RUN_COLUMNS = (
     Column("swapped_pages", _COUNT, "pages", "pages proven resolved and swapped out"),
     Column("poisoned_pages", _COUNT, "pages", "pages proven to be poisoned, or without contents when poisoned at the source"),
     Column("unprepared", _COUNT, "pages", "pages that were not in the state asked for"),
-    Column("emulated_exit_ns", _REAL, "ns", "calibrated cost of one emulated exit on this host"),
+    Column("emulated_exit_ns", _REAL, "ns", "calibrated cost of one emulated exit on this host and memory type"),
     Column("waited_s", _REAL, "s", "waiting for hosts on which other runs measured, before the run began"),
     Column("start_gate_s", _REAL, "s", "by no more did guests of different hosts start apart; null with one guest"),
     # what was measured

@@ -38,9 +38,9 @@ def probe_userfaultfd() -> dict[str, Any]:
 def clock() -> dict[str, Any]:
     """`source` ("tsc" | "clock_gettime"), `ticks_per_s` (float)."""
 
-def calibrate_exit(kind: str, rounds: int) -> float:
-    """Nanoseconds one emulated exit costs here: kind "none" (0.0), "signal" (a SIGBUS taken and returned from), "probe" (one
-    pagemap read), "populate" (a MADV_POPULATE_WRITE that is refused)."""
+def calibrate_exit(kind: str, memory_type: str, rounds: int) -> float:
+    """Nanoseconds one emulated exit costs here on this memory (hugetlb: one huge page must be free): kind "none" (0.0), "signal"
+    (a SIGBUS taken and returned from), "probe" (one pagemap read), "populate" (a MADV_POPULATE_WRITE that is refused)."""
 
 class KernelError(OSError):
     """A real failure of the kernel: `errno`, and a message that names the call, address and length."""

@@ -38,9 +38,10 @@ class Vcpu(Actor):
         self._recorded: list[int] = []
         self._lets_go = False
 
-    def calibrate(self, kind: str) -> float:
-        """Nanoseconds an emulated exit of this kind (`none`, `signal`, `probe`, `populate`) costs on this machine, now."""
-        return _native.calibrate_exit(kind, CALIBRATION_ROUNDS)
+    def calibrate(self, kind: str, memory_type: str) -> float:
+        """Nanoseconds an emulated exit of this kind (`none`, `signal`, `probe`, `populate`) costs on this machine and memory,
+        now."""
+        return _native.calibrate_exit(kind, memory_type, CALIBRATION_ROUNDS)
 
     def open(self, spec: RunSpec, vmm: int, address: GuestAddress) -> None:
         """Attach to the guest, map and register its region, hand the userfaultfds over.

@@ -122,3 +122,14 @@ def test_swap_is_off_within_ten_seconds_of_its_drivers_end_however_it_went(how: 
     while ours(before) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert ours(before) == []
+
+
+def test_the_kind_named_by_rest_takes_what_the_other_shares_leave(configure: Configure, host: Host) -> None:
+    overrides = ("fault_mix.minor=0", "fault_mix.swapped=0.25", "fault_mix.rest=absent", "sweep_id=s")
+    spec = plan_run(configure(*overrides), host).spec
+    assert (spec.fault_mix.swapped, spec.fault_mix.absent, spec.fault_mix.minor) == (0.25, 0.75, 0.0)
+    assert problems(configure("fault_mix.rest=other", "sweep_id=s"), host) == [
+        "fault_mix.rest=other is unknown: use one of none, hit, minor, absent, swapped, poisoned"
+    ]
+    too_much = ("fault_mix.minor=0.9", "fault_mix.swapped=0.2", "fault_mix.rest=absent", "swap=zram", "sweep_id=s")
+    assert any("the shares of fault_mix sum to 1.1, not 1" in problem for problem in problems(configure(*too_much), host))

@@ -77,3 +77,22 @@ def test_the_command_prints_an_answer(dataset: DataSet, capsys: pytest.CaptureFi
     assert "published wait" in capsys.readouterr().out
     assert main(["answer", "weather", dataset.uri]) == 2
     assert "there is no question weather" in capsys.readouterr().err
+
+
+def test_the_extra_trip_of_a_swapped_page_is_told_raw_and_net_with_the_share_where_the_strategies_cross(dataset: DataSet) -> None:
+    for swapped, trip_s in ((0, 1.0), (500_000, 2.0), (1_000_000, 4.0)):
+        for repeat in range(6):
+            common = {"repeat": repeat, "pages": 1_000_000, "swapped_pages": swapped, "memory_type": "anon", "vcpus": 1}
+            store(dataset, f"stays{swapped}-{repeat}", strategy="no_uffd_wait", seconds=1.5, **common)
+            exits = {"trips": 1_000_000, "emulated_exit_ns": 500.0}
+            store(dataset, f"trips{swapped}-{repeat}", strategy="no_slow_gup", seconds=trip_s, **common, **exits)
+    answered = answer("slow_gup_trip", dataset)
+    table = columns(answered)
+    assert table["swapped share"] == ["0.00", "0.50", "1.00"]
+    assert table["no_slow_gup"] == ["1000.0", "500.0", "250.0"]
+    assert table["no_slow_gup net"] == ["2000.0", "666.7", "285.7"]
+    assert table["extra ns a fault"] == ["-500", "500", "2500"]
+    assert table["extra ns a fault net"] == ["-1000", "0", "2000"]
+    [crossing] = [note for note in answered.notes if note.startswith("raw:")]
+    # The ratio falls from 1.5 to 0.75 over the first half: it is 1 where log(1.5) of log(2) is spent.
+    assert crossing == f"raw: no_slow_gup falls behind no_uffd_wait at a share of about {0.5 * math.log(1.5) / math.log(2):.2f}"

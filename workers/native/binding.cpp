@@ -453,8 +453,11 @@ NB_MODULE(_native, m) {
     out["ticks_per_s"] = Clock::get().ticks_per_s();
     return out;
   });
-  m.def("calibrate_exit", [](const std::string& kind, std::uint64_t rounds) { return calibrate_exit(exit_kind(kind), rounds); },
-        "kind"_a, "rounds"_a, nb::call_guard<nb::gil_scoped_release>());
+  m.def("calibrate_exit",
+        [](const std::string& kind, const std::string& memory, std::uint64_t rounds) {
+          return calibrate_exit(exit_kind(kind), memory_type(memory), rounds);
+        },
+        "kind"_a, "memory_type"_a, "rounds"_a, nb::call_guard<nb::gil_scoped_release>());
 
   static nb::object kernel_error = nb::exception<KernelError>(m, "KernelError", PyExc_OSError);
   nb::register_exception_translator(

@@ -216,10 +216,12 @@ void Reader::later(Job job, Ticks delay) {
       later({0, 0, Step::look, event, {}, {}}, look_again_);
       return;
     }
-    if (state == PageState::poisoned)
-      poison(event);
-    else
+    if (state == PageState::poisoned) {  // by somebody faster: who is woken meets the poison
+      ++counters_[Counter::events_lost];
+      resolver.wake(event.page, counters_);
+    } else {
       install_again(event);
+    }
     return;
   }
   const bool believed = event.minor && claimed.count == 1 && !server_.config_.inject.contents_bit;

@@ -128,16 +128,18 @@ Resolver::Installed Resolver::install_blindly(std::uint64_t page, const std::byt
 int Resolver::poison(std::uint64_t page, bool wake, Counters& counters) const noexcept {
   const Shard& shard = shard_of(page);
   const std::uint64_t at = shard.address + (page - shard.first_page) * page_bytes_;
-  Outcome outcome = shard.uffd->poison(at, page_bytes_, wake);
+  Outcome outcome = shard.uffd->poison(at, page_bytes_, false);
   for (int tries = 0; outcome.error == EAGAIN && tries < kAgainTries; ++tries) {
     ++counters[Counter::eagain];
     sched_yield();
-    outcome = shard.uffd->poison(at, page_bytes_, wake);
+    outcome = shard.uffd->poison(at, page_bytes_, false);
   }
   if (outcome.error == EEXIST) ++counters[Counter::eexist];
   if (outcome.error == ESRCH) ++counters[Counter::esrch];
   if (outcome.error == 0) ++counters[Counter::pages_poisoned];
   record_.set(page, outcome.error == 0 ? PageState::poisoned : PageState::unresolved);
+  // Only now: who is woken before the record is told exits once more for nothing.
+  if (wake && outcome.error == 0) shard.uffd->wake(at, page_bytes_);
   return outcome.error;
 }
 

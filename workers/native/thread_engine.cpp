@@ -16,6 +16,8 @@ namespace uffd {
 
 namespace {
 
+constexpr std::uint64_t kHugePageBytes = 2 << 20;
+
 // Read in signal handlers: plain thread-locals of this object, reached without a call.
 [[gnu::tls_model("initial-exec")]] thread_local Vcpu* current = nullptr;
 [[gnu::tls_model("initial-exec")]] thread_local sigjmp_buf* guard = nullptr;
@@ -90,6 +92,27 @@ void close_pagemap() {
   if (pagemap >= 0) ::close(pagemap);
   pagemap = -1;
 }
+
+/// A page as most exits of a guest find it: missing in anonymous memory, in the page cache and not mapped in the others.
+struct CalibrationPage {
+  Mapping mapping;
+  std::uint64_t features = 0;
+  std::uint64_t mode = UFFDIO_REGISTER_MODE_MISSING;
+
+  explicit CalibrationPage(MemoryType memory) {
+    if (memory == MemoryType::anon) {
+      mapping = Mapping::anonymous(kBasePageBytes, kBasePageBytes);
+      return;
+    }
+    const bool huge = memory == MemoryType::hugetlb;
+    const std::uint64_t bytes = huge ? kHugePageBytes : kBasePageBytes;
+    const Descriptor fd = make_memfd("uffd-loadgen-calibration", bytes, huge);
+    *Mapping::shared(fd.get(), bytes).data() = std::byte{1};
+    mapping = Mapping::shared(fd.get(), bytes);
+    features = huge ? UFFD_FEATURE_MINOR_HUGETLBFS : UFFD_FEATURE_MINOR_SHMEM;
+    mode = UFFDIO_REGISTER_MODE_MINOR;
+  }
+};
 
 double ns_per_round(Ticks ticks, std::uint64_t rounds) {
   return static_cast<double>(ticks) * 1e9 / Clock::get().ticks_per_s() / static_cast<double>(rounds);
@@ -181,11 +204,12 @@ bool guarded(void (*body)(void*), void* argument) {
   return true;
 }
 
-double calibrate_exit(ExitKind kind, std::uint64_t rounds) {
+double calibrate_exit(ExitKind kind, MemoryType memory, std::uint64_t rounds) {
   if (kind == ExitKind::none || rounds == 0) return 0.0;
   ThreadEngine::install_handlers();
   const Clock& clock = Clock::get();
-  const Mapping page = Mapping::anonymous(kBasePageBytes, kBasePageBytes);
+  const CalibrationPage calibration(memory);
+  const Mapping& page = calibration.mapping;
   if (kind == ExitKind::probe) {
     open_pagemap();
     const Ticks before = clock.now();
@@ -197,8 +221,8 @@ double calibrate_exit(ExitKind kind, std::uint64_t rounds) {
   }
   // The kernel refuses to sleep for a missing page, again and again: no page is ever installed. As the error of a populate,
   // or as a SIGBUS taken at a touch and returned from past it.
-  Userfaultfd fd(UFFD_FEATURE_SIGBUS);
-  fd.register_range(page.address(), page.bytes(), UFFDIO_REGISTER_MODE_MISSING);
+  Userfaultfd fd(UFFD_FEATURE_SIGBUS | calibration.features);
+  fd.register_range(page.address(), page.bytes(), calibration.mode);
   if (kind == ExitKind::populate) {
     std::uint64_t refused = 0;
     const Ticks before = clock.now();

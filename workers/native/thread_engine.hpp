@@ -49,7 +49,8 @@ class ThreadEngine final : public Engine {
 /// Runs `body` with SIGBUS caught: false when it was cut short by one. For the verification outside the clock.
 bool guarded(void (*body)(void*), void* argument);
 
-/// Nanoseconds one emulated exit costs on this machine: a SIGBUS taken at a touch and returned from, or one pagemap read.
-double calibrate_exit(ExitKind kind, std::uint64_t rounds);
+/// Nanoseconds one emulated exit costs on this machine and memory type: a SIGBUS taken at a touch and returned from, one
+/// pagemap read, or a refused MADV_POPULATE_WRITE. Throws KernelError; hugetlb needs one free huge page.
+double calibrate_exit(ExitKind kind, MemoryType memory, std::uint64_t rounds);
 
 }  // namespace uffd

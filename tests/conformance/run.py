@@ -1,0 +1,53 @@
+"""One cell of the conformance table on the real kernel: 1 vCPU, every page in one state, each touched once."""
+
+from __future__ import annotations
+
+from tests.in_process import Ran, run_in_process
+from workers.registry import strategy_entry
+from workers.spec import AccessSpec, FaultMixSpec, MemorySpec, PageServerSpec, PlacementSpec, RunSpec, StrategySpec
+
+PAGES = {"shmem": 64, "anon": 64, "hugetlb": 8}
+PAGE_BYTES = {"shmem": 4096, "anon": 4096, "hugetlb": 2 << 20}
+ONE_STATE = {"hit": 0.0, "minor": 0.0, "absent": 0.0, "swapped": 0.0, "poisoned": 0.0}
+
+
+def spec_of(name: str, memory: str, state: str, vcpus: int = 1, readers: int = 1, fault_around_pages: int = 1) -> RunSpec:
+    """The run of a cell; `name` as the table has it, with options behind a comma. With several vCPUs all touch every page."""
+    strategy, _, options = name.partition(", ")
+    entry = strategy_entry(strategy)
+    asked = {option["name"]: option["default"] for option in entry["options"]}
+    for one in filter(None, options.split(", ")):
+        key, _, value = one.partition("=")
+        [choices] = [option["choices"] for option in entry["options"] if option["name"] == key]
+        asked[key] = choices.index(value)
+    if "fault_around_pages" in asked:
+        asked["fault_around_pages"] = fault_around_pages
+    kind, _, where = state.partition(" ")
+    pages = PAGES[memory]
+    mix = FaultMixSpec(**ONE_STATE | {kind: 1.0}, poisoned_at="resolved" if where == "after resolving" else "source")
+    return RunSpec(
+        run_id="run",
+        sweep_id="sweep",
+        repeat=0,
+        seed=5,
+        engine="thread",
+        strategy=StrategySpec(strategy, asked),
+        memory=MemorySpec(memory, pages * PAGE_BYTES[memory], PAGE_BYTES[memory]),
+        fault_mix=mix,
+        access=AccessSpec(order="sequential", overlap=vcpus > 1),
+        page_server=PageServerSpec(readers_per_uffd=readers),
+        placement=PlacementSpec("none", ((),) * vcpus, ((),) * readers),
+        vcpus=vcpus,
+        vcpus_per_vmm=vcpus,
+        uffds_per_vmm=1,
+        cores=2,
+        verify="page",
+        watchdog_s=10.0,
+        sample_every=1,
+        record_capacity=4 * pages,
+    )
+
+
+def run_cell(name: str, memory: str, state: str, vcpus: int = 1, readers: int = 1, fault_around_pages: int = 1) -> Ran:
+    """Run it once."""
+    return run_in_process(spec_of(name, memory, state, vcpus, readers, fault_around_pages))

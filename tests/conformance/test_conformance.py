@@ -1,0 +1,80 @@
+"""Every row of the conformance table on the real kernel, and every cell again with races."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from loadgen.host import probe
+from loadgen.host_changes import HostChanges
+from loadgen.legality import judge
+from tests.conformance.document import lines
+from tests.conformance.run import PAGES, run_cell
+from tests.conformance.table import COUNTED, MEMORIES, STATES, STRATEGIES, Row, rows
+from workers.registry import strategy_entries, strategy_entry
+from workers.spec import SwapSpec
+
+ROWS = list(rows())
+RACED = [row for row in ROWS if row.state != "hit" and row.strategy != "null"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _swap() -> Iterator[None]:
+    if os.geteuid() != 0:
+        pytest.skip("swap is set up by root only")
+    changes = HostChanges()
+    changes.keep(SwapSpec("zram", 16 << 20))
+    yield
+    changes.close()
+
+
+def name(row: Row) -> str:
+    return f"{row.strategy}-{row.memory}-{row.state}"
+
+
+@pytest.mark.usefixtures("huge_pages")
+@pytest.mark.parametrize("row", ROWS, ids=name)
+def test_at_one_vcpu_the_counts_are_exact(row: Row) -> None:
+    ran, pages = run_cell(row.strategy, row.memory, row.state), PAGES[row.memory]
+    assert (ran.stop_reason, ran.unprepared, ran.wrong_words, ran.broken) == ("", 0, 0, [])
+    assert ran.faults == ({(row.state.split()[0], row.outcome): pages} if row.outcome else {})
+    assert +ran.page_states == {row.ends: pages}
+    together = Counter(ran.vcpus) + Counter(ran.server)
+    together["requests"] = ran.vcpus["requests"]
+    assert {key: together[key] for key in COUNTED} == {key: row.counts.get(key, 0) * pages for key in COUNTED}
+    assert ran.refused == (pages if row.state.startswith("poisoned") else 0)
+
+
+@pytest.mark.usefixtures("huge_pages")
+@pytest.mark.parametrize("row", RACED, ids=name)
+def test_with_races_the_identities_hold_and_no_word_is_wrong(row: Row) -> None:
+    around = 4 if row.memory != "hugetlb" else 2
+    ran = run_cell(row.strategy, row.memory, row.state, vcpus=4, readers=3, fault_around_pages=around)
+    assert (ran.stop_reason, ran.unprepared, ran.wrong_words, ran.broken) == ("", 0, 0, [])
+    assert +ran.page_states == {row.ends: PAGES[row.memory]}
+    assert ran.refused == (PAGES[row.memory] if row.state.startswith("poisoned") else 0)
+    if row.state.startswith("poisoned"):
+        assert ran.vcpus["memory_errors"] == 4 * PAGES[row.memory]  # each vCPU's own access is one
+
+
+def test_what_the_table_does_not_have_is_refused_with_a_reason() -> None:
+    host, has = probe(), {(row.strategy, row.memory, row.state) for row in ROWS}
+    for cell in itertools.product(STRATEGIES, MEMORIES, STATES):
+        strategy, memory, state = cell
+        verdict = judge(strategy_entry(strategy.partition(",")[0]), memory, state.split()[0], host)
+        assert verdict.allowed == (cell in has), cell
+        assert verdict.allowed or verdict.reason
+
+
+def test_every_strategy_is_in_the_table() -> None:
+    assert {strategy.partition(",")[0] for strategy in STRATEGIES} == set(strategy_entries())
+
+
+def test_the_documented_table_is_current() -> None:
+    documented = Path(__file__).parents[2] / "docs" / "conformance.md"
+    assert documented.read_text() == "\n".join(lines()) + "\n", "run `python -m tests.conformance.document > docs/conformance.md`"

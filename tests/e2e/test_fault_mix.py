@@ -1,0 +1,96 @@
+"""Swapped and poisoned pages through the command: real swap, real poison, real ends of processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from loadgen.swap_device import in_use
+from results.store import DataSet
+from tests.e2e.command import BIN, environment, run
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="swap is set up by root only"),
+    pytest.mark.timeout(300),  # on a machine that is busy with something else
+]
+PAGES = 512
+
+
+def rows(folder: Path) -> list[dict[str, object]]:
+    return DataSet.existing(str(folder / "outputs" / "dataset")).read("runs").to_pylist()
+
+
+def test_swapped_pages_of_several_vmm_processes_are_proven_and_brought_back_and_the_swap_is_gone(tmp_path: Path) -> None:
+    before = in_use()
+    ended = run(
+        tmp_path,
+        "loadgen",
+        "-m",
+        "strategy=uffd_wait,no_slow_gup",
+        "fault_mix=swapped,postcopy",
+        "swap=zram",
+        "memory.region_mib=2",
+        "vcpus=2",
+        "quiet=true",
+        timeout_s=280,
+    )
+    assert ended.returncode == 0, ended.stderr
+    found = rows(tmp_path)
+    assert [row["status"] for row in found] == ["ok"] * 4
+    for row in found:
+        assert (row["swap"], row["unprepared"], row["wrong_words"]) == ("zram", 0, 0)
+        assert row["swapped_pages"] == (PAGES if row["fault_mix"] == "swapped" else round(PAGES * 0.09))
+        if row["strategy"] == "no_slow_gup":
+            assert row["populate_ok"] == row["populate_waits"] == row["swapped_pages"]
+    assert in_use() == before
+
+
+def test_a_driver_killed_in_the_middle_of_a_run_leaves_no_swap(tmp_path: Path) -> None:
+    before = in_use()
+    with subprocess.Popen(
+        [str(BIN / "loadgen"), "fault_mix=swapped", "swap=zram", "memory.region_mib=4", "access.think_us=100000", "quiet=true"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as driver:
+        deadline = time.monotonic() + 60
+        while in_use() == before and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert in_use() != before
+        time.sleep(1.0)  # pages are in it by then, or on their way
+        driver.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while in_use() != before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert in_use() == before
+
+
+def test_a_memory_error_that_crashes_the_guest_is_told_with_its_page_and_the_sweep_goes_on(tmp_path: Path) -> None:
+    ended = run(
+        tmp_path,
+        "loadgen",
+        "-m",
+        "on_memory_error=crash,inject",
+        "fault_mix=poisoned",
+        "fault_mix.poisoned_at=source,resolved",
+        "memory.region_mib=2",
+        "access=sequential",
+        "quiet=true",
+        timeout_s=280,
+    )
+    assert ended.returncode == 1
+    found = rows(tmp_path)
+    assert [row["status"] for row in found] == ["crashed", "crashed", "ok", "ok"]
+    for row in found[:2]:
+        reason = str(row["reason"])
+        assert reason.startswith("memory error: page ")
+        assert reason.endswith("is poisoned, and vCPU 0 ended its VMM process for it (on_memory_error=crash)")
+    for row, where in zip(found[2:], ("source", "resolved"), strict=True):
+        assert (row["poisoned_at"], row["memory_errors"], row["wrong_words"]) == (where, row["poisoned_pages"], 0)
+        assert row["poisoned_pages"] == 26
