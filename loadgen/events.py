@@ -9,8 +9,8 @@ Every object has `event` and `sweep_id`; times are in the unit their name ends w
 - `waiting`: `why`, before a run that has to wait for its hosts.
 - `run_started`: `run_id`, `number` (from 1), `title`.
 - `look`, at most twice a second while a run is measured: `run_id`, `pages_resolved`, `pages_per_s` (since the look before),
-  `latency_p99_ns` and `faults_by_kind` (so far), `done` (share of the accesses), `stuck` (what the run is doing when a vCPU
-  has not moved for 2 s, else empty).
+  `latency_p99_ns` and `faults_by_kind` (so far), `done` (share of the accesses), `left_s` (of the run, if it goes on as it
+  went), `stuck` (what the run is doing when a vCPU has not moved for 2 s, else empty).
 - `run_ended`, once the run is stored: `run_id` and the columns ROW of its row.
 - `sweep_ended`: `runs` (stored), `by_status` (how many by status), `not_trusted` (how many).
 """
@@ -98,6 +98,7 @@ class Events:
             latency_p99_ns=now.latency_p99_ns,
             faults_by_kind=now.faults_by_kind,
             done=now.done,
+            left_s=now.left_s,
             stuck=now.stuck,
         )
 

@@ -14,12 +14,14 @@ STUCK_AFTER_S = 2.0
 @dataclass(frozen=True)
 class Now:
     """A run at one look. `pages_per_s`: since the look before; `latency_p99_ns` and `faults_by_kind`: so far, None and empty
-    where no record can be seen; `done`: share of the accesses; `stuck`: what it is doing, empty while it gets on."""
+    where no record can be seen; `done`: share of the accesses; `left_s`: how long the rest takes if it goes on as it went, None
+    before the first access; `stuck`: what it is doing, empty while it gets on."""
 
     pages_per_s: float
     latency_p99_ns: float | None
     faults_by_kind: Mapping[str, int]
     done: float
+    left_s: float | None
     stuck: str
 
 
@@ -33,13 +35,16 @@ class Pace:
 
     def take(self, look: Mapping[str, Any]) -> Now:
         """What the run is doing now."""
-        seconds, pages = look["seconds"] - self._seconds, look["pages_resolved"] - self._pages
+        seconds_so_far = look["seconds"]
+        seconds, pages = seconds_so_far - self._seconds, look["pages_resolved"] - self._pages
         self._seconds, self._pages = look["seconds"], look["pages_resolved"]
+        done = min(1.0, look["accesses"] / self._accesses) if self._accesses else 0.0
         return Now(
             pages_per_s=pages / seconds if seconds > 0 else 0.0,
             latency_p99_ns=look["latency_p99_ns"],
             faults_by_kind={kind: count for kind, count in look["faults_by_kind"].items() if count},
-            done=min(1.0, look["accesses"] / self._accesses) if self._accesses else 0.0,
+            done=done,
+            left_s=seconds_so_far * (1 - done) / done if done else None,
             stuck=stuck(look["standing"], look.get("unanswered_s", 0.0)),
         )
 

@@ -56,7 +56,7 @@ class Lines:
     """A line a run on stderr, and one when a run seems stuck. `total` 0: nobody knows it (a job of a launcher elsewhere)."""
 
     def __init__(self, total: int, console: Console | None = None) -> None:
-        self._total, self._done = total, 0
+        self._total, self._done, self._first_began = total, 0, time.monotonic()
         self._console = console or stderr()
 
     def begin(self, planned: PlannedRun) -> None:
@@ -76,7 +76,10 @@ class Lines:
         """The run's line."""
         self._done += 1
         number = f"[{self._done}/{self._total}] " if self._total else ""
-        self._print(f"{number}{outcome(planned, measured)} ({time.monotonic() - self._began:.1f} s)")
+        now = time.monotonic()
+        left_s = (now - self._first_began) / self._done * (self._total - self._done)
+        left = f", about {left_s:.0f} s left" if left_s > 0 else ""
+        self._print(f"{number}{outcome(planned, measured)} ({now - self._began:.1f} s{left})")
 
     def close(self) -> None:
         """Nothing to give back."""

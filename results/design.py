@@ -28,7 +28,7 @@ _LEADING = ("strategy", "engine", "fault_mix", "memory_type", "cores", "vcpus")
 _AXES = (*_LEADING, *(column.name for column in RUN_COLUMNS if column.axis and column.name not in _LEADING))
 _COLUMNS = frozenset(column.name for column in RUN_COLUMNS)
 _NOT_VARIED = frozenset(
-    ("repeat", "repeats", "seed", "sweep_id", "dataset", "dry_run", "json", "quiet", "command", "job_overrides")
+    ("repeat", "repeats", "seed", "sweep_id", "dataset", "dry_run", "json", "quiet", "resume", "command", "job_overrides")
 )
 
 

@@ -74,7 +74,8 @@ def _print(found: Comparison) -> None:
     direction = f" ({better(found.value)} is better)" if better(found.value) else ""
     print_line(f"{moved} of {judged} cells moved{direction}; if nothing had, {found.by_chance:.1f} would seem to")
     if coverage(found.repeats) < LEVEL:
-        print_line(f"{found.repeats} repeats promise {coverage(found.repeats):.0%}: 6 or more {LEVEL:.0%}, fewer moved by chance")
+        promised = f"{found.repeats} repeats promise {coverage(found.repeats):.0%}"
+        print_line(f"{promised}; 6 or more would promise {LEVEL:.0%}, and seem to move fewer")
     for name, count in (("A", found.only_a), ("B", found.only_b)):
         if count:
             print_line(f"{count} configurations are in {name} only")

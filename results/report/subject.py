@@ -11,7 +11,7 @@ from typing import Any
 from results.design import Row, axes, baseline_of, grouped, of_the_strategy, value_of
 from results.tables import cell
 
-MOST_PANELS = 12
+MOST_PANELS = 8
 """Panels of a plot; what is left out is said."""
 
 

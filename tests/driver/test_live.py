@@ -78,6 +78,7 @@ def test_elsewhere_than_on_a_terminal_there_is_a_line_a_run_and_one_when_it_seem
     lines.look(look(0.5, 1))
     lines.end(planned, ended("stuck", "vCPU 1 made no progress"))
     stuck, first, second = out.getvalue().splitlines()
+    assert first.endswith(" s, about 0 s left)") and second.endswith(" s)") and "left" not in second
     assert stuck.startswith("seems stuck: vCPU 3 has not moved for 2.5 s")
     assert first.startswith(
         "[1/2] uffd_wait minor shmem vcpus=2 repeat=0: ok, not to be trusted: others were busy (1.20 of 2 CPUs) ("
@@ -134,6 +135,7 @@ def test_events_are_one_json_object_a_line(planned: PlannedRun, capsys: pytest.C
         0.25,
         "",
     )
+    assert found[2]["left_s"] == 3.0  # a quarter took 1 s
     assert found[3]["stuck"].startswith("vCPU 3 has not moved")
     assert set(found[4]) == {"event", "sweep_id", "run_id", *events.ROW}
     assert (found[4]["pages_per_s"], found[4]["latency_p50_ns"]) == (5.0, None)

@@ -1,14 +1,16 @@
-"""Drivers that a test starts and does something to while they run."""
+"""Drivers that a test starts and does something to while they run, and one real sweep that several tests look at."""
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.e2e import processes
+from tests.e2e.command import run
 from tests.e2e.command import start as start_in
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -26,3 +28,32 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield start
     for process in started:
         processes.end(process)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """`folder`: where it ran, with outputs/dataset; `left`: folders it left behind outside it."""
+
+    folder: Path
+    done: subprocess.CompletedProcess[str]
+    left: set[str]
+
+
+@pytest.fixture(scope="session")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """Two strategies, two numbers of vCPUs, two mixes, two repeats: 16 runs of 1024 pages."""
+    folder = tmp_path_factory.mktemp("sweep")
+    before = processes.folders()
+    done = run(
+        folder,
+        "loadgen",
+        "-m",
+        "strategy=uffd_wait,no_slow_gup",
+        "vcpus=1,2",
+        "fault_mix=minor,absent",
+        "memory.region_mib=4",
+        "repeats=2",
+        timeout_s=500,
+    )
+    assert done.returncode == 0, done.stderr
+    return Sweep(folder, done, processes.folders() - before)

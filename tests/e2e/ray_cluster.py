@@ -73,10 +73,14 @@ def _wait_for_port(port: int, head: subprocess.Popen[bytes]) -> None:
 
 
 def wait_for_nodes(address: str, count: int) -> None:
-    """Until so many nodes have joined."""
+    """Until so many nodes have joined; the head's port listens before its own node has."""
     code = (
-        "import ray, sys, time\n"
-        f"ray.init(address={address!r}, log_to_driver=False)\n"
+        "import ray, time\n"
+        "while not ray.is_initialized():\n"
+        "    try:\n"
+        f"        ray.init(address={address!r}, log_to_driver=False)\n"
+        "    except Exception:\n"
+        "        time.sleep(0.5)\n"
         f"while sum(one['Alive'] for one in ray.nodes()) < {count}: time.sleep(0.2)\n"
     )
     env = environment() | CONNECT | {"PATH": os.environ["PATH"]}

@@ -16,23 +16,12 @@ import pytest
 from results.store import DataSet
 from tests.e2e import processes
 from tests.e2e.command import run
-from tests.e2e.conftest import Start
+from tests.e2e.conftest import Start, Sweep
 
 
-def test_a_sweep_is_one_data_set_that_everybody_reads(tmp_path: Path) -> None:
-    before = processes.folders()
-    done = run(
-        tmp_path,
-        "loadgen",
-        "-m",
-        "strategy=uffd_wait,no_slow_gup",
-        "vcpus=1,2",
-        "fault_mix=minor,absent",
-        "memory.region_mib=4",
-        "repeats=2",
-    )
-    assert done.returncode == 0, done.stderr
-    assert processes.folders() == before
+def test_a_sweep_is_one_data_set_that_everybody_reads(sweep: Sweep) -> None:
+    done, tmp_path = sweep.done, sweep.folder
+    assert sweep.left == set()
     assert not Path.home().joinpath(".ray").exists()
     assert "[16/16]" in done.stderr
     assert "x uffd_wait" in done.stdout and "no_slow_gup" in done.stdout

@@ -10,6 +10,7 @@ import pytest
 
 from results.store import DataSet
 from tests.e2e.command import run
+from tests.results.many import make, report
 
 pytestmark = pytest.mark.soak
 
@@ -108,3 +109,12 @@ def test_a_region_of_4_gib_runs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     [row] = all_ok(tmp_path)
     assert row["pages_resolved"] == 1 << 20
+
+
+def test_a_report_on_1000_runs_and_100_million_faults_takes_under_2_gib_and_2_minutes(tmp_path: Path) -> None:
+    make(str(tmp_path / "dataset"), 1000, 100_000_000)
+    done = report(tmp_path)
+    print(f"report: {done.seconds:.0f} s, {done.peak_mib:.0f} MiB")
+    assert "100,000,000 faults recorded" in (tmp_path / "report.html").read_text()
+    assert done.peak_mib < 2048
+    assert done.seconds < 120

@@ -1,0 +1,42 @@
+"""Sweeps whose jobs a launcher of Hydra's starts elsewhere, all at once: on a host they still measure one after the other."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from results.store import DataSet
+from tests.e2e.command import BIN, environment
+from tests.e2e.ray_cluster import CONNECT
+
+
+def test_jobs_that_ray_starts_side_by_side_measure_one_after_the_other(tmp_path: Path) -> None:
+    if importlib.util.find_spec("hydra_plugins.hydra_ray_launcher") is None:
+        pytest.skip("hydra-ray-launcher is not installed: pip install 'uffd-loadgen[ray-launcher]'")
+    done = subprocess.run(
+        [
+            str(BIN / "loadgen"),
+            "-m",
+            "hydra/launcher=ray",
+            "strategy=uffd_wait,no_uffd_wait",
+            "memory.region_mib=4",
+            f"dataset={tmp_path}/dataset",
+        ],
+        cwd=tmp_path,
+        env=environment() | CONNECT,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    runs = DataSet.existing(str(tmp_path / "dataset")).read("runs").to_pylist()
+    assert {run["strategy"] for run in runs} == {"uffd_wait", "no_uffd_wait"}
+    assert all((run["status"], run["exclusive"], run["wrong_words"]) == ("ok", True, 0) for run in runs)
+    assert len({run["sweep_id"] for run in runs}) == 1
+    vcpus = DataSet.existing(str(tmp_path / "dataset")).read("vcpus", ["start_ns", "end_ns"]).to_pylist()
+    (_, first_ended), (second_began, _) = sorted((vcpu["start_ns"], vcpu["end_ns"]) for vcpu in vcpus)
+    assert first_ended < second_began

@@ -1,0 +1,179 @@
+"""The HTML report: what is in it, and that a real browser draws it."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from results.report.subject import Subject
+from results.report_cli import main
+from results.store import DataSet
+from tests.results import many
+from tests.results.chromium import BROWSER, visit
+from tests.results.rows import KINDS, OUTCOMES, faults, run_row, store, vcpu_rows
+
+PLOTS = ("scaling", "crossover0", "crossover1", "latency", "stages", "outcomes")
+
+MARKS = """
+return [...document.querySelectorAll("figure[data-plot]")].map(figure => ({
+  plot: figure.dataset.plot,
+  series: Number(figure.dataset.series),
+  drawn: [...figure.querySelectorAll("[id*='series-']")].filter(mark => {
+    const box = mark.getBoundingClientRect();
+    return box.width + box.height > 1 && mark.querySelector("path, use, rect, polyline");
+  }).length,
+  size: [figure.querySelector("svg").getBoundingClientRect().width, figure.querySelector("svg").getBoundingClientRect().height],
+  text: figure.querySelectorAll("svg text").length,
+}));
+"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report on 90 runs of three strategies, five numbers of vCPUs and three mixes, open loop, and one run that failed."""
+    folder = tmp_path_factory.mktemp("report")
+    dataset = many.make(str(folder / "dataset"), 90, 45_000, open_loop=True)
+    store(dataset, "bad", status="crashed", reason="an actor <died>", strategy="uffd_wait", vcpus=1)
+    assert main(["report", str(folder / "dataset"), "--out", str(folder / "report.html")]) == 0
+    return folder / "report.html"
+
+
+class Links(HTMLParser):
+    """Every address that the page would fetch, and ids that are there twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        for name in ("src", "href", "xlink:href"):
+            value = values.get(name) or ""
+            if value and not value.startswith(("#", "data:")):
+                self.fetched.append(f"{tag} {value}")
+        if values.get("id"):
+            self.ids.append(str(values["id"]))
+
+
+def test_the_page_is_one_file_that_fetches_nothing_and_runs_nothing(page: Path) -> None:
+    text = page.read_text()
+    links = Links()
+    links.feed(text)
+    assert links.fetched == []
+    assert "<script" not in text and "@import" not in text and not re.search(r"url\((?!#)", text)
+    assert len(links.ids) == len(set(links.ids))
+    assert text.count("<figure data-plot=") == len(PLOTS)
+
+
+def test_the_page_says_what_is_in_it_what_speaks_against_it_and_how_to_repeat_it(page: Path) -> None:
+    text = page.read_text()
+    for said in (
+        "91 runs in 1 sweep",
+        "1 of 91 runs are not ok and count nowhere: 1 crashed.",
+        "an actor &lt;died&gt;",
+        "PREDICTED at 64, kpages/s",
+        "PREDICTED at 256, kpages/s",
+        "loadgen -m made=up",
+        "Crossover along fault mix.swapped",
+        "a-host",
+        "2 humps",
+        "from when it should have been",
+    ):
+        assert said in text, said
+    assert re.search(r"<li>fault mix minor, 16 vCPUs: no_slow_gup is 1\d(\.\d)? times \(.*\) as fast as uffd_wait", text)
+
+
+def test_the_law_finds_the_terms_the_rates_were_made_with(page: Path) -> None:
+    rows = re.findall(r"<tr>(.*?)</tr>", page.read_text(), re.S)
+    law = [re.findall(r"<td.*?>(.*?)</td>", row, re.S) for row in rows if "fault mix minor" in row and "no_uffd_wait" in row]
+    terms = next(cells for cells in law if len(cells) == 9)
+    assert float(terms[3].split()[0]) == pytest.approx(0.1, abs=0.1)
+    assert float(terms[4].split()[0]) == pytest.approx(0.01, abs=0.01)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium")
+def test_a_real_browser_draws_every_plot_and_logs_no_error(page: Path) -> None:
+    seen = visit(page, MARKS)
+    assert seen.said == [] and seen.console == []
+    assert [plot["plot"] for plot in seen.answer] == list(PLOTS)
+    for plot in seen.answer:
+        assert plot["series"] > 0 and plot["drawn"] == plot["series"], plot
+        assert min(plot["size"]) > 150 and plot["text"] > 10, plot
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium")
+def test_the_browser_test_notices_an_error_and_a_plot_that_is_not_drawn(page: Path, tmp_path: Path) -> None:
+    text = page.read_text()
+    broken = text.replace('id="scaling-series-1"', 'id="scaling-series-1" display="none"', 1)
+    assert broken != text
+    bad = tmp_path / "bad.html"
+    bad.write_text(broken.replace("</body>", "<script>nobody.home()</script><img src='https://example.org/x.png'></body>"))
+    seen = visit(bad, MARKS)
+    assert any("nobody is not defined" in line for line in seen.said)
+    assert "IMG" in seen.said
+    scaling = seen.answer[0]
+    assert scaling["drawn"] == scaling["series"] - 1
+
+
+def test_a_report_on_millions_of_faults_does_not_hold_them(tmp_path: Path) -> None:
+    many.make(str(tmp_path / "dataset"), 6, 3_000_000)
+    # 250 MiB of libraries; the faults alone would be 190, and what is computed of them as much again.
+    assert many.report(tmp_path).peak_mib < 450
+
+
+def test_a_data_set_of_one_run_has_a_report_too(tmp_path: Path) -> None:
+    dataset = DataSet.open(str(tmp_path / "dataset"))
+    with dataset.writer("run-a", "sweep-1") as writer:
+        writer.faults(np.zeros(60, np.uint16), faults(list(range(1000, 1060))), KINDS, OUTCOMES)
+        writer.commit(run_row(), vcpu_rows(1.0))
+    out = tmp_path / "one.html"
+    assert main(["report", dataset.uri, "--out", str(out)]) == 0
+    text = out.read_text()
+    assert re.findall(r'<figure data-plot="(\w+)"', text) == ["latency", "stages", "outcomes"]
+    assert "one run says nothing of its spread" in text
+    assert "The runs did not store their command." in text
+
+
+def test_a_data_set_of_version_1_has_a_report_too(tmp_path: Path) -> None:
+    old = Path(__file__).parent / "data" / "version-1"
+    assert main(["report", str(old), "--out", str(tmp_path / "old.html")]) == 0
+    assert "Of 2 runs nobody knows whether the machine was quiet." in (tmp_path / "old.html").read_text()
+
+
+def test_a_data_set_without_an_ok_run_and_a_folder_that_is_not_there_are_errors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = DataSet.open(str(tmp_path / "dataset"))
+    store(dataset, "run-a", status="failed", reason="no")
+    assert main(["report", dataset.uri, "--out", str(tmp_path / "x.html")]) == 2
+    assert "none of 1 runs is ok, so there is nothing to report" in capsys.readouterr().err
+    assert main(["report", dataset.uri, "--out", str(tmp_path / "nowhere" / "x.html")]) == 2
+    assert "give a file in a folder that is there" in capsys.readouterr().err
+    assert list(tmp_path.glob("*.html*")) == []
+
+
+def test_a_parameter_that_is_an_option_of_the_strategy_is_along_x_and_tells_no_series_apart() -> None:
+    runs = [
+        {
+            "strategy": name,
+            "vcpus": 1,
+            "sweep_id": "s",
+            "repeat": 0,
+            "fault_mix": "minor",
+            "config_json": f'{{"strategy": {{"name": "{name}", "around": {around}}}}}',
+        }
+        for name in ("uffd_wait", "no_slow_gup")
+        for around in (1, 4)
+    ]
+    subject = Subject(runs)
+    assert subject.numbers() == ["strategy.around"]
+    assert list(subject.series(runs)) == [
+        *("uffd_wait around=1", "uffd_wait around=4", "no_slow_gup around=1", "no_slow_gup around=4"),
+    ]
+    assert list(subject.series(runs, "strategy.around")) == ["uffd_wait", "no_slow_gup"]
+    assert len(subject.panels("strategy.around")) == 1
