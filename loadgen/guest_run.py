@@ -156,7 +156,7 @@ def _measure(planned: PlannedRun, server: Any, vcpus: list[Any], measured: Measu
         for text in ("first_wrong", "stuck", "failure"):
             vcpu[text] = vcpu[text] or None
     columns |= _counters([served.counters, *(one.counters for one in reports)])
-    columns |= _fetched(served)
+    columns |= _fetched(served) | served.prefetch
     columns |= {key: sum(vcpu[key] for vcpu in measured.vcpus) for key in ("accesses", "faults", "pages_resolved")}
     for state in ("unresolved", "in flight", "resolved", "poisoned", "discarded"):
         columns[f"ended_{state.replace(' ', '_')}"] = sum(one.page_states.get(state, 0) for one in reports)

@@ -10,10 +10,21 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from loadgen.host import Host
+from loadgen.legality import memory_type_of
 from loadgen.placement import place
 from loadgen.swap import plan_swap
 from workers.registry import strategy_entry
-from workers.spec import AccessSpec, FaultMixSpec, InjectSpec, MemorySpec, PageServerSpec, RunSpec, SourceSpec, StrategySpec
+from workers.spec import (
+    AccessSpec,
+    FaultMixSpec,
+    InjectSpec,
+    MemorySpec,
+    PageServerSpec,
+    PrefetchSpec,
+    RunSpec,
+    SourceSpec,
+    StrategySpec,
+)
 
 MIB = 1 << 20
 RECORD_BYTES = 56
@@ -44,7 +55,7 @@ def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
     vmms = values["vcpus"] // values["vcpus_per_vmm"]
     uffds = vmms * values["uffds_per_vmm"] if entry["userfaultfd"] else 0
     memory = MemorySpec(
-        values["memory"]["type"],
+        memory_type_of(entry, values["memory"]["type"]),
         values["memory"]["region_mib"] * MIB,
         values["memory"]["page_bytes"],
         values["memory"]["transparent_huge_pages"],
@@ -91,6 +102,7 @@ def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
         source=_source(values),
         on_memory_error=values["on_memory_error"],
         swap=plan_swap(values),
+        prefetch=_prefetch(values["prefetch"]),
     )
     return PlannedRun(
         spec=spec,
@@ -149,6 +161,11 @@ def _source(values: dict[str, Any]) -> SourceSpec:
     """Contents computed here are new in every repeat; those of a file, or of a source elsewhere, are what they are."""
     local = values["source"]["name"] == "local"
     return SourceSpec(**values["source"], seed=values["seed"] + (values["repeat"] if local else 0))
+
+
+def _prefetch(values: dict[str, Any]) -> PrefetchSpec:
+    pages = read_trace(values["working_set_file"]) if values["name"] == "working_set" else ()
+    return PrefetchSpec(values["name"], pages, values["batch_pages"], values["mib_per_s"])
 
 
 def _source_bytes(spec: RunSpec) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from loadgen.host import Host
 from loadgen.plan import PlannedRun
-from workers.spec import SourceSpec
+from workers.spec import PrefetchSpec, SourceSpec
 
 
 def describe(planned: PlannedRun) -> dict[str, Any]:
@@ -42,6 +42,8 @@ def describe(planned: PlannedRun) -> dict[str, Any]:
         "source": spec.source.name,
         "source_cache": spec.source.cache if spec.source.name == "file" else None,
         **_remote(spec.source),
+        "prefetch": spec.prefetch.name,
+        **_prefetch(spec.prefetch),
         "access_order": spec.access.order,
         "overlap": spec.access.overlap,
         "read_share": spec.access.read_share,
@@ -81,6 +83,13 @@ def _remote(source: SourceSpec) -> dict[str, Any]:
         "source_batch_pages": source.batch_pages,
         "source_push_mib_per_s": source.push_mib_per_s,
     }
+
+
+def _prefetch(prefetch: PrefetchSpec) -> dict[str, Any]:
+    """What only a background stream has."""
+    if prefetch.name == "none":
+        return {}
+    return {"prefetch_batch_pages": prefetch.batch_pages, "prefetch_mib_per_s": prefetch.mib_per_s}
 
 
 def environment(host: Host) -> dict[str, Any]:

@@ -120,6 +120,15 @@ class SourceConfig:
 
 @listed
 @dataclass
+class PrefetchConfig:
+    name: str = MISSING
+    working_set_file: str = ""
+    batch_pages: int = 16
+    mib_per_s: float = 0.0
+
+
+@listed
+@dataclass
 class ClusterConfig:
     name: str = "local"
 
@@ -139,6 +148,7 @@ class Config:
     placement: PlacementConfig = field(default_factory=PlacementConfig)
     page_server: PageServerConfig = field(default_factory=PageServerConfig)
     source: SourceConfig = field(default_factory=SourceConfig)
+    prefetch: PrefetchConfig = field(default_factory=PrefetchConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     vcpus: int = 1
     vcpus_per_vmm: int = 1
@@ -178,6 +188,6 @@ def register() -> None:
     store.store(
         group="hydra/sweeper",
         name="loadgen",
-        node={"_target_": "hydra_plugins.uffd_loadgen.LoadgenSweeper", "max_batch_size": None, "params": None},
+        node={"_target_": "hydra_plugins.uffd_loadgen.LoadgenSweeper", "max_batch_size": None, "params": None, "also": []},
         provider="loadgen",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -45,9 +46,16 @@ def register_sweeper() -> None:
 
 
 class LoadgenSweeper(BasicSweeper):
-    """Selected by `conf/config.yaml`; takes the same `params` as Hydra's basic sweeper."""
+    """Selected by `conf/config.yaml`; takes the same `params` as Hydra's basic sweeper.
+
+    `also`: more sets of params, each swept over by itself: for what cannot be combined with all of `params`.
+    """
 
     __module__ = PLUGIN_MODULE
+
+    def __init__(self, max_batch_size: int | None, params: dict[str, str] | None, also: Sequence[dict[str, str]] = ()) -> None:
+        super().__init__(max_batch_size, params)
+        self._also = [[f"{key}={value}" for key, value in one.items()] for one in also]
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run every combination of the swept values, repeat by repeat. Raises ConfigError before anything has started."""
@@ -80,14 +88,14 @@ class LoadgenSweeper(BasicSweeper):
         self, arguments: list[str], sweep_id: str, loader: Composed
     ) -> tuple[list[list[str]], list[PlannedRun], DictConfig]:
         """Overrides of every job in the order they run, each job's plan, and the first job's configuration."""
-        asked = [*self._parse_config(), *arguments]
-        overrides = OverridesParser.create(config_loader=self._loader()).parse_overrides(asked)
+        parser = OverridesParser.create(config_loader=self._loader())
+        asked = [parser.parse_overrides([*params, *arguments]) for params in (self._parse_config(), *self._also)]
         host = probe()
         own = self.config.hydra.overrides  # type: ignore[union-attr]
         of_the_driver = [f"sweep_id={sweep_id}", as_override("command", command(*given(own)))]
         problems: dict[str, str] = {}
         composed: list[tuple[list[str], DictConfig]] = []
-        for job in self.split_arguments(overrides, max_batch_size=None)[0]:
+        for job in (job for overrides in asked for job in self.split_arguments(overrides, max_batch_size=None)[0]):
             job_overrides = [*job, *of_the_driver]
             cfg = self._compose(loader, job_overrides)
             try:

@@ -34,6 +34,14 @@ constexpr int kAgainTries = 100'000;
   return {first, static_cast<std::uint32_t>(end - first)};
 }
 
+PageRun Resolver::claim_onwards(std::uint64_t page, std::uint64_t end, std::uint8_t claim) const noexcept {
+  const Shard& shard = shard_of(page);
+  end = std::min(end, shard.first_page + shard.pages);
+  std::uint64_t last = page;
+  while (last < end && record_.claim(last, claim)) ++last;
+  return {page, static_cast<std::uint32_t>(last - page)};
+}
+
 [[gnu::hot]] void Resolver::release(const PageRun& run, PageState state) const noexcept {
   for (std::uint32_t i = 0; i < run.count; ++i) record_.set(run.first + i, state);
 }

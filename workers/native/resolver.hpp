@@ -35,6 +35,8 @@ class Resolver {
 
   /// Takes the page in hand, and of its aligned block as many neighbours as are free. count is 0 when the page is not free.
   PageRun claim(std::uint64_t page, std::uint8_t claim) const noexcept;
+  /// Takes `page` and, up to `end`, as many free pages right after it as one call can install. count is 0 when it is not free.
+  PageRun claim_onwards(std::uint64_t page, std::uint64_t end, std::uint8_t claim) const noexcept;
   void release(const PageRun& run, PageState state) const noexcept;
   /// Gives back, as unresolved, what of a claimed run is not in `kept`, a part of it.
   void release_rest(const PageRun& run, const PageRun& kept) const noexcept;

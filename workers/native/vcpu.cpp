@@ -28,7 +28,8 @@ Vcpu::Vcpu(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, cons
       records_(records),
       config_(access),
       order_(access, vmm.guest.pages(), index, vmm.guest.config().vcpus, vmm.guest.config().seed),
-      cpus_(std::move(cpus)) {}
+      cpus_(std::move(cpus)),
+      progress_(order_.per_pass()) {}
 
 void Vcpu::run() noexcept {
   try {
@@ -40,6 +41,7 @@ void Vcpu::run() noexcept {
       seen_.add_current();
       const ThreadUsage before = ThreadUsage::of_this_thread();
       start_ = clock_.now();
+      if (vmm_.populate_first != nullptr) populate_first();
       loop();
       end_ = clock_.now();
       usage_ = ThreadUsage::of_this_thread().since(before);
@@ -87,8 +89,11 @@ bool Vcpu::wait_at_barrier() noexcept {
         access(page, read, 0);
       }
       state_.accesses.store(++done, kRelaxed);
+      if (progress_.due(done)) [[unlikely]]
+        progress_.mark(clock.now(), done, resolved_ + state_.resolved_by_reader.load(kRelaxed));
       if (think != 0 && !wait_until(clock.now() + think)) return;
     }
+    progress_.end_of_pass(clock.now());
   }
   if (config_.hold_ns != 0) wait_until(start_ + clock.from_ns(static_cast<double>(config_.hold_ns)));
 }
@@ -203,6 +208,7 @@ bool Vcpu::wait_until(Ticks when) const noexcept {
   if (PageRecord::swapped_out(known)) vmm_.resolver.record().set_swapped_in(page_);
   if (outcome == FaultOutcome::lost_race) ++counters_[Counter::lost_races];
   slot_->outcome = outcome;
+  longest_fault_ = std::max(longest_fault_, slot_->resumed - slot_->raised);
   if (slot_ != &records_[vmm_.record_capacity]) ++recorded_;
   state_.faults.store(++faults_, std::memory_order_release);  // whoever sees the count may read the record
 }

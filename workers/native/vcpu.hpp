@@ -12,6 +12,8 @@
 #include "fault_record.hpp"
 #include "guest.hpp"
 #include "placement.hpp"
+#include "populate_first.hpp"
+#include "progress.hpp"
 #include "resolver.hpp"
 #include "strategy.hpp"
 #include "thread_usage.hpp"
@@ -26,6 +28,7 @@ struct VmmShared {
   const Strategy& strategy;
   ExitKind exit;
   bool userfaultfd;
+  PopulateFirst* populate_first;  ///< null unless everything is brought in before the first access
   bool eexist_only;             ///< exits are answered without the page record
   bool crash_on_memory_error;   ///< the VMM process ends instead of telling the guest
   MemoryType memory;
@@ -68,6 +71,8 @@ class Vcpu {
   FaultRecord* records() const noexcept { return records_; }
   const Counters& counters() const noexcept { return counters_; }
   CpuList cpus_seen() const { return seen_.list(); }
+  const Progress& progress() const noexcept { return progress_; }
+  Ticks longest_fault() const noexcept { return longest_fault_; }
   const ThreadUsage& usage() const noexcept { return usage_; }  ///< of the measured phase
   std::uint64_t wrong_words() const noexcept { return wrong_words_; }
   const std::string& first_wrong() const noexcept { return first_wrong_; }
@@ -78,6 +83,8 @@ class Vcpu {
  private:
   bool wait_at_barrier() noexcept;
   void loop();
+  void populate_first();
+  void populate_everything(PopulateFirst& all);
   void access(std::uint64_t page, bool read, Ticks intended);
   void open_record(std::uint64_t page, Ticks intended) noexcept;
   void close_record(std::uint8_t known) noexcept;
@@ -107,6 +114,7 @@ class Vcpu {
   CpuList cpus_;
   CpusSeen seen_;
   ThreadUsage usage_;
+  Progress progress_;
   Counters counters_;
 
   // The access under way.
@@ -122,6 +130,7 @@ class Vcpu {
   FaultRecord* slot_ = nullptr;
 
   std::uint64_t faults_ = 0;
+  Ticks longest_fault_ = 0;
   std::uint64_t recorded_ = 0;
   std::uint64_t resolved_ = 0;
   std::uint64_t wrong_words_ = 0;
