@@ -50,7 +50,7 @@ def matrix(host: Host) -> list[tuple[str, str, str, str]]:
     """(strategy, memory, page kinds that may be run, why others may not and what is needed)."""
     rows = []
     for name, entry in strategy_entries().items():
-        for memory in MEMORY_TYPES:
+        for memory in MEMORY_TYPES if {*entry["memory_types"]} & {*MEMORY_TYPES} else entry["memory_types"]:
             verdicts = {kind: judge(entry, memory, kind, host) for kind in FAULT_KINDS}
             allowed = [kind for kind, verdict in verdicts.items() if verdict.allowed]
             if memory not in entry["memory_types"]:

@@ -203,7 +203,7 @@ def _measure(seats: list[Seat], measured: Measured, losses: Losses, progress: Pr
     columns |= losses.columns(columns["distrust"])
     columns |= _counters(served, [report for guest in reports for report in guest])
     if not losses.recoveries:  # a remote source's peer counts anew in each page server
-        columns |= _fetched(served)
+        columns |= _fetched(served) | _prefetched(served)
     columns |= {key: sum(vcpu[key] for vcpu in measured.vcpus) for key in ("accesses", "faults", "pages_resolved")}
     for state in ("unresolved", "in flight", "resolved", "poisoned", "discarded"):
         columns[f"ended_{state.replace(' ', '_')}"] = sum(one.page_states.get(state, 0) for guest in reports for one in guest)
@@ -310,6 +310,11 @@ def _counters(served: list[ServerReport], reports: list[VmmReport]) -> dict[str,
     total = {key: sum(part.get(key, 0) for part in (*(one.counters for one in served), *vmms)) for key in vmms[-1]}
     total |= {key: sum(part[key] for part in vmms) for key in ("requests", "lost_races")}
     return total
+
+
+def _prefetched(served: list[ServerReport]) -> dict[str, Any]:
+    """How far the background stream had got by when; of one guest, for clocks of several are not compared."""
+    return dict(served[0].prefetch) if len(served) == 1 else {}
 
 
 def _fetched(served: list[ServerReport]) -> dict[str, Any]:

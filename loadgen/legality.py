@@ -33,6 +33,11 @@ def needed_features(strategy: dict[str, Any], memory_type: str) -> frozenset[str
     return MEMORY_FEATURES[memory_type] | frozenset(strategy["features"])
 
 
+def memory_type_of(strategy: dict[str, Any], asked: str) -> str:
+    """The memory a run of `strategy` has: `asked`, or `file` where the strategy maps the snapshot by itself."""
+    return "file" if strategy["restore"] == "file_map" else asked
+
+
 def judge(strategy: dict[str, Any], memory_type: str, kind: str, host: Host) -> Verdict:
     """May `strategy` (an entry of the native registry) run pages of `kind` on `memory_type` on this host?"""
     name = strategy["name"]
@@ -43,7 +48,15 @@ def judge(strategy: dict[str, Any], memory_type: str, kind: str, host: Host) -> 
             False,
             "anonymous memory has no page cache, so no page of it can be minor; use fault_mix=absent, or memory=shmem",
         )
-    if kind == "absent" and not strategy["userfaultfd"]:
+    if memory_type == "file" and kind == "minor":
+        return Verdict(
+            False,
+            f"under strategy {name} pages come out of the snapshot, so none is minor; use fault_mix=absent, with "
+            "source.cache=warm or source.cache=cold",
+        )
+    if kind == "swapped" and strategy["restore"] != "on_demand":
+        return Verdict(False, f"strategy {name} restores a guest, whose pages cannot be swapped out yet; use fault_mix=absent")
+    if kind == "absent" and not strategy["userfaultfd"] and strategy["restore"] == "on_demand":
         return Verdict(False, f"under strategy {name} nobody would fetch an absent page; use fault_mix=minor or fault_mix=hit")
     if kind == "poisoned" and not strategy["userfaultfd"]:
         return Verdict(False, f"strategy {name} has no userfaultfd to poison pages with; use fault_mix=minor or fault_mix=hit")

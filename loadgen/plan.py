@@ -13,11 +13,22 @@ from omegaconf import DictConfig, OmegaConf
 
 from loadgen.fault_mix import settle
 from loadgen.host import Host
+from loadgen.legality import memory_type_of
 from loadgen.placement import place
 from loadgen.swap import plan_swap
 from workers.disturb_spec import DisturbSpec
 from workers.registry import engine_entry, strategy_entry
-from workers.spec import AccessSpec, FaultMixSpec, InjectSpec, MemorySpec, PageServerSpec, RunSpec, SourceSpec, StrategySpec
+from workers.spec import (
+    AccessSpec,
+    FaultMixSpec,
+    InjectSpec,
+    MemorySpec,
+    PageServerSpec,
+    PrefetchSpec,
+    RunSpec,
+    SourceSpec,
+    StrategySpec,
+)
 
 MIB = 1 << 20
 RECORD_BYTES = 64
@@ -70,7 +81,7 @@ def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
     disturb = DisturbSpec.of(values["disturb"])
     uffds = vmms * (values["uffds_per_vmm"] + disturb.second_mapping) if entry["userfaultfd"] else 0
     memory = MemorySpec(
-        values["memory"]["type"],
+        memory_type_of(entry, values["memory"]["type"]),
         values["memory"]["region_mib"] * MIB,
         values["memory"]["page_bytes"],
         values["memory"]["transparent_huge_pages"],
@@ -122,6 +133,7 @@ def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
         gated=values["guests"] > 1,
         disturb=disturb,
         count_mmap_lock=values["count_mmap_lock"],
+        prefetch=_prefetch(values["prefetch"]),
     )
     return PlannedRun(
         spec=spec,
@@ -191,6 +203,11 @@ def _source(values: dict[str, Any]) -> SourceSpec:
     """Contents computed here are new in every repeat; those of a file, or of a source elsewhere, are what they are."""
     local = values["source"]["name"] == "local"
     return SourceSpec(**values["source"], seed=values["seed"] + (values["repeat"] * values["guests"] if local else 0))
+
+
+def _prefetch(values: dict[str, Any]) -> PrefetchSpec:
+    pages = read_trace(values["working_set_file"]) if values["name"] == "working_set" else ()
+    return PrefetchSpec(values["name"], pages, values["batch_pages"], values["mib_per_s"])
 
 
 def _source_bytes(spec: RunSpec) -> int:

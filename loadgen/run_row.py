@@ -14,7 +14,7 @@ from loadgen.disturb_columns import describe_disturb
 from loadgen.host import package_version
 from loadgen.nodes import Node
 from loadgen.plan import PlannedRun
-from workers.spec import SourceSpec
+from workers.spec import PrefetchSpec, SourceSpec
 
 
 def describe(planned: PlannedRun) -> dict[str, Any]:
@@ -48,6 +48,8 @@ def describe(planned: PlannedRun) -> dict[str, Any]:
         "source": spec.source.name,
         "source_cache": spec.source.cache if spec.source.name == "file" else None,
         **_remote(spec.source),
+        "prefetch": spec.prefetch.name,
+        **_prefetch(spec.prefetch),
         "access_order": spec.access.order,
         "overlap": spec.access.overlap,
         "read_share": spec.access.read_share,
@@ -90,6 +92,13 @@ def _remote(source: SourceSpec) -> dict[str, Any]:
         "source_batch_pages": source.batch_pages,
         "source_push_mib_per_s": source.push_mib_per_s,
     }
+
+
+def _prefetch(prefetch: PrefetchSpec) -> dict[str, Any]:
+    """What only a background stream has."""
+    if prefetch.name == "none":
+        return {}
+    return {"prefetch_batch_pages": prefetch.batch_pages, "prefetch_mib_per_s": prefetch.mib_per_s}
 
 
 def environment(nodes: Sequence[Node]) -> dict[str, Any]:

@@ -156,6 +156,15 @@ class SourceConfig:
 
 @listed
 @dataclass
+class PrefetchConfig:
+    name: str = MISSING
+    working_set_file: str = ""
+    batch_pages: int = 16
+    mib_per_s: float = 0.0
+
+
+@listed
+@dataclass
 class ClusterConfig:
     name: str = "local"
     address: str = ""
@@ -180,6 +189,7 @@ class Config:
     placement: PlacementConfig = field(default_factory=PlacementConfig)
     page_server: PageServerConfig = field(default_factory=PageServerConfig)
     source: SourceConfig = field(default_factory=SourceConfig)
+    prefetch: PrefetchConfig = field(default_factory=PrefetchConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     guests: int = 1
     vcpus: int = 1
@@ -224,6 +234,6 @@ def register() -> None:
     store.store(
         group="hydra/sweeper",
         name="loadgen",
-        node={"_target_": "hydra_plugins.uffd_loadgen.LoadgenSweeper", "max_batch_size": None, "params": None},
+        node={"_target_": "hydra_plugins.uffd_loadgen.LoadgenSweeper", "max_batch_size": None, "params": None, "also": []},
         provider="loadgen",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from types import ModuleType
 from typing import Any
@@ -58,9 +59,16 @@ def in_sweep(overrides: list[str], sweep_id: str) -> list[str]:
 
 
 class LoadgenSweeper(BasicSweeper):
-    """Selected by `conf/config.yaml`; takes the same `params` as Hydra's basic sweeper."""
+    """Selected by `conf/config.yaml`; takes the same `params` as Hydra's basic sweeper.
+
+    `also`: more sets of params, each swept over by itself: for what cannot be combined with all of `params`.
+    """
 
     __module__ = PLUGIN_MODULE
+
+    def __init__(self, max_batch_size: int | None, params: dict[str, str] | None, also: Sequence[dict[str, str]] = ()) -> None:
+        super().__init__(max_batch_size, params)
+        self._also = [[f"{key}={value}" for key, value in one.items()] for one in also]
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run every combination of the swept values, repeat by repeat. Raises ConfigError before anything has started."""
@@ -106,12 +114,12 @@ class LoadgenSweeper(BasicSweeper):
 
     def _composed(self, arguments: list[str], sweep_id: str, loader: Composed) -> list[tuple[list[str], DictConfig]]:
         """Each combination's overrides and its configuration. Raises ConfigError for what all must have in common."""
-        asked = [*self._parse_config(), *arguments]
-        overrides = OverridesParser.create(config_loader=self._loader()).parse_overrides(asked)
+        parser = OverridesParser.create(config_loader=self._loader())
+        asked = [parser.parse_overrides([*params, *arguments]) for params in (self._parse_config(), *self._also)]
         own = self.config.hydra.overrides  # type: ignore[union-attr]
         of_the_driver = [f"sweep_id={sweep_id}", as_override("command", command(*given(own)))]
         composed = []
-        for job in self.split_arguments(overrides, max_batch_size=None)[0]:
+        for job in (job for overrides in asked for job in self.split_arguments(overrides, max_batch_size=None)[0]):
             job_overrides = [*job, *of_the_driver]
             cfg = self._compose(loader, job_overrides)
             if not self._in_process:  # wherever the job runs, it means this data set

@@ -9,11 +9,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from loadgen import disturb_rules
+from loadgen import disturb_rules, prefetch_rules
 from loadgen.errors import ConfigError
 from loadgen.fault_mix import settle
 from loadgen.host import Host
-from loadgen.legality import judge, refuse_engine
+from loadgen.legality import judge, memory_type_of, refuse_engine
 from loadgen.placement import POLICIES
 from loadgen.plan import MIB, plan_run, read_trace, strategy_options
 from loadgen.swap import swap_problems
@@ -28,11 +28,13 @@ from workers.spec import (
     MEMORY_TYPES,
     ON_MEMORY_ERROR,
     POISONED_AT,
+    PREFETCHES,
     SOURCE_CACHES,
     SOURCES,
     SWAPS,
     VERIFY_LEVELS,
     WAITS,
+    MemorySpec,
     SourceSpec,
 )
 
@@ -66,7 +68,8 @@ def validate(cfg: DictConfig, host: Host, hosts: int = 1, *, whole: bool = True)
     elif not problems:
         problems = [*_guest(values, host), *_legality(values, host), *_placement(values, host), *_trace(values), *_source(values)]
         entry = strategy_entries()[values["strategy"]["name"]]
-        problems += disturb_rules.problems(values["disturb"], entry, values["memory"]["type"], host)
+        problems += disturb_rules.problems(values["disturb"], entry, memory_type_of(entry, values["memory"]["type"]), host)
+        problems += prefetch_rules.problems(values)
         problems += [*swap_problems(values, host), *_inject(values), *_cluster(values)]
     if not problems and whole:
         problems = [*_memory(cfg, values, host, -(-values["guests"] // hosts))]
@@ -89,6 +92,7 @@ def _words(values: dict[str, Any]) -> Iterator[str]:
         ("page_server.wait", values["page_server"]["wait"], WAITS),
         ("page_server.delay_distribution", values["page_server"]["delay_distribution"], DELAY_DISTRIBUTIONS),
         ("source.name", values["source"]["name"], SOURCES),
+        ("prefetch.name", values["prefetch"]["name"], PREFETCHES),
         ("source.cache", values["source"]["cache"], SOURCE_CACHES),
         ("swap.name", values["swap"]["name"], SWAPS),
         ("cluster.name", values["cluster"]["name"], CLUSTERS),
@@ -163,6 +167,8 @@ def _numbers(values: dict[str, Any]) -> Iterator[str]:
         "source.push_mib_per_s": 0,
         "source.timeout_s": 0.001,
         "source.retries": 0,
+        "prefetch.batch_pages": 1,
+        "prefetch.mib_per_s": 0,
         **{f"fault_mix.{kind}": 0 for kind in FAULT_KINDS},
         **disturb_rules.AT_LEAST,
     }
@@ -172,9 +178,9 @@ def _numbers(values: dict[str, Any]) -> Iterator[str]:
             value = value[part]
         if value < least:
             yield f"{key}={value} is too small: use at least {least}"
-    for key, most in (("connections", 64), ("batch_pages", 512)):
-        if values["source"][key] > most:
-            yield f"source.{key}={values['source'][key]} is too large: use at most {most}"
+    for group, key, most in (("source", "connections", 64), ("source", "batch_pages", 512), ("prefetch", "batch_pages", 512)):
+        if values[group][key] > most:
+            yield f"{group}.{key}={values[group][key]} is too large: use at most {most}"
     if not 0 <= values["access"]["read_share"] <= 1:
         yield f"access.read_share={values['access']['read_share']} is no share: use a number from 0 to 1"
     if values["page_server"]["drop_events_share"] > 1:
@@ -229,13 +235,25 @@ def _guest(values: dict[str, Any], host: Host) -> Iterator[str]:
 
 def _legality(values: dict[str, Any], host: Host) -> Iterator[str]:
     entry = strategy_entries()[values["strategy"]["name"]]
-    reasons = dict.fromkeys(
-        judge(entry, values["memory"]["type"], kind, host).reason for kind in FAULT_KINDS if values["fault_mix"][kind] > 0
-    )
+    memory_type = memory_type_of(entry, values["memory"]["type"])
+    if memory_type == "file":
+        yield from _own_mapping(values)
+    reasons = dict.fromkeys(judge(entry, memory_type, kind, host).reason for kind in FAULT_KINDS if values["fault_mix"][kind] > 0)
     yield from (reason for reason in reasons if reason)
     engine = engine_entries()[values["engine"]["name"]]
     exit_kind = _native.exit_kind(entry["name"], strategy_options(entry, values["strategy"]))
     yield from refuse_engine(engine, exit_kind, values["vcpus_per_vmm"], values["memory"]["region_mib"] * MIB, host)
+
+
+def _own_mapping(values: dict[str, Any]) -> Iterator[str]:
+    name, memory_type = values["strategy"]["name"], values["memory"]["type"]
+    if values["source"]["name"] != "file":
+        yield f"strategy {name} maps a snapshot file: use source=file"
+    if memory_type != MemorySpec.DEFAULT_TYPE:
+        yield (
+            f"strategy {name} has a mapping of its own, of the snapshot file, and does not read memory.type={memory_type}: "
+            f"leave memory={MemorySpec.DEFAULT_TYPE}"
+        )
 
 
 def _placement(values: dict[str, Any], host: Host) -> Iterator[str]:

@@ -7,7 +7,7 @@ import os
 import sys
 from types import ModuleType
 
-from results.commands import answer, compare, export, report, show, stages, table, verify
+from results.commands import answer, compare, export, report, show, stages, table, verify, working_set
 from results.location import DataSetError
 
 COMMANDS: dict[str, ModuleType] = {
@@ -19,6 +19,7 @@ COMMANDS: dict[str, ModuleType] = {
     "report": report,
     "export": export,
     "verify": verify,
+    "working-set": working_set,
 }
 
 

@@ -12,7 +12,8 @@ History
   Several guests on several hosts: `guests`, `cluster`, `exclusive`, `guest_hosts`, `waited_s`, `start_gate_s`,
   `start_spread_ns`, and in every other table `guest` and `host`. Nothing of version 1 was taken away or changed its meaning.
   2026-11-25: disturbances (`disturb` to `device_mapping`, what was achieved of them, their counters and threads), and the
-  mmap_lock by cause (`mmap_lock_reads_`).
+  mmap_lock by cause (`mmap_lock_reads_`); `prefetch` with what its stream brought by when; how far each vCPU had got by when
+  (`mark_ns` to `longest_fault_ns`).
 
 A column is added by one line here and a word in the history: in the newest version's line for as long as that version has
 not been released, in a new version's afterwards. A data set holds one version only. Older ones stay readable: columns and
@@ -38,8 +39,8 @@ STATUSES = ("ok", "failed", "corrupt", "crashed", "stuck", "interrupted", "broke
 DISTURBERS = ("balloon", "migrator", "mmap_writer", "device")
 """Threads of disturbances."""
 
-ROLES = ("vcpu", *DISTURBERS, "reader", "ring", "driver")
-"""Whose a row of `threads` is: vCPUs, disturbances, readers and the request rings' threads of the page server, the driver's
+ROLES = ("vcpu", *DISTURBERS, "reader", "ring", "prefetch", "driver")
+"""Whose a row of `threads` is: vCPUs, disturbances, the page server's readers, request rings and background stream, the driver's
 process."""
 
 STAGES_NS = ("intended_ns", "raised_ns", "delivered_ns", "fetched_ns", "installed_ns", "resumed_ns")
@@ -51,6 +52,8 @@ _COUNT = pa.int64()
 _REAL = pa.float64()
 _NS = pa.int64()
 _BOOL = pa.bool_()
+_COUNTS = pa.list_(pa.int64())
+_TIMES = pa.list_(pa.int64())
 _TIME = pa.timestamp("us")
 
 
@@ -102,6 +105,8 @@ COUNTERS = (
     Column("fetched_pages", _COUNT, "pages", "contents made by the page server"),
     Column("delays", _COUNT, "fetches", "fetches delayed on purpose"),
     Column("delay_ns", _COUNT, "ns", "achieved delays of those fetches, summed"),
+    Column("prefetched_pages", _COUNT, "pages", "pages the background stream installed; file_map: read into the page cache"),
+    Column("prefetch_late", _COUNT, "pages", "pages that somebody else had in hand when the stream came to install them"),
     Column("populate_waits", _COUNT, "events", "events of a vCPU asleep inside its own MADV_POPULATE_WRITE"),
     Column("stray_waits", _COUNT, "accesses", "accesses that slept in the kernel under a strategy meant to avoid it"),
     Column("unknown_events", _COUNT, "events", "events outside every region or of a kind not asked for"),
@@ -178,6 +183,9 @@ RUN_COLUMNS = (
     Column("source_push", _BOOL, "", "whether the remote source pushed what was not asked for", axis=True),
     Column("source_batch_pages", _COUNT, "pages", "most pages in a pushed frame", axis=True),
     Column("source_push_mib_per_s", _REAL, "MiB/s", "most it may push in a second; 0: as fast as it goes", axis=True),
+    Column("prefetch", _TEXT, "", "what the page server brings unasked: none, order or working_set", axis=True),
+    Column("prefetch_batch_pages", _COUNT, "pages", "most neighbours its background stream brings at a time", axis=True),
+    Column("prefetch_mib_per_s", _REAL, "MiB/s", "most the stream may bring in a second; 0: as fast as it goes", axis=True),
     Column("access_order", _TEXT, "", "order in which a vCPU touches its pages", axis=True),
     Column("overlap", _BOOL, "", "whether all vCPUs touch the whole region", axis=True),
     Column("read_share", _REAL, "1", "share of accesses that read", axis=True),
@@ -240,7 +248,7 @@ RUN_COLUMNS = (
     # what was measured
     Column("accesses", _COUNT, "accesses", "accesses done by all vCPUs"),
     Column("faults", _COUNT, "faults", "accesses that found the page not mapped"),
-    Column("pages_resolved", _COUNT, "pages", "distinct pages of page_bytes resolved"),
+    Column("pages_resolved", _COUNT, "pages", "distinct pages of page_bytes resolved for vCPUs; prefetched_pages come on top"),
     Column("fault_records", _COUNT, "rows", "rows of this run in faults"),
     Column(
         "mmap_lock_reads", _COUNT, "locks", "mmap_lock taken for reading by vCPUs; null where it was not, or cannot be, counted"
@@ -264,6 +272,8 @@ RUN_COLUMNS = (
     Column("source_retries", _COUNT, "requests", "requests asked again after a time-out or a lost connection"),
     Column("source_bytes", _COUNT, "bytes", "bytes received from the remote source"),
     Column("source_rtt_p50_us", _REAL, "us", "median time from a request to the last page of its answer"),
+    Column("prefetch_mark_ns", _TIMES, "ns", "when the background stream had brought prefetch_mark_pages, in turn"),
+    Column("prefetch_mark_pages", _COUNTS, "pages", "prefetched_pages at each of prefetch_mark_ns"),
     # where the time went
     Column("fill_s", _REAL, "s", "filling the region"),
     Column("prepare_s", _REAL, "s", "preparing and proving page states"),
@@ -320,6 +330,11 @@ VCPU_COLUMNS = (
     Column("failure", _TEXT, "", "why it gave up"),
     Column("recorded", _COUNT, "faults", "faults that left a record"),
     *_LOCK_READS,
+    Column("longest_fault_ns", _NS, "ns", "longest resumed - raised, of all its faults; 0: it had none"),
+    Column("mark_ns", _TIMES, "ns", "when it had got as far as mark_accesses and mark_pages say, a few dozen points in turn"),
+    Column("mark_accesses", _COUNTS, "accesses", "accesses of its first pass done at each of mark_ns"),
+    Column("mark_pages", _COUNTS, "pages", "its pages_resolved at each of mark_ns"),
+    Column("pass_end_ns", _TIMES, "ns", "when each of its passes ended"),
     *COUNTERS,
 )
 

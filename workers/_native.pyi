@@ -17,9 +17,9 @@ EXITS: tuple[str, ...]
 """Names of the codes in `kind`, `outcome` and `exit` (how the first exit of the fault arrived): index = code."""
 
 def strategies() -> list[dict[str, Any]]:
-    """The registry: `name`, `summary`, `exit` ("none" | "signal" | "probe"), `userfaultfd` (bool), `features` (names),
-    `memory_types` (names), `options`: list of {`name`, `default`, `minimum`, `maximum`, `help`, `choices`}; options are integers,
-    and where `choices` is not empty, indices into it."""
+    """The registry: `name`, `summary`, `exit` ("none" | "signal" | "probe"), `userfaultfd` (bool), `restore` (what brings the
+    pages: "on_demand" | "eager" | "file_map"), `features` (names), `memory_types` (names), `options`: list of {`name`, `default`,
+    `minimum`, `maximum`, `help`, `choices`}; options are integers, and where `choices` is not empty, indices into it."""
 
 def engines() -> list[dict[str, Any]]:
     """The engines: `name`, `summary`, `emulates_exits` (bool: exits cost what emulating them costs), `options` (as above)."""
@@ -80,12 +80,15 @@ class PageServer:
         `latency_p99_ns` (to 3 %, None before the first record), both of faults that left a record the page server can see.
         `standing`: vCPUs that have not moved since the last look: {`vcpu`, `page`, `page_state`, `stage`, `seconds`}."""
     def counters(self) -> dict[str, int]: ...
+    def prefetch_marks(self) -> dict[str, list[int]]:
+        """After `stop`: how many pages the background stream had brought by when, `prefetch_mark_ns` (CLOCK_MONOTONIC) and
+        `prefetch_mark_pages`; empty without one."""
     def source_counts(self) -> dict[str, Any]:
         """After `stop`, of a remote source (else empty): `on_demand`, `pushed`, `twice` (pages), `requests`, `retries`, `bytes`,
         `rtt_p50_us`."""
     def threads(self) -> list[dict[str, Any]]:
-        """One a thread that ran: `role` ("reader" | "ring"), `number`, `tid`, `cpus` (list), `usage` (as a vCPU's, of its whole
-        life), counters by name."""
+        """One a thread that ran: `role` ("reader" | "ring" | "prefetch"), `number`, `tid`, `cpus` (list), `usage` (as a vCPU's,
+        of its whole life), counters by name."""
 
 def write_snapshot(path: str, region_bytes: int, page_bytes: int, seed: int) -> None:
     """Write the contents of `seed` to a new file, renamed into place when it is whole."""
@@ -131,7 +134,8 @@ class Vmm:
     def vcpus(self) -> list[dict[str, Any]]:
         """One a vCPU: `vcpu`, `tid`, `accesses`, `faults`, `pages_resolved`, `start_ns`, `end_ns`, `cpus` (list), `wrong_words`,
         `first_wrong` (str), `stuck` (str, empty), `usage` (of the measured phase: `user_ns`, `system_ns`, `voluntary_switches`,
-        `involuntary_switches`, `minor_faults`, `major_faults`), counters by name."""
+        `involuntary_switches`, `minor_faults`, `major_faults`), `mark_ns`, `mark_accesses`, `mark_pages` (how far it had got by
+        when, in its first pass), `pass_end_ns` (lists), `longest_fault_ns`, counters by name."""
     def disturbers(self) -> list[dict[str, Any]]:
         """One a thread of a disturbance: `role` ("balloon" | "migrator" | "mmap_writer" | "device"), `number`, `tid`, `cpus`
         (list), `usage` (as a vCPU's), `done` (units), `rate_per_s` (asked of it; 0: as fast as it goes), `seconds`,

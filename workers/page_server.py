@@ -21,6 +21,9 @@ from workers.snapshot import Snapshots
 from workers.source_address import split_address
 from workers.spec import RunSpec
 
+PAGES_OF_A_REQUEST = ("fault_around_pages", "populate_pages")
+"""Options that say how many pages a vCPU may ask for at a time; a strategy has one of them."""
+
 
 class PageServer(Actor):
     """One guest at a time: `open`, `serve`, `finish`, `close`; then the next. A plain class; the driver makes an actor of it."""
@@ -96,7 +99,7 @@ class PageServer(Actor):
             allow_uids=spec.page_server.allow_uids,
             timeout_s=spec.page_server.handshake_timeout_s,
         )
-        return GuestAddress(os.getpid(), guest.region_fd, guest.shared_fd, self._acceptor.path)
+        return GuestAddress(os.getpid(), guest.region_fd, guest.shared_fd, self._acceptor.path, self._snapshot)
 
     def serve(self) -> None:
         """Wait for every VMM process's userfaultfds, then serve in the background. Raises HandshakeError when one is missing."""
@@ -119,6 +122,7 @@ class PageServer(Actor):
                 "source": self._source(spec),
                 "successor": self._successor,
                 "inject": dataclasses.asdict(asked.inject),
+                "prefetch": _prefetch(spec),
             },
         )
         for connection in connections:
@@ -180,7 +184,9 @@ class PageServer(Actor):
             raise self._failure
         if server is None:
             return ServerReport({}, [], list(acceptor.refused))
-        return ServerReport(server.counters(), server.threads(), list(acceptor.refused), server.source_counts())
+        return ServerReport(
+            server.counters(), server.threads(), list(acceptor.refused), server.source_counts(), server.prefetch_marks()
+        )
 
     def close(self) -> None:
         """Free everything of this run; the actor stays for the next. Idempotent."""
@@ -195,7 +201,8 @@ class PageServer(Actor):
     @property
     def _fault_around(self) -> int:
         assert self._spec is not None
-        return int(self._spec.strategy.options.get("fault_around_pages", 1))
+        options = self._spec.strategy.options
+        return int(max(options.get(pages, 1) for pages in PAGES_OF_A_REQUEST))
 
     def _source(self, spec: RunSpec) -> dict[str, Any]:
         """What the native page server is told of its source. Raises ValueError for a remote one without an address."""
@@ -233,9 +240,9 @@ def _rings(spec: RunSpec) -> int:
 
 
 def _server_threads(spec: RunSpec) -> int:
-    """Readers, the threads that answer requests, and one a connection to a remote source."""
+    """Readers, the threads that answer requests, the background stream's, and one a connection to a remote source."""
     remote = spec.source.connections + spec.source.push if spec.source.name == "remote" else 0
-    return spec.page_server.readers_per_uffd * spec.vmms * spec.userfaultfds_per_vmm + _rings(spec) + remote
+    return spec.page_server.readers_per_uffd * spec.vmms * spec.userfaultfds_per_vmm + _rings(spec) + 1 + remote
 
 
 def _replace_by_nothing(descriptor: int) -> None:
@@ -243,3 +250,16 @@ def _replace_by_nothing(descriptor: int) -> None:
     nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     os.dup2(nothing, descriptor, inheritable=False)
     os.close(nothing)
+
+
+def _prefetch(spec: RunSpec) -> dict[str, Any]:
+    """What the native page server is told of its background stream, which may use the CPUs of the run."""
+    cpus = {cpu for one in (*spec.placement.vcpu_cpus, *spec.placement.reader_cpus) for cpu in one}
+    asked = spec.prefetch
+    return {
+        "name": asked.name,
+        "pages": list(asked.pages),
+        "batch_pages": asked.batch_pages,
+        "mib_per_s": asked.mib_per_s,
+        "cpus": sorted(cpus),
+    }

@@ -9,23 +9,25 @@ from typing import Any
 @dataclass(frozen=True)
 class GuestAddress:
     """Where the VMM processes of a guest find it: the page server's process, its memfds (`region_fd` -1 for anonymous
-    memory), and the socket that takes userfaultfds."""
+    memory), the socket that takes userfaultfds, and the snapshot file where contents come from one."""
 
     pid: int
     region_fd: int
     shared_fd: int
     socket_path: str
+    snapshot: str = ""
 
 
 @dataclass(frozen=True)
 class ServerReport:
     """The page server's side of a run: counters summed over its threads, each thread's own with what it used, the peers it
-    refused, and what a remote source sent it (empty when there is none)."""
+    refused, what a remote source sent it (empty when there is none), and how far a background stream had got by when."""
 
     counters: dict[str, int]
     threads: list[dict[str, Any]]
     refused: list[str]
     source: dict[str, Any] = field(default_factory=dict)
+    prefetch: dict[str, list[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

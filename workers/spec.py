@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from workers.disturb_spec import DisturbSpec
 
@@ -20,6 +21,7 @@ WAITS = ("poll", "epoll", "spin")
 DELAY_DISTRIBUTIONS = ("fixed", "exponential")
 SOURCES = ("local", "file", "remote")
 SOURCE_CACHES = ("warm", "cold")
+PREFETCHES = ("none", "order", "working_set")
 VERIFY_LEVELS = ("none", "word", "page")
 POISONED_AT = ("source", "resolved")
 ON_MEMORY_ERROR = ("inject", "crash")
@@ -28,7 +30,10 @@ SWAPS = ("none", "zram", "file")
 
 @dataclass(frozen=True)
 class MemorySpec:
-    """The guest region: one memfd (`shmem`, `hugetlb`) or one private anonymous mapping (`anon`)."""
+    """The guest region: one memfd (`shmem`, `hugetlb`), one private anonymous mapping (`anon`), or a private mapping of the
+    snapshot in each VMM process (`file`: what a strategy that maps the snapshot has, whatever memory was asked for)."""
+
+    DEFAULT_TYPE: ClassVar[str] = "shmem"
 
     type: str
     region_bytes: int
@@ -154,6 +159,19 @@ class SourceSpec:
 
 
 @dataclass(frozen=True)
+class PrefetchSpec:
+    """The page server's background stream: `order` brings every page, `working_set` those of `pages`, in their order.
+
+    It brings at most `batch_pages` neighbours at a time, and at most `mib_per_s` MiB in a second (0: as fast as it goes).
+    """
+
+    name: str = "none"
+    pages: tuple[int, ...] = ()
+    batch_pages: int = 16
+    mib_per_s: float = 0.0
+
+
+@dataclass(frozen=True)
 class PlacementSpec:
     """CPUs each thread may run on: one tuple a vCPU, one tuple a reader; an empty tuple leaves the thread alone."""
 
@@ -207,6 +225,7 @@ class RunSpec:
     engine_options: Mapping[str, int] = field(default_factory=dict)
     disturb: DisturbSpec = field(default_factory=DisturbSpec)
     count_mmap_lock: bool = False
+    prefetch: PrefetchSpec = field(default_factory=PrefetchSpec)
 
     @property
     def userfaultfds_per_vmm(self) -> int:

@@ -75,6 +75,8 @@ class Vcpu(Actor):
                 "engine_options": dict(spec.engine_options),
                 "verify": spec.verify,
                 "on_memory_error": spec.on_memory_error,
+                "snapshot": address.snapshot,
+                "cold": spec.source.name == "file" and spec.source.cache == "cold" and spec.memory.type == "file",
                 "watchdog_s": spec.watchdog_s,
                 "sample_every": spec.sample_every,
                 "record_capacity": spec.record_capacity,

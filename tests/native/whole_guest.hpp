@@ -25,6 +25,7 @@ struct GuestResult {
   uffd::Counters vcpus, server;
   std::vector<uffd::ReaderInfo> threads;
   uffd::SourceCounts source;
+  std::vector<uffd::PrefetchMark> prefetched;
   std::string stop_reason;
   std::vector<std::unique_ptr<uffd::Vmm>> vmms;  ///< after the guest they belong to has gone only their records may be read
   std::unique_ptr<uffd::Guest> guest;
@@ -53,7 +54,9 @@ inline std::unique_ptr<GuestResult> run_guest(GuestPlan plan, bool serve = true)
     config.vcpus = plan.guest.vcpus_per_vmm;
     config.first_vcpu = i * config.vcpus;
     if (config.record_capacity == 0 && !plan.no_records) config.record_capacity = guest.pages();
-    if (config.strategy != "null") config.options["fault_around_pages"] = plan.guest.fault_around_pages;
+    for (const uffd::Option& option : uffd::strategy_info(config.strategy).options)
+      if (option.name == "fault_around_pages" || option.name == uffd::kPopulatePages)
+        config.options[option.name] = plan.guest.fault_around_pages;
     auto vmm = std::make_unique<uffd::Vmm>(guest, config);
     for (std::size_t k = 0; k < vmm->userfaultfds().size(); ++k) {
       const uffd::Shard& shard = vmm->shards()[k];
@@ -95,6 +98,7 @@ inline std::unique_ptr<GuestResult> run_guest(GuestPlan plan, bool serve = true)
   result->server = server.counters();
   result->threads = server.threads();
   if (server.source().remote() != nullptr) result->source = server.source().remote()->counts();
+  result->prefetched = server.prefetch_marks();
   result->stop_reason = guest.stop_reason();
   return result;
 }

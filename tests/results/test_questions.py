@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from results.location import DataSetError
@@ -12,7 +14,8 @@ from results.published import PAGING_RATE
 from results.questions import Answer, answer, names
 from results.report_cli import main
 from results.store import DataSet
-from tests.results.rows import store
+from results.working_set import working_set
+from tests.results.rows import KINDS, OUTCOMES, faults, run_row, store, vcpu_rows
 
 PAGES = 16384
 
@@ -96,3 +99,142 @@ def test_the_extra_trip_of_a_swapped_page_is_told_raw_and_net_with_the_share_whe
     [crossing] = [note for note in answered.notes if note.startswith("raw:")]
     # The ratio falls from 1.5 to 0.75 over the first half: it is 1 where log(1.5) of log(2) is spent.
     assert crossing == f"raw: no_slow_gup falls behind no_uffd_wait at a share of about {0.5 * math.log(1.5) / math.log(2):.2f}"
+
+
+MS = 1_000_000
+START = 5_000_000_000
+
+
+def restored(
+    dataset: DataSet,
+    run_id: str,
+    *,
+    marks: list[list[tuple[int, int, int]]],
+    passes: list[list[int]],
+    longest_ms: int = 0,
+    prefetched: tuple[tuple[int, int], ...] = (),
+    **values: object,
+) -> None:
+    """Store a run of one vCPU a list in `marks`: (ms after the common start, accesses, pages)."""
+    vcpus = [
+        {
+            "vcpu": number,
+            "start_ns": START,
+            "end_ns": START + passes[number][-1] * MS,
+            "pages_resolved": one[-1][2],
+            "mark_ns": [START + at * MS for at, _, _ in one],
+            "mark_accesses": [accesses for _, accesses, _ in one],
+            "mark_pages": [pages for _, _, pages in one],
+            "pass_end_ns": [START + at * MS for at in passes[number]],
+            "longest_fault_ns": longest_ms * MS,
+        }
+        for number, one in enumerate(marks)
+    ]
+    row = run_row(
+        pages_resolved=sum(one[-1][2] for one in marks),
+        prefetch_mark_ns=[START + at * MS for at, _ in prefetched],
+        prefetch_mark_pages=[pages for _, pages in prefetched],
+        **values,
+    )
+    with dataset.writer(run_id, "sweep-1") as writer:
+        writer.commit(row, vcpus, [])
+
+
+def test_a_restore_is_timed_to_the_first_touch_and_to_each_share_of_its_pages(dataset: DataSet) -> None:
+    marks = [[(10, 1, 1), (20, 50, 50), (40, 100, 100)], [(12, 1, 1), (60, 100, 100)]]
+    restored(dataset, "one", marks=marks, passes=[[40, 50], [60, 80]], longest_ms=7, prefetch="none")
+    [row] = answer("restore", dataset).rows
+    table = dict(zip(answer("restore", dataset).heads, row, strict=True))
+    assert (table["first touch ms"], table["longest stall ms"]) == ("10.00", "7.00")
+    assert (table["50 % ms"], table["90 % ms"], table["100 % ms"]) == ("40.00", "60.00", "60.00")
+    assert table["second touch ns"] == "150000"  # 30 ms over 200 accesses
+    assert table["on demand"] == "200"
+
+
+def test_pages_of_the_stream_are_resident_and_counted_apart(dataset: DataSet) -> None:
+    marks = [[(10, 1, 1), (40, 100, 20)]]
+    brought = ((5, 40), (9, 80))
+    restored(dataset, "stream", marks=marks, passes=[[40]], prefetched=brought, prefetch="order", prefetched_pages=80)
+    [row] = answer("restore", dataset).rows
+    table = dict(zip(answer("restore", dataset).heads, row, strict=True))
+    assert (table["50 % ms"], table["90 % ms"]) == ("9.00", "40.00")
+    assert (table["on demand"], table["prefetched"], table["second touch ns"]) == ("20", "80", "-")
+
+
+def test_a_page_that_is_only_read_ahead_is_not_resident(dataset: DataSet) -> None:
+    marks = [[(10, 1, 1), (40, 100, 100)]]
+    restored(dataset, "file", marks=marks, passes=[[40]], prefetched=((5, 100),), memory_type="file", strategy="file_map")
+    [row] = answer("restore", dataset).rows
+    assert dict(zip(answer("restore", dataset).heads, row, strict=True))["50 % ms"] == "40.00"
+
+
+def test_a_run_without_stamps_answers_nothing_about_a_restore(dataset: DataSet) -> None:
+    store(dataset, "old")
+    with pytest.raises(DataSetError, match="no run that says how far it had got by when"):
+        answer("restore", dataset)
+
+
+def test_sharing_is_compared_with_what_shares_most(dataset: DataSet) -> None:
+    for per_vmm, uffds, seconds in ((8, 1, 4.0), (8, 2, 2.0), (1, 1, 1.0)):
+        store(dataset, f"{per_vmm}-{uffds}", seconds=seconds, vcpus=8, vcpus_per_vmm=per_vmm, uffds_per_vmm=uffds, readers=1)
+    table = columns(answer("sharing", dataset))
+    assert list(zip(table["vcpus per vmm"], table["uffds per vmm"], table["x base"], strict=True)) == [
+        ("8", "1", "1.00"),
+        ("8", "2", "2.00"),
+        ("1", "1", "4.00"),
+    ]
+
+
+def test_readers_are_shown_with_what_they_cost(dataset: DataSet) -> None:
+    for wait, seconds in (("poll", 2.0), ("spin", 1.0)):
+        threads = [{"role": "reader", "number": number, "user_ns": 10**9, "system_ns": 0, "cpus": [0]} for number in (0, 1)]
+        with dataset.writer(wait, "sweep-1") as writer:
+            row = run_row(wait=wait, readers_per_uffd=2, reads=5, reads_empty=20)
+            writer.commit(row, vcpu_rows(seconds), threads)
+    table = columns(answer("readers", dataset))
+    assert (table["wait"], table["kpages/s"]) == (["poll", "spin"], ["500.0", "1000.0"])
+    assert table["reader CPUs"] == ["1.00", "2.00"]
+
+
+def test_fault_around_is_compared_with_one_page_in_the_same_order_and_with_populating_everything(dataset: DataSet) -> None:
+    for order, base in (("sequential", 1.0), ("permutation", 2.0)):
+        for pages in (1, 16):
+            options = json.dumps({"fault_around_pages": pages})
+            store(dataset, f"{order}{pages}", seconds=base / pages, access_order=order, strategy_options=options)
+    marks = [[(8, 0, PAGES), (10, 1, PAGES)]]
+    restored(
+        dataset,
+        "all",
+        marks=marks,
+        passes=[[12]],
+        strategy="eager",
+        strategy_options="{}",
+        access_order="sequential",
+        pages=PAGES,
+    )
+    answered = answer("fault_around", dataset)
+    table = columns(answered)
+    assert list(zip(table["access order"], table["fault around pages"], table["x base"], strict=True)) == [
+        ("permutation", "1", "1.00"),
+        ("permutation", "16", "16.00"),
+        ("sequential", "1", "1.00"),
+        ("sequential", "16", "16.00"),
+    ]
+    assert any("one MADV_POPULATE_WRITE over everything" in note and "2048.0 thousand" in note for note in answered.notes)
+
+
+def test_a_working_set_is_each_page_once_in_the_order_of_first_touch(dataset: DataSet, tmp_path: Path) -> None:
+    with dataset.writer("one", "sweep-1") as writer:
+        records = faults([10, 10, 10, 10])
+        records["page"] = [7, 3, 7, 5]
+        writer.faults(np.zeros(4, np.uint16), records, KINDS, OUTCOMES)
+        writer.commit(run_row(sample_every=1), vcpu_rows(1.0), [])
+    store(dataset, "sampled", sample_every=2, latencies_ns=[5])
+    store(dataset, "none", sample_every=1)
+    assert working_set(dataset, "one") == [7, 3, 5]
+    out = tmp_path / "pages"
+    assert main(["working-set", "--run", "one", "--out", str(out), dataset.uri]) == 0
+    assert out.read_text() == "7\n3\n5\n"
+    for run_id, refusal in (("nobody", "there is no run nobody"), ("sampled", "kept only some"), ("none", "had no fault")):
+        with pytest.raises(DataSetError, match=refusal):
+            working_set(dataset, run_id)

@@ -5,6 +5,8 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <cmath>
+
 #include "error.hpp"
 #include "fill.hpp"
 #include "kvm/probe.hpp"
@@ -116,6 +118,24 @@ Inject inject_config(nb::dict dict) {
   return inject;
 }
 
+std::vector<std::uint32_t> page_numbers(const nb::object& pages) {
+  std::vector<std::uint32_t> out;
+  for (const nb::handle page : pages) out.push_back(nb::cast<std::uint32_t>(nb::int_(nb::borrow(page))));
+  return out;
+}
+
+PrefetchConfig prefetch_config(nb::dict dict) {
+  Keys keys(dict, "prefetch");
+  PrefetchConfig config;
+  keys.take("name", config.name);
+  keys.take("batch_pages", config.batch_pages);
+  keys.take("mib_per_s", config.mib_per_s);
+  keys.take("cpus", config.cpus);
+  if (keys.contains("pages")) config.pages = page_numbers(keys.pop("pages"));
+  keys.finish();
+  return config;
+}
+
 PageServerConfig server_config(nb::dict dict) {
   Keys keys(dict, "page_server");
   PageServerConfig config;
@@ -130,6 +150,7 @@ PageServerConfig server_config(nb::dict dict) {
   keys.take("successor", config.successor);
   if (keys.contains("inject")) config.inject = inject_config(nb::cast<nb::dict>(keys.pop("inject")));
   keys.take("track_removes", config.track_removes);
+  if (keys.contains("prefetch")) config.prefetch = prefetch_config(nb::cast<nb::dict>(keys.pop("prefetch")));
   if (keys.contains("source")) config.source = source_config(nb::cast<nb::dict>(keys.pop("source")));
   keys.finish();
   return config;
@@ -148,10 +169,7 @@ AccessConfig access_config(nb::dict dict) {
   keys.take("think_ns", config.think_ns);
   keys.take("rate_per_s", config.rate_per_s);
   keys.take("hold_ns", config.hold_ns);
-  if (keys.contains("trace")) {
-    const nb::object trace = keys.pop("trace");
-    for (const nb::handle page : trace) config.trace.push_back(nb::cast<std::uint32_t>(nb::int_(nb::borrow(page))));
-  }
+  if (keys.contains("trace")) config.trace = page_numbers(keys.pop("trace"));
   keys.finish();
   return config;
 }
@@ -206,6 +224,8 @@ VmmConfig vmm_config(nb::dict dict) {
   keys.take("engine", config.engine);
   keys.take("verify", config.verify);
   keys.take("on_memory_error", config.on_memory_error);
+  keys.take("snapshot", config.snapshot);
+  keys.take("cold", config.cold);
   keys.take("watchdog_s", config.watchdog_s);
   keys.take("sample_every", config.sample_every);
   keys.take("record_capacity", config.record_capacity);
@@ -283,6 +303,7 @@ nb::list describe_strategies() {
     entry["summary"] = info.summary;
     entry["exit"] = exit_kind_name(info.exit);
     entry["userfaultfd"] = info.userfaultfd;
+    entry["restore"] = restore_name(info.restore);
     entry["features"] = names(info.features);
     nb::list memory;
     for (const MemoryType type : info.memory) memory.append(memory_type_name(type));
@@ -399,6 +420,21 @@ nb::dict to_dict(const Live::Look& look) {
   return out;
 }
 
+void put_progress(nb::dict& entry, const Vcpu& vcpu, const TickLine& line) {
+  nb::list at, accesses, pages, ends;
+  for (const Milestones::Mark& mark : vcpu.milestones().marks()) {
+    at.append(line.to_ns(mark.at));
+    accesses.append(mark.accesses);
+    pages.append(mark.pages);
+  }
+  for (const Ticks end : vcpu.milestones().pass_ends()) ends.append(line.to_ns(end));
+  entry["mark_ns"] = at;
+  entry["mark_accesses"] = accesses;
+  entry["mark_pages"] = pages;
+  entry["pass_end_ns"] = ends;
+  entry["longest_fault_ns"] = std::llround(static_cast<double>(vcpu.longest_fault()) * 1e9 / Clock::get().ticks_per_s());
+}
+
 nb::list vmm_vcpus(const Vmm& vmm) {
   nb::list out;
   for (std::uint32_t i = 0; i < vmm.vcpus().size(); ++i) {
@@ -424,6 +460,7 @@ nb::list vmm_vcpus(const Vmm& vmm) {
     for (std::size_t cause = 0; cause < reads.size(); ++cause)
       entry[(std::string("mmap_lock_reads_") + kLockCauseNames[cause]).c_str()] =
           vcpu.locks().valid() ? nb::object(nb::int_(reads[cause])) : nb::none();
+    put_progress(entry, vcpu, vmm.line());
     out.append(entry);
   }
   return out;
@@ -584,6 +621,17 @@ NB_MODULE(_native, m) {
       .def("stop", &PageServer::stop)
       .def("look", [](PageServer& server) { return to_dict(server.look()); })  // the GIL makes it one caller at a time
       .def("counters", [](const PageServer& server) { return to_dict(server.counters()); })
+      .def("prefetch_marks", [](const PageServer& server) {
+        nb::dict out;
+        nb::list at, pages;
+        for (const PrefetchMark& mark : server.prefetch_marks()) {
+          at.append(mark.at);
+          pages.append(mark.pages);
+        }
+        out["prefetch_mark_ns"] = at;
+        out["prefetch_mark_pages"] = pages;
+        return out;
+      })
       .def("source_counts", [](const PageServer& server) { return to_dict(server.source()); })
       .def("threads", [](const PageServer& server) {
         nb::list out;
@@ -591,9 +639,9 @@ NB_MODULE(_native, m) {
           const ReaderInfo& info = server.threads()[i];
           if (info.tid == 0) continue;  // no userfaultfd, no reader
           nb::dict entry = to_dict(*info.counters);
-          const bool reader = i < server.readers();
-          entry["role"] = reader ? "reader" : "ring";
-          entry["number"] = reader ? i : i - server.readers();
+          const ThreadName name = server.name_of(i);
+          entry["role"] = name.role;
+          entry["number"] = name.number;
           entry["tid"] = info.tid;
           entry["cpus"] = info.seen.list();
           entry["usage"] = to_dict(info.usage);

@@ -40,6 +40,8 @@ enum class Counter : std::size_t {
   fetched_pages,     // contents made by the page server
   delays,            // fetches that were delayed on purpose
   delay_ns,          // their achieved delays, summed
+  prefetched_pages,  // brought by the background stream: installed, or (file_map) read into the page cache
+  prefetch_late,     // the stream came to them and somebody had been faster
   populate_waits,    // events of a vCPU asleep inside its own populate
   stray_waits,       // events of a vCPU whose strategy was meant to avoid sleeping
   unknown_events,    // events outside every region, or of a kind not asked for
@@ -67,9 +69,9 @@ inline constexpr std::array<const char*, static_cast<std::size_t>(Counter::count
     "memory_errors", "lost_races", "eexist", "eagain", "partial", "efault", "esrch", "populate_failed",
     "pages_poisoned", "requests", "requests_failed", "events", "events_resolved", "events_lost", "events_poisoned",
     "events_dropped", "reads", "reads_empty", "wakes", "deferred", "fetched_pages", "delays", "delay_ns",
-    "populate_waits", "stray_waits", "unknown_events", "abandoned", "records_dropped", "eagain_changing", "contents_lost",
-    "removes", "pages_discarded", "device_waits", "device_resolved", "pages_dropped", "compactions", "pages_migrated", "maps",
-    "device_accesses", "device_refused", "device_poisoned"};
+    "prefetched_pages", "prefetch_late", "populate_waits", "stray_waits", "unknown_events", "abandoned", "records_dropped",
+    "eagain_changing", "contents_lost", "removes", "pages_discarded", "device_waits", "device_resolved", "pages_dropped",
+    "compactions", "pages_migrated", "maps", "device_accesses", "device_refused", "device_poisoned"};
 
 class alignas(64) Counters {
  public:

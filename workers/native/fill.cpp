@@ -62,7 +62,7 @@ Filled fill(const Guest& guest, std::span<const std::uint8_t> kinds) {
     if (kind >= kKindNames.size()) throw ConfigError("a page kind is out of range");
   std::copy(kinds.begin(), kinds.end(), guest.kinds().begin());
   for (std::uint64_t page = 0; page < guest.pages(); ++page) filled.filled += here(guest, page);
-  if (guest.config().memory != MemoryType::anon) {
+  if (guest.region_fd() >= 0) {
     const Mapping alias = Mapping::shared(guest.region_fd(), guest.config().region_bytes);
     if (guest.config().memory == MemoryType::shmem)
       alias.advise(guest.config().transparent_huge_pages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE, "madvise for huge pages");

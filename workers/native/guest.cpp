@@ -39,7 +39,7 @@ void check(const GuestConfig& config) {
 }
 
 Descriptor make_region(const GuestConfig& config) {
-  if (config.memory == MemoryType::anon) return {};
+  if (config.memory == MemoryType::anon || config.memory == MemoryType::file) return {};
   return make_memfd("uffd-loadgen-region", config.region_bytes, config.memory == MemoryType::hugetlb);
 }
 

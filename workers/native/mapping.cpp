@@ -14,7 +14,8 @@ MemoryType memory_type(const std::string& name) {
   if (name == "shmem") return MemoryType::shmem;
   if (name == "hugetlb") return MemoryType::hugetlb;
   if (name == "anon") return MemoryType::anon;
-  throw ConfigError("memory type '" + name + "' is unknown; it is one of shmem, hugetlb, anon");
+  if (name == "file") return MemoryType::file;
+  throw ConfigError("memory type '" + name + "' is unknown; it is one of shmem, hugetlb, anon, file");
 }
 
 const char* memory_type_name(MemoryType type) {
@@ -22,6 +23,7 @@ const char* memory_type_name(MemoryType type) {
     case MemoryType::shmem: return "shmem";
     case MemoryType::hugetlb: return "hugetlb";
     case MemoryType::anon: return "anon";
+    case MemoryType::file: return "file";
   }
   return "";
 }
@@ -29,6 +31,12 @@ const char* memory_type_name(MemoryType type) {
 Mapping Mapping::shared(int fd, std::uint64_t bytes) {
   void* data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (data == MAP_FAILED) throw KernelError("mmap of a memfd", errno, 0, bytes);
+  return {data, bytes};
+}
+
+Mapping Mapping::private_of(int fd, std::uint64_t bytes) {
+  void* data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, 0);
+  if (data == MAP_FAILED) throw KernelError("private mmap of a file", errno, 0, bytes);
   return {data, bytes};
 }
 

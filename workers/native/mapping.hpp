@@ -8,7 +8,8 @@
 
 namespace uffd {
 
-enum class MemoryType : std::uint32_t { shmem, hugetlb, anon };
+/// `file`: a private mapping of a snapshot file, which its strategy makes itself.
+enum class MemoryType : std::uint32_t { shmem, hugetlb, anon, file };
 MemoryType memory_type(const std::string& name);  ///< throws ConfigError with the list
 const char* memory_type_name(MemoryType type);
 
@@ -19,6 +20,8 @@ class Mapping {
   static Mapping shared(int fd, std::uint64_t bytes);
   /// The same with every page of it in the page tables: what the measured path writes must not fault there itself.
   static Mapping populated(int fd, std::uint64_t bytes);
+  /// Maps all of `fd` privately: written pages are copies of its own. Throws KernelError.
+  static Mapping private_of(int fd, std::uint64_t bytes);
   /// Maps private anonymous memory, aligned to `alignment`, without reserving swap. Throws KernelError.
   static Mapping anonymous(std::uint64_t bytes, std::uint64_t alignment);
   Mapping(Mapping&& other) noexcept;

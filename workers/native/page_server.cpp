@@ -42,6 +42,7 @@ PageServer::PageServer(const Guest& guest, PageServerConfig config)
       stop_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (!stop_event_.valid()) throw KernelError("eventfd", errno);
   if (config_.events_per_read == 0) throw ConfigError("page_server.events_per_read must be at least 1");
+  check(config_.prefetch, guest_.pages());
   if (!(config_.delay_us >= 0.0)) throw ConfigError("page_server.delay_us must not be negative");
   if (guest_.region_fd() >= 0) {
     alias_ = Mapping::shared(guest_.region_fd(), guest_.config().region_bytes);
@@ -50,7 +51,7 @@ PageServer::PageServer(const Guest& guest, PageServerConfig config)
   }
   if (config_.successor) guest_.succeed_server();
   claim_ = PageRecord::reader_claim(guest_.header().server_epoch.load(std::memory_order_acquire));
-  infos_.resize(config_.readers + guest_.config().rings);
+  infos_.resize(config_.readers + guest_.config().rings + (config_.prefetch.name == "none" ? 0 : 1));
   const std::uint32_t shared = guest_.config().server_threads;
   own_counters_.resize(infos_.size() - std::min<std::size_t>(infos_.size(), shared));
   for (std::uint32_t i = 0; i < infos_.size(); ++i)
@@ -105,19 +106,21 @@ std::vector<Peer*> PageServer::peers_of(std::uint32_t reader) const {
 }
 
 void PageServer::serve() {
+  line_.begin();
   std::exception_ptr failure;
   std::mutex mutex;
   std::vector<std::thread> threads;
-  const auto start = [&](std::uint32_t index, auto work) {
-    threads.emplace_back([this, index, work, &failure, &mutex] {
+  const auto cpus_of = [this](std::uint32_t number) {
+    return number < config_.reader_cpus.size() ? config_.reader_cpus[number] : CpuList{};
+  };
+  const auto start = [&](std::uint32_t index, const CpuList& cpus, auto work) {
+    threads.emplace_back([this, index, cpus, work, &failure, &mutex] {
       ReaderInfo& info = infos_[index];
       try {
         info.tid = static_cast<std::uint32_t>(::syscall(SYS_gettid));
-        const bool reader = index < config_.readers;
-        const std::uint32_t number = reader ? index : index - config_.readers;
-        name_this_thread((reader ? "reader " : "ring ") + std::to_string(number));
-        // A ring's thread runs where the reader of its number does: vCPUs that ask and vCPUs that sleep are served alike.
-        if (number < config_.reader_cpus.size()) pin_this_thread(config_.reader_cpus[number]);
+        const ThreadName name = name_of(index);
+        name_this_thread(std::string(name.role) + " " + std::to_string(name.number));
+        pin_this_thread(cpus);
         info.seen.add_current();
         work(info);
         info.seen.add_current();
@@ -133,11 +136,16 @@ void PageServer::serve() {
   if (source_->remote() != nullptr) source_->remote()->start();
   if (!peers_.empty())
     for (std::uint32_t i = 0; i < config_.readers; ++i)
-      start(i, [this, i](ReaderInfo& info) { Reader(*this, i, info).serve(); });
+      start(i, cpus_of(i), [this, i](ReaderInfo& info) { Reader(*this, i, info).serve(); });
+  // A ring's thread runs where the reader of its number does: vCPUs that ask and vCPUs that sleep are served alike.
   for (std::uint32_t i = 0; i < guest_.config().rings; ++i)
-    start(config_.readers + i, [this, i](ReaderInfo& info) { serve_ring(i, info); });
+    start(config_.readers + i, cpus_of(i), [this, i](ReaderInfo& info) { serve_ring(i, info); });
+  if (config_.prefetch.name != "none")
+    start(config_.readers + guest_.config().rings, config_.prefetch.cpus,
+          [this](ReaderInfo& info) { Prefetcher(*this, config_.prefetch, info, prefetch_marks_).serve(); });
   for (std::thread& thread : threads) thread.join();
   if (source_->remote() != nullptr) source_->remote()->stop();
+  line_.end();
   if (failure != nullptr) std::rethrow_exception(failure);
 }
 
@@ -279,6 +287,18 @@ void PageServer::stop() noexcept {
   const std::uint64_t one = 1;
   (void)!::write(stop_event_.get(), &one, sizeof one);
   for (std::uint32_t i = 0; i < guest_.config().rings; ++i) guest_.ring(i).wake();
+}
+
+ThreadName PageServer::name_of(std::size_t index) const noexcept {
+  const std::size_t rings = config_.readers + guest_.config().rings;
+  if (index < config_.readers) return {"reader", index};
+  return index < rings ? ThreadName{"ring", index - config_.readers} : ThreadName{"prefetch", 0};
+}
+
+std::vector<PrefetchMark> PageServer::prefetch_marks() const {
+  std::vector<PrefetchMark> marks = prefetch_marks_;
+  for (PrefetchMark& mark : marks) mark.at = line_.to_ns(mark.at);
+  return marks;
 }
 
 Counters PageServer::counters() const {

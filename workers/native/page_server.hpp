@@ -14,6 +14,7 @@
 #include "inject.hpp"
 #include "live.hpp"
 #include "placement.hpp"
+#include "prefetcher.hpp"
 #include "resolver.hpp"
 #include "source.hpp"
 #include "thread_usage.hpp"
@@ -35,6 +36,7 @@ struct PageServerConfig {
   SourceConfig source;
   Inject inject;
   bool successor = false;  ///< in place of a page server that was killed while it served this guest
+  PrefetchConfig prefetch;
 };
 
 struct RegionView {
@@ -59,6 +61,12 @@ struct ReaderInfo {
   ThreadUsage usage;  ///< of its whole life
 };
 
+/// What a thread of the page server does, and its number among those that do it.
+struct ThreadName {
+  const char* role;
+  std::size_t number;
+};
+
 class PageServer {
  public:
   /// Throws ConfigError, KernelError.
@@ -78,9 +86,11 @@ class PageServer {
 
   Counters counters() const;
   const Source& source() const noexcept { return *source_; }
-  std::uint32_t readers() const noexcept { return config_.readers; }
-  /// The readers, then the rings' threads.
+  /// How much the background stream had brought by when, in CLOCK_MONOTONIC nanoseconds; after serve().
+  std::vector<PrefetchMark> prefetch_marks() const;
+  /// The readers, then the rings' threads, then the background stream's.
   const std::vector<ReaderInfo>& threads() const noexcept { return infos_; }
+  ThreadName name_of(std::size_t index) const noexcept;
 
   /// Poisons the page in every mapping of the guest that has it free; the one that asked does its own.
   void poison_in_others(std::uint64_t page, Counters& counters) const noexcept;
@@ -93,6 +103,7 @@ class PageServer {
     return wait_ == Wait::spin && for_exits == (guest_.header().exits.load(std::memory_order_relaxed) != 0);
   }
   void wake_everybody() const noexcept;
+  friend class Prefetcher;
   void serve_ring(std::uint32_t index, ReaderInfo& info);
   void answer(std::uint32_t vcpu, RequestState state) const noexcept;
   std::vector<Peer*> peers_of(std::uint32_t reader) const;
@@ -103,9 +114,11 @@ class PageServer {
   Mapping alias_;
   std::unique_ptr<Source> source_;
   std::vector<std::unique_ptr<Peer>> peers_;
-  std::vector<ReaderInfo> infos_;  ///< readers, then the rings' threads
+  std::vector<ReaderInfo> infos_;  ///< readers, the rings' threads, the background stream
   std::vector<Counters> own_counters_;  ///< of those the guest has no room for
   std::uint8_t claim_;  ///< ours in the page records
+  std::vector<PrefetchMark> prefetch_marks_;
+  TickLine line_;
   Live live_;
   Descriptor stop_event_;
   std::atomic<bool> stopping_{false};

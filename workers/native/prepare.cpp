@@ -26,6 +26,7 @@ class Preparation {
         resolver_(job.resolver),
         record_(job.resolver.record()),
         userfaultfd_(job.userfaultfd),
+        cold_(job.cold),
         first_vmm_(job.first_vmm),
         anon_(job.guest.config().memory == MemoryType::anon),
         huge_(job.guest.config().memory == MemoryType::hugetlb),
@@ -70,6 +71,7 @@ class Preparation {
 
   void map(std::uint64_t page) {
     if (!userfaultfd_) {
+      if (anon_) guest_.contents().fill(page, at(page));
       touch_write(reinterpret_cast<std::uint64_t*>(at(page)));
       record_.set(page, PageState::resolved);
       return;
@@ -152,7 +154,7 @@ class Preparation {
     switch (kind) {
       case Kind::hit: return present(page);
       case Kind::minor: return !present(page) && !in_swap(page);
-      case Kind::absent: return !present(page) && !in_swap(page);
+      case Kind::absent: return !present(page) && !in_swap(page) && !(cold_ && cached(page));
       case Kind::swapped: return first_vmm_ ? swapped(page) : !present(page);
       case Kind::poisoned:
         if (!guest_.config().poisoned_when_resolved) return !present(page) && !in_swap(page);
@@ -179,7 +181,7 @@ class Preparation {
   const Mapping& region_;
   const Resolver& resolver_;
   const PageRecord& record_;
-  const bool userfaultfd_, first_vmm_, anon_, huge_;
+  const bool userfaultfd_, cold_, first_vmm_, anon_, huge_;
   const std::uint64_t page_bytes_;
   Descriptor pagemap_;
   std::vector<std::byte> contents_;

@@ -30,6 +30,14 @@ void Resolver::release(const PageRun& run) const noexcept {
   for (std::uint32_t i = 0; i < run.count; ++i) record_.release(run.first + i);
 }
 
+PageRun Resolver::claim_onwards(std::uint64_t page, std::uint64_t end, std::uint8_t claim) const noexcept {
+  const Shard& shard = shard_of(page);
+  end = std::min(end, shard.first_page + shard.pages);
+  std::uint64_t last = page;
+  while (last < end && record_.claim(last, claim)) ++last;
+  return {page, static_cast<std::uint32_t>(last - page)};
+}
+
 void Resolver::release_rest(const PageRun& run, const PageRun& kept) const noexcept {
   const std::uint64_t end = kept.first + kept.count;
   release({run.first, static_cast<std::uint32_t>(kept.first - run.first)});

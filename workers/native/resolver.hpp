@@ -40,6 +40,8 @@ class Resolver {
 
   /// Takes the page in hand, and of its aligned block as many neighbours as are free. count is 0 when the page is not free.
   PageRun claim(std::uint64_t page, std::uint8_t claim) const noexcept;
+  /// Takes `page` and, up to `end`, as many free pages right after it as one call can install. count is 0 when it is not free.
+  PageRun claim_onwards(std::uint64_t page, std::uint64_t end, std::uint8_t claim) const noexcept;
   /// Gives a claimed run back as it was.
   void release(const PageRun& run) const noexcept;
   /// Gives back, as it was, what of a claimed run is not in `kept`, a part of it.

@@ -17,18 +17,6 @@ namespace {
 
 constexpr std::uint64_t kChunkBytes = 4 << 20;
 
-Descriptor open_snapshot(const std::string& path, std::uint64_t region_bytes) {
-  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file.valid()) throw KernelError("open of the snapshot " + path, errno);
-  struct stat status {};
-  if (::fstat(file.get(), &status) != 0) throw KernelError("fstat of the snapshot " + path, errno);
-  if (!S_ISREG(status.st_mode)) throw ConfigError("the snapshot " + path + " is no regular file");
-  if (static_cast<std::uint64_t>(status.st_size) != region_bytes)
-    throw ConfigError("the snapshot " + path + " has " + std::to_string(status.st_size) + " bytes and the region has " +
-                      std::to_string(region_bytes) + ": use a snapshot of this region, or another memory.region_mib");
-  return file;
-}
-
 int read_all(int fd, std::byte* to, std::uint64_t bytes, std::uint64_t at) noexcept {
   for (std::uint64_t done = 0; done < bytes;) {
     const ssize_t got = ::pread(fd, to + done, bytes - done, static_cast<off_t>(at + done));
@@ -53,6 +41,18 @@ std::uint64_t resident(int fd, std::uint64_t bytes) {
 }
 
 }  // namespace
+
+Descriptor open_snapshot(const std::string& path, std::uint64_t region_bytes) {
+  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.valid()) throw KernelError("open of the snapshot " + path, errno);
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) throw KernelError("fstat of the snapshot " + path, errno);
+  if (!S_ISREG(status.st_mode)) throw ConfigError("the snapshot " + path + " is no regular file");
+  if (static_cast<std::uint64_t>(status.st_size) != region_bytes)
+    throw ConfigError("the snapshot " + path + " has " + std::to_string(status.st_size) + " bytes and the region has " +
+                      std::to_string(region_bytes) + ": use a snapshot of this region, or another memory.region_mib");
+  return file;
+}
 
 Snapshot::Snapshot(const std::string& path, std::uint64_t region_bytes, std::uint64_t page_bytes, bool cold)
     : path_(path), file_(open_snapshot(path, region_bytes)), page_bytes_(page_bytes) {

@@ -23,6 +23,8 @@ class Snapshot {
   std::uint64_t page_bytes_;
 };
 
+/// Opens it to be read. Throws KernelError, and ConfigError when it is no regular file of that size.
+Descriptor open_snapshot(const std::string& path, std::uint64_t region_bytes);
 /// Writes the contents of `seed` to a new file and renames it into place. Throws KernelError.
 void write_snapshot(const std::string& path, std::uint64_t region_bytes, std::uint64_t page_bytes, std::uint64_t seed);
 /// Reads all of it; throws ConfigError when it has another size, or other contents than those of `seed`.

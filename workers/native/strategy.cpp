@@ -23,6 +23,15 @@ const char* exit_kind_name(ExitKind kind) {
   return "";
 }
 
+const char* restore_name(Restore restore) {
+  switch (restore) {
+    case Restore::on_demand: return "on_demand";
+    case Restore::eager: return "eager";
+    case Restore::file_map: return "file_map";
+  }
+  return "";
+}
+
 const std::map<std::string, StrategyInfo>& strategies() { return registry(); }
 
 const StrategyInfo& strategy_info(const std::string& name) {

@@ -42,6 +42,14 @@ enum class Action {
   memory_error,   ///< the guest gets a memory error
 };
 
+/// What a guest's memory is before its first access, and who brings it.
+enum class Restore {
+  on_demand,  ///< page by page as they are touched
+  eager,      ///< all of it is brought in and mapped before the first access, within the clock
+  file_map,   ///< the vCPUs' mapping is a private one of the snapshot file
+};
+const char* restore_name(Restore restore);
+
 class Strategy {
  public:
   virtual ~Strategy() = default;
@@ -65,6 +73,7 @@ struct StrategyInfo {
   std::string summary;
   ExitKind exit = ExitKind::none;
   bool userfaultfd = true;
+  Restore restore = Restore::on_demand;
   std::uint64_t features = 0;          ///< beyond those the memory type needs
   std::vector<MemoryType> memory;
   std::vector<Option> options;
@@ -88,6 +97,8 @@ struct RegisterStrategy {
 
 /// The option every resolving strategy has.
 Option fault_around_option();
+/// The option of Restore::eager that says how many pages are asked for at a time.
+inline constexpr const char* kPopulatePages = "populate_pages";
 /// What an exit strategy goes by: its own record of what it resolved, or EEXIST alone.
 Option page_record_option();
 inline constexpr std::int64_t kEexistOnly = 1;

@@ -46,7 +46,8 @@ Vcpu::Vcpu(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, cons
       index_(index),
       config_(access),
       order_(access, vmm.guest.pages(), index, vmm.guest.config().vcpus, vmm.guest.config().seed),
-      cpus_(std::move(cpus)) {}
+      cpus_(std::move(cpus)),
+      milestones_(order_.per_pass()) {}
 
 void Vcpu::run(Engine& engine) noexcept {
   try {
@@ -60,6 +61,7 @@ void Vcpu::run(Engine& engine) noexcept {
       const ThreadUsage before = ThreadUsage::of_this_thread();
       locks_.begin();
       intended_ = start_ = clock_.now();
+      if (vmm_.populate_first != nullptr) populate_first();
       seat->walk();
       if (config_.hold_ns != 0) wait_until(start_ + clock_.from_ns(static_cast<double>(config_.hold_ns)));
       end_ = clock_.now();
@@ -99,6 +101,7 @@ bool Vcpu::wait_at_barrier() noexcept {
       return std::pair{page, order_.next_is_read()};
     };
     if (!walk(order_.per_pass(), next)) return;
+    milestones_.end_of_pass(clock_.now());
   }
 }
 

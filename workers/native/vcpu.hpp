@@ -12,6 +12,8 @@
 #include "guest.hpp"
 #include "lock_counter.hpp"
 #include "placement.hpp"
+#include "milestones.hpp"
+#include "populate_first.hpp"
 #include "resolver.hpp"
 #include "strategy.hpp"
 #include "thread_usage.hpp"
@@ -25,6 +27,7 @@ struct VmmShared {
   const Strategy& strategy;
   ExitKind exit;
   bool userfaultfd;
+  PopulateFirst* populate_first;  ///< null unless everything is brought in before the first access
   bool eexist_only;             ///< exits are answered without the page record
   bool crash_on_memory_error;   ///< the VMM process ends instead of telling the guest
   bool count_mmap_lock;         ///< each vCPU counts the mmap_lock it takes for reading
@@ -95,6 +98,8 @@ class Vcpu : private Walk<Vcpu> {
   LockCounter& locks() noexcept { return locks_; }
   const LockCounter& locks() const noexcept { return locks_; }
   CpuList cpus_seen() const { return seen_.list(); }
+  const Milestones& milestones() const noexcept { return milestones_; }
+  Ticks longest_fault() const noexcept { return longest_fault_; }
   const ThreadUsage& usage() const noexcept { return usage_; }  ///< of the measured phase
   std::uint64_t wrong_words() const noexcept { return wrong_.count; }
   std::string first_wrong() const;  ///< empty: none
@@ -110,6 +115,12 @@ class Vcpu : private Walk<Vcpu> {
   void stamp_resumed(FaultRecord& record) noexcept {
     record.resumed = clock_.now_and_cpu(record.cpu);
     seen_.add(record.cpu);
+  }
+  void populate_first();
+  void populate_everything(PopulateFirst& all);
+  void walked(std::uint64_t done) {
+    if (milestones_.due(done)) [[unlikely]]
+      milestones_.mark(now(), done, resolved_ + state_.resolved_by_reader.load(kRelaxed));
   }
 
   Verdict resolve(std::uint64_t page) noexcept;
@@ -138,6 +149,7 @@ class Vcpu : private Walk<Vcpu> {
   CpusSeen seen_;
   ThreadUsage usage_;
   LockCounter locks_;
+  Milestones milestones_;
   std::string failure_;
   Ticks start_ = 0, end_ = 0;
 };

@@ -12,6 +12,7 @@
 #include "error.hpp"
 #include "kernel.hpp"
 #include "reclaim.hpp"
+#include "snapshot.hpp"
 #include "thread_engine.hpp"
 
 namespace uffd {
@@ -46,10 +47,20 @@ std::uint64_t features_for(MemoryType memory, std::uint64_t own) {
   return features;
 }
 
-Mapping map_region(const Guest& guest) {
+Mapping map_memory(const Guest& guest, const std::string& snapshot) {
   const GuestConfig& config = guest.config();
-  Mapping region = config.memory == MemoryType::anon ? Mapping::anonymous(config.region_bytes, kHugePageBytes)
-                                                     : Mapping::shared(guest.region_fd(), config.region_bytes);
+  switch (config.memory) {
+    case MemoryType::anon: return Mapping::anonymous(config.region_bytes, kHugePageBytes);
+    case MemoryType::file: return Mapping::private_of(open_snapshot(snapshot, config.region_bytes).get(), config.region_bytes);
+    case MemoryType::shmem:
+    case MemoryType::hugetlb: break;
+  }
+  return Mapping::shared(guest.region_fd(), config.region_bytes);
+}
+
+Mapping map_region(const Guest& guest, const std::string& snapshot) {
+  const GuestConfig& config = guest.config();
+  Mapping region = map_memory(guest, snapshot);
   if (config.memory != MemoryType::hugetlb) {
     if (config.transparent_huge_pages)
       region.advise(MADV_HUGEPAGE, "madvise MADV_HUGEPAGE");
@@ -81,7 +92,7 @@ Vmm::Vmm(const Guest& guest, VmmConfig config)
   const auto fault_around = around == options.end() ? 1u : static_cast<std::uint32_t>(around->second);
   if (fault_around > memory.fault_around_pages) throw ConfigError("fault_around_pages is more than the guest was made for");
 
-  region_ = map_region(guest_);
+  region_ = map_region(guest_, config_.snapshot);
   const std::uint64_t pages = guest_.pages();
   for (std::uint32_t i = 0; i < config_.uffds; ++i) {
     const std::uint64_t first = pages * i / config_.uffds;
@@ -111,6 +122,7 @@ Vmm::Vmm(const Guest& guest, VmmConfig config)
       .strategy = *strategy_,
       .exit = strategy_->exit(info_.exit),
       .userfaultfd = info_.userfaultfd,
+      .populate_first = info_.restore == Restore::eager ? &populate_first_ : nullptr,
       .eexist_only = page_record != options.end() && page_record->second == kEexistOnly,
       .crash_on_memory_error = crash_of(config_.on_memory_error),
       .count_mmap_lock = config_.count_mmap_lock,
@@ -143,7 +155,7 @@ Vmm::Vmm(const Guest& guest, VmmConfig config)
 Vmm::~Vmm() { end_sleepers(); }
 
 Prepared Vmm::prepare() const {
-  return uffd::prepare({guest_, region_, *resolver_, info_.userfaultfd, config_.vmm == 0});
+  return uffd::prepare({guest_, region_, *resolver_, info_.userfaultfd, config_.cold, config_.vmm == 0});
 }
 
 std::uint64_t Vmm::reclaim() const {

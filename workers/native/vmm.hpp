@@ -11,6 +11,7 @@
 #include "device_mapping.hpp"
 #include "disturbances.hpp"
 #include "guest.hpp"
+#include "populate_first.hpp"
 #include "prepare.hpp"
 #include "vcpu.hpp"
 #include "verify.hpp"
@@ -28,6 +29,8 @@ struct VmmConfig {
   Options engine_options;
   std::string verify = "word";
   std::string on_memory_error = "inject";
+  std::string snapshot;  ///< of Restore::file_map
+  bool cold = false;     ///< the snapshot's pages are not in the page cache when the run starts
   double watchdog_s = 10.0;
   std::uint64_t sample_every = 1;
   std::uint64_t record_capacity = 0;
@@ -91,6 +94,7 @@ class Vmm {
   const StrategyInfo& info_;
   std::unique_ptr<Strategy> strategy_;
   Mapping region_;
+  PopulateFirst populate_first_;
   std::vector<std::unique_ptr<Userfaultfd>> uffds_;
   std::vector<Shard> shards_;
   Descriptor record_fd_, faults_fd_;

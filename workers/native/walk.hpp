@@ -32,6 +32,7 @@ struct Progress {
   Ticks intended_ = 0;  ///< of the next access of an open loop
   std::uint64_t done_ = 0;
   std::uint64_t faults_ = 0;
+  Ticks longest_fault_ = 0;
   std::uint64_t recorded_ = 0;
   std::uint64_t resolved_ = 0;
 };
@@ -78,6 +79,7 @@ class Walk : protected Progress {
       access(page, read, interval == 0 ? 0 : intended_);
       intended_ += interval;
       state_.accesses.store(++done, kRelaxed);
+      self().walked(done);
       if (think != 0 && !self().wait_until(self().now() + think)) return false;
     }
     done_ = done;
@@ -161,6 +163,7 @@ class Walk : protected Progress {
     if (PageRecord::swapped_out(known)) books_.pages.set_swapped_in(page_);
     if (outcome == FaultOutcome::lost_race) ++counters_[Counter::lost_races];
     slot_->outcome = outcome;
+    if (slot_->resumed - slot_->raised > longest_fault_) longest_fault_ = slot_->resumed - slot_->raised;
     if (slot_index_ != books_.record_capacity) ++recorded_;
     state_.faults.store(++faults_, std::memory_order_release);  // whoever sees the count may read the record
   }

@@ -53,6 +53,7 @@ class GuestVcpu : public Walk<GuestVcpu> {
   }
   bool stopping() const noexcept { return job_.header->stopping.load(std::memory_order_acquire) != 0; }
   Ticks now() const noexcept { return job_.stamps ? guest_counter() : 0; }
+  void walked(std::uint64_t) const noexcept {}
   void stamp_resumed(FaultRecord& record) const noexcept {
     record.resumed = now();
     record.cpu = cpu;

@@ -1,0 +1,86 @@
+"""How soon does a restored guest run, and what does it wait for? The baselines of today beside the strategies."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from results.design import axes, grouped
+from results.location import DataSetError
+from results.questions import Answer
+from results.restore import RUN_COLUMNS as MEASURED_RUN
+from results.restore import VCPU_COLUMNS as MEASURED_VCPU
+from results.restore import restore
+from results.schema import RUN_COLUMNS
+from results.store import DataSet
+from results.summary import median_or_none
+from results.tables import cell, decimals
+
+ROWS = ("strategy", "source_cache", "prefetch")
+"""What always tells the rows apart; other axes where runs alike in these differ in them."""
+
+_NOT_SHOWN = ("strategy_options", "memory_type", "sweep_id", "readers", "reader_cpus")
+_AXES = tuple(column.name for column in RUN_COLUMNS if column.axis)
+_COLUMNS = ("run_id", "status", "pages", "pages_resolved", "prefetched_pages", "prefetch_late", "memory_errors")
+
+
+def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
+    """One row a configuration, medians over repeats, soonest first for each state of the cache. Raises DataSetError: no run."""
+    wanted = dict.fromkeys((*_COLUMNS, *_AXES, *MEASURED_RUN))
+    runs = [run for run in dataset.read("runs", list(wanted), sweep_id).to_pylist() if run["status"] == "ok"]
+    vcpus: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for vcpu in dataset.read("vcpus", ["run_id", *MEASURED_VCPU], sweep_id).to_pylist():
+        if vcpu["mark_ns"]:
+            vcpus[vcpu["run_id"]].append(vcpu)
+    runs = [run for run in runs if run["run_id"] in vcpus]
+    if not runs:
+        raise DataSetError("no run that says how far it had got by when: `loadgen experiment=restore` measures it")
+    differing = axes(runs, ROWS, _NOT_SHOWN)
+    rows = []
+    for key, group in grouped(runs, (*ROWS, *differing)).items():
+        measured = [restore(run, vcpus[run["run_id"]]) for run in group]
+        half = median_or_none(one.resident_50_ns for one in measured)
+        row = (
+            *map(cell, key),
+            str(len(group)),
+            *(
+                _ms(median_or_none(values))
+                for values in (
+                    [one.first_touch_ns for one in measured],
+                    [one.resident_50_ns for one in measured],
+                    [one.resident_90_ns for one in measured],
+                    [one.resident_100_ns for one in measured],
+                    [one.longest_stall_ns for one in measured],
+                )
+            ),
+            decimals(median_or_none(one.second_touch_ns for one in measured), 0),
+            cell(median_or_none(run["pages_resolved"] for run in group)),
+            cell(median_or_none(run["prefetched_pages"] for run in group)),
+            cell(median_or_none(run["prefetch_late"] for run in group)),
+        )
+        rows.append((cell(group[0]["source_cache"]), half is None, half or 0.0, row))
+    heads = (
+        *(axis.replace("_", " ") for axis in (*ROWS, *differing)),
+        "runs",
+        "first touch ms",
+        "50 % ms",
+        "90 % ms",
+        "100 % ms",
+        "longest stall ms",
+        "second touch ns",
+        "on demand",
+        "prefetched",
+        "late",
+    )
+    notes = (
+        "from the common start to: the first access done by any vCPU; 50, 90, 100 % of the pages resident (resolved for a vCPU, "
+        "or installed by the background stream)",
+        "longest stall: of one access of a vCPU; eager has none after its first touch, which waits for all of memory",
+        "second touch: mean of the accesses of the second pass, overhead of the generator included",
+        "late: pages the stream came to when somebody else had them in hand; file_map's stream reads ahead into the page cache",
+    )
+    return Answer(heads, [row for *_, row in sorted(rows)], notes)
+
+
+def _ms(ns: float | None) -> str:
+    return decimals(None if ns is None else ns / 1e6, 2)

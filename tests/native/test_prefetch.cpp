@@ -1,0 +1,130 @@
+#include "check.hpp"
+#include "error.hpp"
+#include "whole_guest.hpp"
+
+using namespace uffd;
+
+namespace {
+
+constexpr std::uint64_t kPages = 1024;
+constexpr const char* kResolving[] = {"uffd_wait", "no_uffd_wait", "no_slow_gup", "populate"};
+
+GuestPlan plan_for(const char* strategy, const char* prefetch) {
+  GuestPlan plan;
+  plan.vmm.strategy = strategy;
+  plan.vmm.watchdog_s = 20.0;
+  plan.kind = Kind::absent;
+  plan.server.prefetch.name = prefetch;
+  return plan;
+}
+
+// Nothing wrong, and every page of every mapping brought by exactly one of the two.
+void check_shared_out(const GuestResult& result, std::uint64_t pages) {
+  CHECK_EQUAL(result.stop_reason, "");
+  CHECK_EQUAL(result.wrong_words, 0u);
+  CHECK_EQUAL(result.unprepared, 0u);
+  CHECK_EQUAL(result.verified, pages);
+  CHECK_EQUAL(result.pages_resolved + result.server[Counter::prefetched_pages], pages);
+}
+
+}  // namespace
+
+TEST("a background stream and the vCPUs share the pages out, whatever they raced for") {
+  for (const char* strategy : kResolving)
+    for (const Kind kind : {Kind::absent, Kind::minor}) {
+      GuestPlan plan = plan_for(strategy, "order");
+      plan.kind = kind;
+      plan.guest.vcpus = plan.guest.vcpus_per_vmm = 8;
+      plan.server.readers = 3;
+      plan.vmm.access.overlap = true;
+      const auto result = run_guest(plan);
+      check_shared_out(*result, kPages);
+      if (kind == Kind::absent) CHECK_EQUAL(result->server[Counter::fetched_pages], kPages);
+    }
+}
+
+TEST("vCPUs that hold still find every page prefetched: none is left to fault on") {
+  for (const char* strategy : kResolving) {
+    GuestPlan plan = plan_for(strategy, "order");
+    plan.vmm.access.order = "none";
+    plan.vmm.access.hold_ns = 500'000'000;
+    plan.server.prefetch.batch_pages = 256;
+    const auto result = run_guest(plan);
+    check_shared_out(*result, kPages);
+    CHECK_EQUAL(result->server[Counter::prefetched_pages], kPages);
+    CHECK_EQUAL(result->recorded, 0u);
+    CHECK_EQUAL(result->prefetched.back().pages, kPages);
+  }
+}
+
+TEST("a working set is prefetched and nothing else") {
+  GuestPlan plan = plan_for("no_uffd_wait", "working_set");
+  plan.server.prefetch.pages = {5, 6, 7, 900, 3, 5, 1023};
+  plan.vmm.access.order = "none";
+  plan.vmm.access.hold_ns = 500'000'000;
+  const auto result = run_guest(plan);
+  CHECK_EQUAL(result->stop_reason, "");
+  CHECK_EQUAL(result->server[Counter::prefetched_pages], 6u);
+  CHECK_EQUAL(result->verified, 6u);
+  const PageStates states = result->vmms[0]->page_states();
+  CHECK_EQUAL(states[static_cast<std::size_t>(PageState::resolved)], 6u);
+}
+
+TEST("anonymous memory is prefetched by copies, and every mapping and shard of a guest gets its pages") {
+  for (const char* strategy : kResolving) {
+    GuestPlan anon = plan_for(strategy, "order");
+    anon.guest.memory = MemoryType::anon;
+    check_shared_out(*run_guest(anon), kPages);
+    GuestPlan several = plan_for(strategy, "order");
+    several.guest.vcpus = 4;
+    several.guest.vcpus_per_vmm = 2;
+    several.vmm.uffds = 3;
+    several.vmm.access.overlap = true;
+    check_shared_out(*run_guest(several), 2 * kPages);
+  }
+}
+
+TEST("a prefetch limit is kept to") {
+  GuestPlan plan = plan_for("uffd_wait", "order");
+  plan.server.prefetch.mib_per_s = 2.0;
+  plan.vmm.access.order = "none";
+  plan.vmm.access.hold_ns = 500'000'000;
+  const auto result = run_guest(plan);
+  const std::uint64_t pages = result->server[Counter::prefetched_pages];
+  CHECK(pages > 0);
+  CHECK(pages <= 2 * 256 / 2 + 256 / 5 + 2 * 16);  // half a second's, what may be caught up on after a pause, two batches
+}
+
+TEST("pages that the source cannot give are left to whoever touches them") {
+  GuestPlan plan = plan_for("uffd_wait", "order");
+  plan.kinds = {Kind::absent, Kind::absent, Kind::absent, Kind::poisoned};
+  plan.vmm.access.order = "none";
+  plan.vmm.access.hold_ns = 500'000'000;
+  const auto result = run_guest(plan);
+  CHECK_EQUAL(result->server[Counter::prefetched_pages], kPages * 3 / 4);
+  CHECK_EQUAL(result->wrong_words, 0u);
+}
+
+TEST("a delay of the page server's holds the stream up too") {
+  GuestPlan plan = plan_for("no_slow_gup", "order");
+  plan.server.delay_us = 20'000;
+  plan.vmm.access.order = "none";
+  plan.vmm.access.hold_ns = 200'000'000;
+  CHECK(run_guest(plan)->server[Counter::prefetched_pages] <= 10u * 16);
+}
+
+TEST("a prefetch that is unknown or outside the region is refused") {
+  const GuestPlan plan = plan_for("uffd_wait", "order");
+  const Guest guest(plan.guest);
+  const auto text = [&guest](PrefetchConfig prefetch) -> std::string {
+    try {
+      const PageServer server(guest, {.prefetch = std::move(prefetch)});
+    } catch (const ConfigError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  CHECK(text({.name = "backwards"}).find("prefetch 'backwards' is unknown; it is one of none, order, working_set") == 0);
+  CHECK(text({.name = "working_set", .pages = {1024}}).find("the working set holds page 1024") == 0);
+  CHECK(text({.name = "order", .batch_pages = 0}).find("prefetch.batch_pages must be at least 1") == 0);
+}
