@@ -42,6 +42,7 @@ def ray_cluster(prefixes: Sequence[Sequence[str]], *head_options: str) -> Iterat
             )
             if number == 0:
                 _wait_for_port(port, nodes[0])
+                wait_for_nodes(address, 1)  # a worker that comes before the head's own node gives up
         yield address
     finally:
         for node in reversed(nodes):

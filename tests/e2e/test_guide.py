@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.e2e.conftest import Sweep
-from tests.e2e.guide import README, Question, answered, questions
+from tests.e2e.guide import README, SECTION, Question, answered, questions
 
 GUIDE = questions(README.read_text())
 
@@ -34,7 +34,8 @@ def test_a_question_prints_the_table_that_the_readme_shows(question: Question, s
 
 
 def test_the_answers_can_be_written_anew(sweep: Sweep) -> None:
-    text = README.read_text()
-    anew = answered(text, sweep.folder)
-    assert [question.asked for question in questions(anew)] == [question.asked for question in GUIDE]
-    assert [words(question.printed) for question in questions(anew)] == [words(question.ask(sweep.folder)) for question in GUIDE]
+    last = README.read_text().partition(SECTION)[2].partition(f"### {GUIDE[-1].title}")
+    text = SECTION + "\n\n" + "".join(last[1:])
+    [anew] = questions(answered(text, sweep.folder))
+    assert anew.asked == GUIDE[-1].asked
+    assert anew.printed != GUIDE[-1].printed and words(anew.printed) == words(GUIDE[-1].printed)
