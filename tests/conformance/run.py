@@ -19,7 +19,7 @@ def spec_of(name: str, memory: str, state: str, vcpus: int = 1, readers: int = 1
     for one in filter(None, options.split(", ")):
         key, _, value = one.partition("=")
         [choices] = [option["choices"] for option in entry["options"] if option["name"] == key]
-        asked[key] = choices.index(value)
+        asked[key] = choices.index(value) if choices else int(value)
     if "fault_around_pages" in asked:
         asked["fault_around_pages"] = fault_around_pages
     kind, _, where = state.partition(" ")

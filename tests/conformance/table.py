@@ -9,8 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-STRATEGIES = ("uffd_wait", "no_slow_gup", "no_uffd_wait", "no_uffd_wait, exit_via=populate", "populate", "null")
+ONE_BY_ONE = "eager, populate_pages=1"
+STRATEGIES = ("uffd_wait", "no_slow_gup", "no_uffd_wait", "no_uffd_wait, exit_via=populate", "populate", ONE_BY_ONE, "null")
 """Each strategy by the name the table gives it; what follows a comma is an option that is not its default."""
+
+ELSEWHERE = ("file_map",)
+"""Strategies without a line: `file_map` has a memory type of its own, whose pages are the page cache's
+(`tests/workers/test_baselines.py`)."""
 
 MEMORIES = ("shmem", "anon", "hugetlb")
 STATES = ("hit", "minor", "absent", "swapped", "poisoned at the source", "poisoned after resolving")
@@ -72,7 +77,14 @@ def rows() -> Iterator[Row]:
 
 def _rows() -> Iterator[Row]:
     # Mapped: nobody faults, whatever the strategy.
-    yield from _over(STRATEGIES, MEMORIES, HIT, None, "resolved")
+    yield from _over([name for name in STRATEGIES if name != ONE_BY_ONE], MEMORIES, HIT, None, "resolved")
+
+    # Everything is mapped before the first access, within the clock; of anonymous memory nothing is there beforehand.
+    asked_for = {"requests": 1}
+    yield from _over((ONE_BY_ONE,), SHARED, HIT, None, "resolved")
+    yield from _over((ONE_BY_ONE,), ("anon",), HIT, None, "resolved", asked_for)
+    yield from _over((ONE_BY_ONE,), SHARED, MINOR, None, "resolved")
+    yield from _over((ONE_BY_ONE,), MEMORIES, ABSENT, None, "resolved", asked_for)
 
     # Today's kernel: a reader answers each event and wakes.
     served = {"events": 1, "events_resolved": 1}

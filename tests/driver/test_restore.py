@@ -56,7 +56,7 @@ def test_a_strategy_that_maps_the_snapshot_has_the_file_for_its_memory(configure
         ),
         (["prefetch=working_set", "prefetch.working_set_file=/nowhere"], "/nowhere cannot be read: No such file"),
         (["prefetch.name=backwards"], "prefetch.name=backwards is unknown: use one of none, order, working_set"),
-        (["question=weather"], "question=weather is unknown: use one of fault_around, "),
+        (["question=weather"], "question=weather is unknown: use one of balloon_untracked, "),
     ],
 )
 def test_what_goes_wrong_is_said_with_what_to_do(configure: Configure, host: Host, overrides: list[str], text: str) -> None:
