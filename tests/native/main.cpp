@@ -54,16 +54,25 @@ class Deadline {
   std::thread thread_;
 };
 
+std::string under_way;  // for a test that ends the program
+
+[[noreturn]] void say_which() {
+  std::printf("ENDED THE PROGRAM %s\n", under_way.c_str());
+  std::fflush(stdout);
+  std::abort();
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
   const std::string wanted = count > 1 ? arguments[1] : "";
   const char* limit = std::getenv("NATIVE_TEST_LIMIT_S");
+  std::set_terminate(say_which);
   int passed = 0, failed = 0;
   Deadline deadline(std::chrono::seconds(limit != nullptr ? std::atoi(limit) : 120));
   for (const check::Test& test : check::tests()) {
     if (test.name.find(wanted) == std::string::npos) continue;
-    deadline.begin(test.name);
+    deadline.begin(under_way = test.name);
     const auto began = std::chrono::steady_clock::now();
     try {
       test.body();

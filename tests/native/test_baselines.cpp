@@ -106,7 +106,7 @@ TEST("eager brings in every page before the first access, and then nothing fault
       CHECK_EQUAL(result->recorded, 0u);
       CHECK_EQUAL(result->server[Counter::fetched_pages], kPages);
       for (const auto& vcpu : result->vmms[0]->vcpus()) {
-        const auto& marks = vcpu->progress().marks();
+        const auto& marks = vcpu->milestones().marks();
         const auto first = std::find_if(marks.begin(), marks.end(), [](const auto& mark) { return mark.accesses == 1; });
         CHECK(first != marks.end());
       }
@@ -141,7 +141,7 @@ TEST("a vCPU stamps its first access, its last and some between, and the end of 
     plan.vmm.access.passes = 2;
     const auto result = run_guest(plan);
     for (const auto& vcpu : result->vmms[0]->vcpus()) {
-      const auto& marks = vcpu->progress().marks();
+      const auto& marks = vcpu->milestones().marks();
       CHECK(marks.size() > 60 && marks.size() < 70);
       CHECK_EQUAL(marks.front().accesses, 1u);
       CHECK_EQUAL(marks.back().accesses, kPages / 2);
@@ -149,8 +149,8 @@ TEST("a vCPU stamps its first access, its last and some between, and the end of 
         CHECK(marks[i - 1].at <= marks[i].at);
         CHECK(marks[i - 1].pages <= marks[i].pages);
       }
-      CHECK_EQUAL(vcpu->progress().pass_ends().size(), 2u);
-      CHECK(marks.back().at <= vcpu->progress().pass_ends()[0]);
+      CHECK_EQUAL(vcpu->milestones().pass_ends().size(), 2u);
+      CHECK(marks.back().at <= vcpu->milestones().pass_ends()[0]);
       CHECK(vcpu->longest_fault() > 0);
     }
   }

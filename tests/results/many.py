@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -47,6 +46,13 @@ def make(path: str, runs: int, faults: int, *, open_loop: bool = False) -> DataS
     return dataset
 
 
+MEASURE = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
 @dataclass(frozen=True)
 class Reported:
     """What `loadgen-report report` took, in a process of its own."""
@@ -57,19 +63,12 @@ class Reported:
 
 def report(folder: Path) -> Reported:
     """Report on folder/dataset into folder/report.html."""
+    command = [str(Path(sys.executable).parent / "loadgen-report"), "report", "dataset", "--out", "report.html"]
     began = time.monotonic()
-    process = subprocess.Popen(
-        [str(Path(sys.executable).parent / "loadgen-report"), "report", "dataset", "--out", "report.html"],
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    said = process.stderr.read() if process.stderr else ""
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = status
-    assert status == 0, said
-    return Reported(time.monotonic() - began, used.ru_maxrss / 1024)
+    # A small process starts it: on Linux a child's peak begins with what its parent held when it was started.
+    done = subprocess.run([sys.executable, "-c", MEASURE, *command], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return Reported(time.monotonic() - began, int(done.stdout.split()[-1]) / 1024)
 
 
 def _row(strategy: str, vcpus: int, mix: str, repeat: int, repeats: int) -> dict[str, object]:

@@ -107,6 +107,7 @@ def test_a_run_whose_page_server_is_killed_at_random_moments_ends_with_every_pag
             "poisoned": 0,
             "wrong_words": 0,
             "first_wrong": "",
+            "gone": 0,
             "seconds": 0,
         }
         assert report.page_states["in flight"] == 0

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from results.store import DataSet
+from tests.cluster.ray_cluster import CONNECT
 from tests.e2e.command import BIN, environment
-from tests.e2e.ray_cluster import CONNECT
 
 
 def test_jobs_that_ray_starts_side_by_side_measure_one_after_the_other(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from results.store import DataSet
+from tests.cluster.ray_cluster import CONNECT, ray_cluster, wait_for_nodes
 from tests.e2e.command import BIN, environment
-from tests.e2e.ray_cluster import CONNECT, ray_cluster, wait_for_nodes
 
 
 @pytest.fixture(scope="module")
