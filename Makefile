@@ -5,13 +5,17 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard workers/native/*.[ch]pp workers/native/kvm/*.[ch]pp workers/native/strategies/*.cpp)
 STAMP := $(VENV)/.installed
 
-.PHONY: run test bench soak lint sanitize clean
+.PHONY: run test cluster bench soak lint sanitize clean
 
 run: $(STAMP)
 	$(BIN)/loadgen experiment=default
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# Several Ray nodes on this machine, and launchers: minutes of starting Ray.
+cluster: $(STAMP)
+	$(BIN)/python -m pytest tests/cluster --timeout 300
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench.bench
