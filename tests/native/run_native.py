@@ -37,9 +37,7 @@ def main() -> int:
     except subprocess.CalledProcessError as error:
         print(error.stdout)
         return 1
-    # Some tests fork page servers, after others have had threads; each child starts its own.
-    env = os.environ | {"TSAN_OPTIONS": "die_after_fork=0"}
-    return subprocess.run([str(program)], env=env, timeout=600, check=False).returncode
+    return subprocess.run([str(program)], timeout=600, check=False).returncode
 
 
 if __name__ == "__main__":

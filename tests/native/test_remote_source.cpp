@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstring>
 #include <functional>
+#include <thread>
 
 #include "check.hpp"
 #include "error.hpp"
@@ -212,6 +213,8 @@ TEST("a source that does not hold the guest's memory refuses, and is quoted") {
   }
   CHECK(said.find("the source at 127.0.0.1:") == 0);
   CHECK(said.find("it refused: it holds contents of seed 5 and was asked for 77") != std::string::npos);
+  for (int look = 0; look < 1000 && source.served().refused == 0; ++look)  // it counts after it has said so
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   CHECK_EQUAL(source.served().refused, 1u);
 }
 

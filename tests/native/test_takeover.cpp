@@ -165,23 +165,23 @@ void kill_again_and_again(const Case& test, unsigned seed) {
 
 }  // namespace
 
-TEST("a page server killed again and again loses no page, no event and no request: shared memory, contents here") {
+TEST_THAT_FORKS("a page server killed again and again loses no page, no event and no request: shared memory, contents here") {
   for (const char* strategy : {"uffd_wait", "no_uffd_wait", "no_slow_gup"})
     kill_again_and_again({strategy, MemoryType::shmem, Kind::minor, 4}, 1);
 }
 
-TEST("a page server killed again and again loses no page, no event and no request: shared memory, contents to be fetched") {
+TEST_THAT_FORKS("a page server killed again and again loses no page, no event and no request: shared memory, contents to be fetched") {
   for (const char* strategy : {"uffd_wait", "no_uffd_wait", "no_slow_gup", "populate"})
     kill_again_and_again({strategy, MemoryType::shmem, Kind::absent}, 2);
   kill_again_and_again({"uffd_wait", MemoryType::shmem, Kind::absent, 4}, 3);
 }
 
-TEST("a page server killed again and again loses no page, no event and no request: anonymous memory") {
+TEST_THAT_FORKS("a page server killed again and again loses no page, no event and no request: anonymous memory") {
   for (const char* strategy : {"uffd_wait", "no_uffd_wait", "no_slow_gup"})
     kill_again_and_again({strategy, MemoryType::anon, Kind::absent}, 4);
 }
 
-TEST("a page server killed again and again loses no page, no event and no request: a remote source") {
+TEST_THAT_FORKS("a page server killed again and again loses no page, no event and no request: a remote source") {
   for (const char* strategy : {"uffd_wait", "no_slow_gup"})
     kill_again_and_again({strategy, MemoryType::shmem, Kind::absent, 1, true}, 5);
   kill_again_and_again({"no_uffd_wait", MemoryType::anon, Kind::absent, 1, true}, 6);
