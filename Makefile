@@ -10,8 +10,9 @@ STAMP := $(VENV)/.installed
 run: $(STAMP)
 	$(BIN)/loadgen experiment=default
 
+# Ray sleeps while it starts and ends: three at a time keep two CPUs busy.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # Several Ray nodes on this machine, and launchers: minutes of starting Ray.
 cluster: $(STAMP)
@@ -28,10 +29,11 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The native tests, once under each sanitizer.
-sanitize: $(STAMP)
-	$(BIN)/python tests/native/run_native.py address,undefined
-	$(BIN)/python tests/native/run_native.py thread
+# The native tests, once under each sanitizer; `make -j2` has them side by side.
+sanitize: sanitize-address,undefined sanitize-thread
+
+sanitize-%: $(STAMP)
+	$(BIN)/python tests/native/run_native.py $*
 
 $(STAMP): $(SOURCES)
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11, or call make PYTHON=..."; exit 1; }

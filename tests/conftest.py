@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +14,27 @@ NR_HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
 RESERVED = 32
 
 
-@pytest.fixture(scope="session")
-def huge_pages() -> Iterator[int]:
+@pytest.fixture
+def short_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A new temporary folder that others are made in, with room for the name of a Unix socket in its path."""
+    with tempfile.TemporaryDirectory(prefix="") as folder:
+        monkeypatch.setattr("tempfile.tempdir", folder)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def host_alone() -> Iterator[None]:
+    """Nobody else changes the host, or counts what is left of it, until the end of this file: tests run side by side."""
+    folder = os.open(Path(__file__).parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+@pytest.fixture(scope="module")
+def huge_pages(host_alone: None) -> Iterator[int]:
     """`RESERVED` huge pages of 2 MiB; as many as before afterwards."""
     before = NR_HUGE_PAGES.read_text()
     if not os.access(NR_HUGE_PAGES, os.W_OK):

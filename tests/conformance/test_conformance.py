@@ -24,7 +24,7 @@ RACED = [row for row in ROWS if row.state != "hit" and strategy_entry(row.strate
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _swap() -> Iterator[None]:
+def _swap(host_alone: None) -> Iterator[None]:
     if os.geteuid() != 0:
         pytest.skip("swap is set up by root only")
     changes = HostChanges()

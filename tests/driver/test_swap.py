@@ -26,6 +26,7 @@ MIB = 1 << 20
 SIZE = 16 * MIB
 Configure = Callable[..., DictConfig]
 
+pytestmark = pytest.mark.usefixtures("host_alone")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="swap is set up by root only")
 
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
+_TEMPORARY = tempfile.TemporaryDirectory(prefix="ult-")
+TEMPORARY = _TEMPORARY.name
+"""What this process's drivers leave behind is told from what those of tests beside it have in hand. Its name is short, for Unix
+sockets lie below it."""
 
 
 def run(folder: Path, command: str, *arguments: str, timeout_s: float = 100) -> subprocess.CompletedProcess[str]:
@@ -32,4 +37,5 @@ def start(folder: Path, *arguments: str, output: int = subprocess.PIPE) -> subpr
 
 def environment() -> dict[str, str]:
     """As a fresh shell has it: Ray settles its authentication by itself, tables are as wide as they are."""
-    return {key: value for key, value in os.environ.items() if not key.startswith("RAY_")} | {"COLUMNS": "250"}
+    own = {"COLUMNS": "250", "TMPDIR": TEMPORARY}
+    return {key: value for key, value in os.environ.items() if not key.startswith("RAY_")} | own

@@ -6,10 +6,11 @@ import glob
 import os
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from tests.e2e.command import TEMPORARY
 
 
 def below(pid: int) -> list[int]:
@@ -64,18 +65,19 @@ def kill(pid: int) -> bool:
 
 def folders() -> set[str]:
     """Temporary folders of sessions and of page servers."""
-    return {*glob.glob(f"{tempfile.gettempdir()}/ulg-*"), *glob.glob(f"{tempfile.gettempdir()}/uffd-loadgen-*")}
+    return {*glob.glob(f"{TEMPORARY}/ulg-*"), *glob.glob(f"{TEMPORARY}/uffd-loadgen-*")}
 
 
-def memfds() -> set[str]:
-    """Processes and descriptors that hold a guest's memory."""
-    found = set()
-    for entry in glob.glob("/proc/[0-9]*/fd/*"):
-        try:
-            if "memfd:uffd-loadgen" in os.readlink(entry):
-                found.add(entry)
-        except OSError:
-            continue
+def memfds(folder: str) -> list[str]:
+    """Descriptors of a guest's memory in the processes that are told of a folder."""
+    found = []
+    for pid in told_of(folder):
+        for entry in glob.glob(f"/proc/{pid}/fd/*"):
+            try:
+                if "memfd:uffd-loadgen" in os.readlink(entry):
+                    found.append(entry)
+            except OSError:
+                continue
     return found
 
 

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from loadgen.swap_device import in_use
-from results.store import DataSet
-from tests.e2e.command import BIN, environment, run
+from tests.e2e.command import run
+from tests.e2e.stored import rows
 
 pytestmark = [
+    pytest.mark.usefixtures("host_alone"),
     pytest.mark.skipif(os.geteuid() != 0, reason="swap is set up by root only"),
     pytest.mark.timeout(300),  # on a machine that is busy with something else
 ]
 PAGES = 512
-
-
-def rows(folder: Path) -> list[dict[str, object]]:
-    return DataSet.existing(str(folder / "outputs" / "dataset")).read("runs").to_pylist()
 
 
 def test_swapped_pages_of_several_vmm_processes_are_proven_and_brought_back_and_the_swap_is_gone(tmp_path: Path) -> None:
@@ -47,27 +41,6 @@ def test_swapped_pages_of_several_vmm_processes_are_proven_and_brought_back_and_
         assert row["swapped_pages"] == (PAGES if row["fault_mix"] == "swapped" else round(PAGES * 0.09))
         if row["strategy"] == "no_slow_gup":
             assert row["populate_ok"] == row["populate_waits"] == row["swapped_pages"]
-    assert in_use() == before
-
-
-def test_a_driver_killed_in_the_middle_of_a_run_leaves_no_swap(tmp_path: Path) -> None:
-    before = in_use()
-    with subprocess.Popen(
-        [str(BIN / "loadgen"), "fault_mix=swapped", "swap=zram", "memory.region_mib=4", "access.think_us=100000", "quiet=true"],
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as driver:
-        deadline = time.monotonic() + 60
-        while in_use() == before and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert in_use() != before
-        time.sleep(1.0)  # pages are in it by then, or on their way
-        driver.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while in_use() != before and time.monotonic() < deadline:
-        time.sleep(0.05)
     assert in_use() == before
 
 

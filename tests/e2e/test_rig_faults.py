@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import random
-import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
-from results.store import DataSet
 from tests.e2e import processes
-from tests.e2e.command import run
 from tests.e2e.conftest import Start
+from tests.e2e.stored import of_every_run, rows
 
 SLOW = ("access.rate_per_s=150", "memory.region_mib=4", "cluster.exclusive=false")
 """A measured phase of some seconds: there is time to kill somebody in it."""
-
-
-def rows(folder: Path) -> list[dict[str, Any]]:
-    stored = DataSet.existing(str(folder / "outputs/dataset")).read("runs").to_pylist()
-    return sorted(stored, key=lambda row: (row["repeat"], row["run_id"]))
 
 
 def kill_while_it_runs(driver: subprocess.Popen[str], kind: str, times: int, between_s: float) -> int:
@@ -60,57 +52,18 @@ def test_without_recover_a_killed_page_server_ends_its_run_by_name_and_the_sweep
     assert second["status"] == "ok"
 
 
-def test_a_killed_vmm_process_takes_only_its_own_vcpus_with_it(tmp_path: Path, start: Start) -> None:
-    driver = start("strategy=uffd_wait", "vcpus=3", *SLOW)
+def test_a_killed_vmm_process_takes_only_its_own_vcpus_with_it_and_the_sweep_goes_on(tmp_path: Path, start: Start) -> None:
+    driver = start("-m", "strategy=uffd_wait", "vcpus=3", "repeats=2", *SLOW)
     processes.wait_for(lambda: len(processes.actors(driver.pid, "Vcpu.run")) == 3, "three VMM processes", 100)
     time.sleep(0.5)
     assert processes.kill(processes.actors(driver.pid, "Vcpu.run")[0])
     _, err = driver.communicate(timeout=90)
-    [row] = rows(tmp_path)
-    assert row["status"] == "crashed" and "VMM process" in row["reason"], err
-    vcpus = DataSet.existing(str(tmp_path / "outputs/dataset")).read("vcpus").to_pylist()
+    crashed, whole = rows(tmp_path)
+    assert crashed["status"] == "crashed" and "VMM process" in crashed["reason"], err
+    assert driver.returncode == 1 and whole["status"] == "ok"
+    vcpus = [row for row in of_every_run(tmp_path, "vcpus") if row["run_id"] == crashed["run_id"]]
     assert len(vcpus) == 2 and len({vcpu["vmm"] for vcpu in vcpus}) == 2
     assert all(vcpu["wrong_words"] == 0 and vcpu["accesses"] in (341, 342) for vcpu in vcpus), "they did all they were asked to"
-
-
-def test_a_sweep_whose_driver_is_killed_goes_on_where_it_stopped(tmp_path: Path, start: Start) -> None:
-    arguments = ("-m", "strategy=uffd_wait,no_slow_gup", "repeats=2", "memory.region_mib=1", "access.rate_per_s=250")
-    driver = start(*arguments)
-    stored = tmp_path / "outputs/dataset/runs"
-    processes.wait_for(lambda: stored.exists() and len(list(stored.rglob("*.parquet"))) >= 1, "the first run")
-    time.sleep(random.Random(5).uniform(0, 1.5))
-    driver.kill()
-    driver.wait()
-    before = {row["run_id"] for row in rows(tmp_path)}
-    done = run(tmp_path, "loadgen", *arguments, "resume=true")
-    assert done.returncode == 0, done.stderr
-    assert f"{len(before)} of 4 runs are stored" in done.stderr
-    dataset = DataSet.existing(str(tmp_path / "outputs/dataset"))
-    after = rows(tmp_path)
-    assert before < {row["run_id"] for row in after}
-    assert len({row["sweep_id"] for row in after}) == len({row["command"] for row in after}) == 1
-    assert sorted((row["repeat"], row["strategy"]) for row in after) == [
-        (repeat, strategy) for repeat in (0, 1) for strategy in ("no_slow_gup", "uffd_wait")
-    ]
-    assert dataset.unfinished() == []
-    assert {row["run_id"] for row in dataset.read("vcpus").to_pylist()} == {row["run_id"] for row in after}
-    again = run(tmp_path, "loadgen", *arguments, "resume=true")
-    assert again.returncode == 0 and len(rows(tmp_path)) == 4, "a complete sweep is not repeated"
-
-
-def test_a_killed_driver_leaves_nothing_behind_within_ten_seconds(tmp_path: Path, start: Start) -> None:
-    folders, memfds = processes.folders(), processes.memfds()
-    driver = start("strategy=uffd_wait", "access.rate_per_s=50", "memory.region_mib=4")
-    processes.wait_for(lambda: processes.actors(driver.pid, "Vcpu"), "a VMM process", 100)
-    time.sleep(1)
-    [folder] = [one for one in processes.folders() - folders if f"ulg-{driver.pid}-" in one]
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
-
-    def nothing_left() -> bool:
-        return not (processes.folders() - folders or processes.memfds() - memfds or processes.told_of(folder))
-
-    processes.wait_for(nothing_left, "the end of everything the driver had started", 10)
 
 
 def test_a_killed_source_ends_its_run_by_name_after_bounded_retries_and_the_sweep_goes_on(tmp_path: Path, start: Start) -> None:

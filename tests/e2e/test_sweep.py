@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import glob
-import os
 import signal
-import tempfile
 import time
 from pathlib import Path
 
@@ -44,23 +41,6 @@ def test_a_sweep_is_one_data_set_that_everybody_reads(sweep: Sweep) -> None:
     assert duckdb.sql(query).fetchall() == [(16 * 1024, 16)]
     vcpus = polars.scan_parquet(f"{path}/vcpus/**/*.parquet").collect()
     assert vcpus["pages_resolved"].sum() == 16 * 1024
-
-
-@pytest.mark.usefixtures("huge_pages")
-def test_huge_pages_are_served_when_they_are_reserved(tmp_path: Path) -> None:
-    done = run(
-        tmp_path,
-        "loadgen",
-        "-m",
-        "memory=hugetlb",
-        "memory.region_mib=32",
-        "strategy=uffd_wait,no_uffd_wait,no_slow_gup",
-        "fault_mix=minor,absent",
-    )
-    assert done.returncode == 0, done.stderr
-    runs = DataSet.existing(str(tmp_path / "outputs/dataset")).read("runs").to_pylist()
-    assert len(runs) == 6
-    assert all(row["pages_resolved"] == 16 and row["wrong_words"] == 0 for row in runs)
 
 
 def test_anonymous_memory_in_one_vmm_process_with_several_readers_and_overlap(tmp_path: Path) -> None:
@@ -110,7 +90,6 @@ def test_a_wrong_third_value_of_an_axis_fails_before_the_first_run(tmp_path: Pat
 
 
 def test_ctrl_c_keeps_what_was_measured(tmp_path: Path, start: Start) -> None:
-    before = processes.folders()
     process = start("-m", "strategy=uffd_wait", "access.rate_per_s=100", "memory.region_mib=4", "repeats=3")
     processes.wait_for(lambda: processes.actors(process.pid, "Vcpu"), "a VMM process")
     time.sleep(3)  # into the measured phase, which takes 10 s
@@ -121,29 +100,22 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path: Path, start: Start) -> None:
     [row] = DataSet.existing(str(tmp_path / "outputs/dataset")).read("runs").to_pylist()
     assert row["status"] == "interrupted"
     assert 0 < row["faults"] < 1024
-    assert processes.folders() == before
+    assert processes.folders() == set()
     assert "interrupted" in out
 
 
-def test_a_killed_vmm_process_makes_its_run_crashed_and_the_sweep_goes_on(tmp_path: Path, start: Start) -> None:
-    process = start("-m", "strategy=no_slow_gup", "access.rate_per_s=300", "memory.region_mib=4", "repeats=2", "vcpus=2")
-    processes.wait_for(lambda: len(processes.actors(process.pid, "Vcpu")) == 2, "two VMM processes")
-    time.sleep(1)
-    os.kill(processes.actors(process.pid, "Vcpu")[0], signal.SIGKILL)
-    _, err = process.communicate(timeout=90)
-    assert process.returncode == 1
-    runs = sorted(DataSet.existing(str(tmp_path / "outputs/dataset")).read("runs").to_pylist(), key=lambda row: row["run_id"])
-    assert [row["status"] for row in runs] == ["crashed", "ok"], err
-    assert "VMM process 0 died" in runs[0]["reason"] or "VMM process 1 died" in runs[0]["reason"]
-
-
-def test_a_driver_that_is_killed_leaves_no_process_behind_and_its_files_go_with_the_next(start: Start) -> None:
-    process = start("strategy=uffd_wait", "access.rate_per_s=50", "memory.region_mib=4")
-    processes.wait_for(lambda: processes.actors(process.pid, "Vcpu") or process.poll() is not None, "a VMM process")
-    assert process.poll() is None, process.communicate()
-    actors = processes.actors(process.pid, "Vcpu")
-    process.kill()
-    process.wait()
-    processes.wait_for(lambda: not any(processes.command_line(pid) for pid in actors), "the actors' end", 10)
-    assert start("strategy=no_uffd_wait", "memory.region_mib=1").wait(timeout=60) == 0
-    assert not glob.glob(f"{tempfile.gettempdir()}/ulg-{process.pid}-*"), "the next driver clears what the killed one left"
+@pytest.mark.usefixtures("huge_pages")
+def test_huge_pages_are_served_when_they_are_reserved(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        "loadgen",
+        "-m",
+        "memory=hugetlb",
+        "memory.region_mib=32",
+        "strategy=uffd_wait,no_uffd_wait,no_slow_gup",
+        "fault_mix=minor,absent",
+    )
+    assert done.returncode == 0, done.stderr
+    runs = DataSet.existing(str(tmp_path / "outputs/dataset")).read("runs").to_pylist()
+    assert len(runs) == 6
+    assert all(row["pages_resolved"] == 16 and row["wrong_words"] == 0 for row in runs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 
@@ -35,8 +34,8 @@ def resolved(reports: list[VmmReport]) -> int:
 
 
 @pytest.mark.parametrize("cache", ["warm", "cold"])
-def test_file_map_maps_the_snapshot_in_every_vmm_process(cache: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+@pytest.mark.usefixtures("short_path")
+def test_file_map_maps_the_snapshot_in_every_vmm_process(cache: str) -> None:
     spec = dataclasses.replace(
         SPEC,
         strategy=StrategySpec("file_map"),
@@ -50,8 +49,8 @@ def test_file_map_maps_the_snapshot_in_every_vmm_process(cache: str, tmp_path: P
     assert {thread["role"] for thread in report.threads} == {"ring"}
 
 
-def test_a_stream_reads_ahead_in_the_snapshot_that_vmm_processes_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+@pytest.mark.usefixtures("short_path")
+def test_a_stream_reads_ahead_in_the_snapshot_that_vmm_processes_map() -> None:
     spec = dataclasses.replace(
         SPEC,
         strategy=StrategySpec("file_map"),

@@ -71,8 +71,7 @@ def test_a_page_server_names_the_source_it_cannot_reach_or_that_holds_something_
 
 
 @pytest.mark.parametrize("cache", ["warm", "cold"])
-def test_a_snapshot_of_our_own_is_written_when_none_is_given(cache: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+def test_a_snapshot_of_our_own_is_written_when_none_is_given(cache: str, short_path: Path) -> None:
     server = PageServer()
     for seed in (1, 2):
         spec = fed_by(SourceSpec(name="file", seed=seed, cache=cache))
@@ -83,7 +82,7 @@ def test_a_snapshot_of_our_own_is_written_when_none_is_given(cache: str, tmp_pat
         assert all(vcpu.verify()["wrong_words"] == 0 for vcpu in vcpus)
         for vcpu in vcpus:
             vcpu.close()
-        [own] = tmp_path.glob("snapshot-*")
+        [own] = short_path.glob("snapshot-*")
         assert own.stat().st_size == spec.memory.region_bytes
     server.close()
 

@@ -1,0 +1,61 @@
+"""The driver itself is killed: what was stored is used, and nothing else of it is left."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from loadgen.swap_device import in_use
+from results.store import DataSet
+from tests.e2e import processes
+from tests.e2e.command import run
+from tests.e2e.conftest import Start
+from tests.e2e.stored import rows
+
+
+def test_a_sweep_whose_driver_is_killed_goes_on_where_it_stopped(tmp_path: Path, start: Start) -> None:
+    arguments = ("-m", "strategy=uffd_wait,no_slow_gup", "repeats=2", "memory.region_mib=1", "access.rate_per_s=250")
+    driver = start(*arguments)
+    stored = tmp_path / "outputs/dataset/runs"
+    processes.wait_for(lambda: stored.exists() and len(list(stored.rglob("*.parquet"))) >= 1, "the first run")
+    time.sleep(random.Random(5).uniform(0, 1.5))
+    driver.kill()
+    driver.wait()
+    before = {row["run_id"] for row in rows(tmp_path)}
+    done = run(tmp_path, "loadgen", *arguments, "resume=true")
+    assert done.returncode == 0, done.stderr
+    assert f"{len(before)} of 4 runs are stored" in done.stderr
+    dataset = DataSet.existing(str(tmp_path / "outputs/dataset"))
+    after = rows(tmp_path)
+    assert before < {row["run_id"] for row in after}
+    assert len({row["sweep_id"] for row in after}) == len({row["command"] for row in after}) == 1
+    assert sorted((row["repeat"], row["strategy"]) for row in after) == [
+        (repeat, strategy) for repeat in (0, 1) for strategy in ("no_slow_gup", "uffd_wait")
+    ]
+    assert dataset.unfinished() == []
+    assert {row["run_id"] for row in dataset.read("vcpus").to_pylist()} == {row["run_id"] for row in after}
+    again = run(tmp_path, "loadgen", *arguments, "resume=true")
+    assert again.returncode == 0 and len(rows(tmp_path)) == 4, "a complete sweep is not repeated"
+
+
+@pytest.mark.usefixtures("host_alone")
+@pytest.mark.skipif(os.geteuid() != 0, reason="swap is set up by root only")
+def test_a_killed_driver_leaves_nothing_behind_within_ten_seconds_no_swap_either(start: Start) -> None:
+    swap = in_use()
+    driver = start("fault_mix=swapped", "swap=zram", "memory.region_mib=4", "access.think_us=100000")
+    processes.wait_for(lambda: in_use() != swap and processes.actors(driver.pid, "Vcpu"), "a VMM process and swap", 100)
+    time.sleep(1)  # pages are in it by then, or on their way
+    [folder] = [one for one in processes.folders() if f"ulg-{driver.pid}-" in one]
+    assert processes.memfds(folder)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+
+    def nothing_left() -> bool:
+        return not (processes.folders() or processes.told_of(folder) or in_use() != swap)
+
+    processes.wait_for(nothing_left, "the end of everything the driver had started", 10)
