@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.command import temporary
+
 NR_HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
 RESERVED = 32
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _drivers_folder_removed() -> Iterator[None]:
+    yield
+    if temporary.cache_info().currsize:
+        shutil.rmtree(temporary(), ignore_errors=True)
 
 
 @pytest.fixture

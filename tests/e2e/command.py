@@ -6,13 +6,17 @@ import os
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
-_TEMPORARY = tempfile.TemporaryDirectory(prefix="ult-")
-TEMPORARY = _TEMPORARY.name
-"""What this process's drivers leave behind is told from what those of tests beside it have in hand. Its name is short, for Unix
-sockets lie below it."""
+
+
+@cache
+def temporary() -> str:
+    """The temporary folder of this process's drivers: what they leave behind is told from what those of tests beside it have in
+    hand. Its name is short, for Unix sockets lie below it."""
+    return tempfile.mkdtemp(prefix="ult-")
 
 
 def run(folder: Path, command: str, *arguments: str, timeout_s: float = 100) -> subprocess.CompletedProcess[str]:
@@ -37,5 +41,5 @@ def start(folder: Path, *arguments: str, output: int = subprocess.PIPE) -> subpr
 
 def environment() -> dict[str, str]:
     """As a fresh shell has it: Ray settles its authentication by itself, tables are as wide as they are."""
-    own = {"COLUMNS": "250", "TMPDIR": TEMPORARY}
+    own = {"COLUMNS": "250", "TMPDIR": temporary()}
     return {key: value for key, value in os.environ.items() if not key.startswith("RAY_")} | own

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.e2e.command import TEMPORARY
+from tests.e2e.command import temporary
 
 
 def below(pid: int) -> list[int]:
@@ -65,7 +65,7 @@ def kill(pid: int) -> bool:
 
 def folders() -> set[str]:
     """Temporary folders of sessions and of page servers."""
-    return {*glob.glob(f"{TEMPORARY}/ulg-*"), *glob.glob(f"{TEMPORARY}/uffd-loadgen-*")}
+    return {*glob.glob(f"{temporary()}/ulg-*"), *glob.glob(f"{temporary()}/uffd-loadgen-*")}
 
 
 def memfds(folder: str) -> list[str]:

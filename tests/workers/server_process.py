@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import tempfile
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -12,9 +13,10 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["workers.page_server"])
 
 
-def _answer(calls: Connection) -> None:
+def _answer(calls: Connection, folder: str) -> None:
     from workers.page_server import PageServer
 
+    tempfile.tempdir = folder  # what a killed one leaves goes with it
     server = PageServer()
     while True:
         try:
@@ -31,8 +33,9 @@ class ServerProcess:
     """`call` a method of the page server there; `kill` it."""
 
     def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="uls-")
         self._calls, theirs = _CONTEXT.Pipe()
-        self._process = _CONTEXT.Process(target=_answer, args=(theirs,), daemon=True)
+        self._process = _CONTEXT.Process(target=_answer, args=(theirs, self._folder.name), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -51,3 +54,4 @@ class ServerProcess:
         self._process.join()
         self._process.close()
         self._calls.close()
+        self._folder.cleanup()
