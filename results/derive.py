@@ -13,6 +13,8 @@ from results.quantiles import Quantiles
 NS_PER_S = 1_000_000_000
 NS_PER_US = 1_000
 SMALL_PAGE_BYTES = 4096
+LEAST_LEFT = 0.1
+"""Share of the duration that must be left without the emulated exits: of less, the calibration's own error is a large part."""
 
 
 class FaultLatencies:
@@ -95,12 +97,14 @@ def _overhead_s(run: Mapping[str, Any], duration_s: float | None) -> float | Non
 
 
 def _net_duration_s(run: Mapping[str, Any], duration_s: float | None, hosts: int) -> float | None:
-    """The duration without the emulated exits, which run side by side on as many CPUs of each host as its vCPUs can be on."""
+    """The duration without the emulated exits, which run side by side on as many CPUs of each host as its vCPUs can be on; None
+    when less than LEAST_LEFT of it is left."""
     trips, exit_ns = run.get("trips"), run.get("emulated_exit_ns")
     vcpus, cores = (run.get("vcpus") or 0) * (run.get("guests") or 1), (run.get("cores") or 0) * hosts
     if duration_s is None or trips is None or exit_ns is None or not vcpus or not cores:
         return None
-    return float(duration_s - trips * exit_ns / NS_PER_S / min(vcpus, cores))
+    left_s = float(duration_s - trips * exit_ns / NS_PER_S / min(vcpus, cores))
+    return left_s if left_s >= LEAST_LEFT * duration_s else None
 
 
 def _ratio(amount: float | None, seconds: float | None) -> float | None:

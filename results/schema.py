@@ -99,7 +99,7 @@ COUNTERS = (
     Column("events_poisoned", _COUNT, "events", "events a page was poisoned for"),
     Column("events_dropped", _COUNT, "events", "events not answered: the run was being stopped, or the process had gone"),
     Column("reads", _COUNT, "calls", "reads that returned at least one event"),
-    Column("reads_empty", _COUNT, "calls", "reads that found another reader had been faster"),
+    Column("reads_empty", _COUNT, "calls", "reads that found nothing: none was left, or another reader had been faster"),
     Column("wakes", _COUNT, "calls", "UFFDIO_WAKE"),
     Column("deferred", _COUNT, "events", "events put off because the page was in somebody's hands"),
     Column("fetched_pages", _COUNT, "pages", "contents made by the page server"),

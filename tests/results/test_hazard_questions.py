@@ -37,3 +37,33 @@ def test_a_remove_event_that_was_not_read_breaks_an_identity() -> None:
     row = {"status": "ok", "track_removes": True, "balloon_method": "remove", "removes": 9, "pages_dropped": 10}
     assert list(broken(row, [], [])) == ["removes=9, and the balloon dropped 10 pages"]
     assert not list(broken(row | {"balloon_method": "punch", "removes": 0}, [], []))
+
+
+def test_each_pro_and_con_of_the_exit_strategies_is_counted_in_the_runs_that_show_it(tmp_path: Path) -> None:
+    dataset = DataSet.open(str(tmp_path))
+    quiet = {"disturb": "none", "track_removes": False, "swapped_pages": 4000, "latency_p50_ns": 2500.0, "emulated_exit_ns": 600.0}
+    dropped = {"disturb": "balloon", "pages_dropped": 500}
+    locks = {"faults": 8000, "mmap_lock_reads_probe": 16_000, "mmap_lock_reads_populate": 4000, "mmap_lock_reads_resolve": 0}
+    counts = {"populate_failed": 0, "retries": 200, "trips": 8400}
+    store(dataset, "a", strategy="no_slow_gup", populate_ok=4000, **counts, **quiet, **locks)
+    store(dataset, "b", strategy="no_uffd_wait", populate_ok=0, **counts, **quiet, **locks)
+    store(dataset, "c", strategy="no_slow_gup", populate_waits=50, memory_errors=0, track_removes=False, **dropped)
+    store(dataset, "d", strategy="no_uffd_wait", populate_waits=0, memory_errors=60, track_removes=False, **dropped)
+    store(dataset, "e", strategy="no_slow_gup", populate_waits=0, memory_errors=0, removes=500, track_removes=True, **dropped)
+    store(dataset, "f", strategy="no_slow_gup", disturb="devices", device_waits=7, device_refused=0, device_accesses=1000)
+    rows = {text: (slow, wait) for text, slow, wait in questions.answer("exit_tradeoffs", dataset).rows}
+
+    def row(beginning: str) -> tuple[str, str]:
+        [found] = [values for text, values in rows.items() if text.startswith(beginning)]
+        return found
+
+    assert row("mmap_lock, taken for reading by the probe") == ("2000.0", "2000.0")
+    assert row("mmap_lock, taken for reading by the kernel") == ("-", "-")
+    assert row("extra trips") == ("1000.0", "0.0")
+    assert row("fault latency p50, us") == ("2.5", "2.5") and row("of it, the emulated exit") == ("0.6", "0.6")
+    assert row("dropped and nobody told: asleep") == ("100.0", "0.0")
+    assert row("dropped and nobody told: taken for a memory error") == ("0.0", "120.0")
+    assert row("dropped and told: asleep") == ("0.0", "-")
+    assert row("to track: remove events") == ("1000.0", "-")
+    assert row("to track: exits") == ("500.0", "23.8")
+    assert row("device accesses that sleep") == ("7.0", "-") and row("device accesses refused") == ("0.0", "-")

@@ -34,7 +34,7 @@ enum class Counter : std::size_t {
   events_poisoned,   // the page was poisoned for it
   events_dropped,    // not answered: the run was being stopped, the process had gone, or the page server was killed
   reads,             // system calls that read at least one event
-  reads_empty,       // woken, and another reader was faster
+  reads_empty,       // nothing was there: tried without a wait, or another reader was faster
   wakes,             // UFFDIO_WAKE
   deferred,          // events put off: the page was in somebody's hands
   fetched_pages,     // contents made by the page server

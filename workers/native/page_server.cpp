@@ -1,10 +1,11 @@
 #include "page_server.hpp"
 
-#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include <chrono>
+#include <csignal>
 #include <exception>
 #include <mutex>
 #include <queue>
@@ -26,6 +27,22 @@ Wait wait_of(const std::string& name) {
   throw ConfigError("page_server.wait '" + name + "' is unknown; it is one of poll, epoll, spin");
 }
 
+/// Ends a reader's wait. It does nothing by itself: the wait returns, and the reader sees that it is to stop.
+int kick_signal() { return SIGRTMIN + 6; }
+
+void let_kicks_through() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    struct sigaction action {};
+    action.sa_handler = [](int) {};
+    if (::sigaction(kick_signal(), &action, nullptr) != 0) throw KernelError("sigaction of a reader's kick", errno);
+  });
+  sigset_t kick;
+  ::sigemptyset(&kick);
+  ::sigaddset(&kick, kick_signal());
+  ::pthread_sigmask(SIG_UNBLOCK, &kick, nullptr);
+}
+
 std::uint64_t size_of(int fd) {
   struct stat status {};
   if (::fstat(fd, &status) != 0) throw KernelError("fstat of a peer's memfd", errno);
@@ -38,9 +55,7 @@ PageServer::PageServer(const Guest& guest, PageServerConfig config)
     : guest_(guest),
       config_(std::move(config)),
       wait_(wait_of(config_.wait)),
-      live_(guest),
-      stop_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-  if (!stop_event_.valid()) throw KernelError("eventfd", errno);
+      live_(guest) {
   if (config_.events_per_read == 0) throw ConfigError("page_server.events_per_read must be at least 1");
   check(config_.prefetch, guest_.pages());
   if (!(config_.delay_us >= 0.0)) throw ConfigError("page_server.delay_us must not be negative");
@@ -108,28 +123,32 @@ std::vector<Peer*> PageServer::peers_of(std::uint32_t reader) const {
 void PageServer::serve() {
   line_.begin();
   std::exception_ptr failure;
-  std::mutex mutex;
   std::vector<std::thread> threads;
+  std::size_t ended = 0;
   const auto cpus_of = [this](std::uint32_t number) {
     return number < config_.reader_cpus.size() ? config_.reader_cpus[number] : CpuList{};
   };
   const auto start = [&](std::uint32_t index, const CpuList& cpus, auto work) {
-    threads.emplace_back([this, index, cpus, work, &failure, &mutex] {
+    threads.emplace_back([this, index, cpus, work, &failure, &ended] {
       ReaderInfo& info = infos_[index];
       try {
         info.tid = static_cast<std::uint32_t>(::syscall(SYS_gettid));
         const ThreadName name = name_of(index);
         name_this_thread(std::string(name.role) + " " + std::to_string(name.number));
         pin_this_thread(cpus);
+        let_kicks_through();
         info.seen.add_current();
         work(info);
         info.seen.add_current();
         info.usage = ThreadUsage::of_this_thread();
       } catch (const std::exception& error) {
-        const std::lock_guard lock(mutex);
+        const std::lock_guard lock(ending_);
         if (failure == nullptr) failure = std::current_exception();
         guest_.stop(std::string("page server: ") + error.what());
       }
+      const std::lock_guard lock(ending_);
+      ++ended;
+      end_.notify_all();
     });
   };
   if (config_.successor) wake_everybody();
@@ -143,6 +162,14 @@ void PageServer::serve() {
   if (config_.prefetch.name != "none")
     start(config_.readers + guest_.config().rings, config_.prefetch.cpus,
           [this](ReaderInfo& info) { Prefetcher(*this, config_.prefetch, info, prefetch_marks_).serve(); });
+  {
+    std::unique_lock lock(ending_);
+    const auto all_ended = [&] { return ended == threads.size(); };
+    end_.wait(lock, [&] { return stopping_.load(std::memory_order_acquire) || all_ended(); });
+    // Again until they have ended: a kick may come between a reader's look and its wait.
+    for (const auto patience = std::chrono::milliseconds(1); !all_ended(); end_.wait_for(lock, patience, all_ended))
+      for (std::thread& thread : threads) ::pthread_kill(thread.native_handle(), kick_signal());
+  }
   for (std::thread& thread : threads) thread.join();
   if (source_->remote() != nullptr) source_->remote()->stop();
   line_.end();
@@ -283,9 +310,11 @@ void PageServer::serve_ring(std::uint32_t index, ReaderInfo& info) {
 }
 
 void PageServer::stop() noexcept {
-  stopping_.store(true, std::memory_order_release);
-  const std::uint64_t one = 1;
-  (void)!::write(stop_event_.get(), &one, sizeof one);
+  {
+    const std::lock_guard lock(ending_);
+    stopping_.store(true, std::memory_order_release);
+  }
+  end_.notify_all();
   for (std::uint32_t i = 0; i < guest_.config().rings; ++i) guest_.ring(i).wake();
 }
 

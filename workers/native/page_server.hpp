@@ -3,8 +3,10 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -120,7 +122,8 @@ class PageServer {
   std::vector<PrefetchMark> prefetch_marks_;
   TickLine line_;
   Live live_;
-  Descriptor stop_event_;
+  std::mutex ending_;
+  std::condition_variable end_;  ///< a thread has ended, or all are to
   std::atomic<bool> stopping_{false};
 };
 

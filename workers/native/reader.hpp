@@ -22,6 +22,7 @@ class Reader {
     std::uint64_t page;
     std::uint32_t vcpu;     ///< kNobody when the thread is none of the guest's vCPUs
     FaultRecord* record;    ///< the record of the fault it sleeps in; null when unknown
+    Ticks seen;             ///< when it was read, or last looked at
     bool minor = false;     ///< the kernel found the page in the page cache
   };
   enum class Step {
@@ -42,9 +43,10 @@ class Reader {
   static constexpr std::uint32_t kNobody = ~0u;
 
   void wait();
+  bool read_on();  ///< without waiting; false: there was nothing, or it was not looked for
   void poll_once(const timespec* timeout);
   void epoll_once(const timespec* timeout);
-  void read_events(Peer& peer);
+  bool read_events(Peer& peer);  ///< false: there was none
   void handle(const Event& event);
   void advance(Job job);
   void fetch(const Job& job);
@@ -70,6 +72,7 @@ class Reader {
   Counters& counters_;
   CpusSeen& seen_;
   std::vector<Peer*> peers_;
+  bool alone_;  ///< its one userfaultfd has no other reader
   std::vector<uffd_msg> messages_;
   std::priority_queue<Job, std::vector<Job>, std::greater<>> jobs_;
   std::vector<std::uint32_t> tids_;  ///< by vCPU
@@ -81,6 +84,8 @@ class Reader {
   Random dropping_;
   Ticks wake_interval_, wake_due_;  ///< 0: never
   std::uint64_t taken_ = 0;         ///< events
+  std::uint32_t waits_first_ = 0;   ///< rounds to come in which nothing is read before a wait
+  std::uint32_t pause_ = 0;         ///< how many they were the last time
 };
 
 }  // namespace uffd

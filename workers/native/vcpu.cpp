@@ -98,7 +98,7 @@ bool Vcpu::wait_at_barrier() noexcept {
     order_.rewind();
     const auto next = [this] {
       const std::uint64_t page = order_.next_page();
-      return std::pair{page, order_.next_is_read()};
+      return Access{page, order_.next_is_read()};
     };
     if (!walk(order_.per_pass(), next)) return;
     milestones_.end_of_pass(clock_.now());

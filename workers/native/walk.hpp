@@ -54,6 +54,11 @@ struct Books {
   bool exits;  ///< the strategy is meant to come back to user space
 };
 
+struct Access {
+  std::uint64_t page;
+  bool read;
+};
+
 struct WrongWord {
   std::uint64_t count = 0, page = 0, index = 0, found = 0;
 };
@@ -66,15 +71,22 @@ class Walk : protected Progress {
  protected:
   static constexpr auto kRelaxed = std::memory_order_relaxed;
 
-  /// `count` accesses of `next()`: a page, and whether to read it. False: the run is being stopped.
+  /// `count` accesses, each what `next()` says. False: the run is being stopped. What is known of the page
+  /// after the one under way is brought near meanwhile: the byte of a page at random is a miss.
   template <class Next>
   bool walk(std::uint64_t count, Next next) {
     const Ticks interval = books_.interval;
     const Ticks think = books_.think;
     std::uint64_t done = done_;
+    if (count == 0) return true;
+    Access upcoming = next();
     for (std::uint64_t i = 0; i < count; ++i) {
       if (self().stopping()) return false;
-      const auto [page, read] = next();
+      const auto [page, read] = upcoming;
+      if (i + 1 != count) {
+        upcoming = next();
+        books_.pages.expect(upcoming.page);
+      }
       if (interval != 0 && !self().wait_until(intended_)) return false;
       access(page, read, interval == 0 ? 0 : intended_);
       intended_ += interval;

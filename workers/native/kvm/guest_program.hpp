@@ -82,10 +82,7 @@ class GuestVcpu : public Walk<GuestVcpu> {
   void run() noexcept {
     const std::uint32_t* entry = job_.order;
     walk(job_.count, [&entry] {
-      struct {
-        std::uint64_t page;
-        bool read;
-      } const next{*entry & ~kWrites, (*entry & kWrites) == 0};
+      const Access next{*entry & ~kWrites, (*entry & kWrites) == 0};
       ++entry;
       return next;
     });

@@ -1,0 +1,115 @@
+"""What do the two exit strategies gain and lose: what the kernel discussion lists for and against them, one measured line each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from results.design import Row
+from results.location import DataSetError
+from results.questions import Answer
+from results.store import DataSet
+from results.summary import median_or_none
+from results.tables import decimals
+
+STRATEGIES = ("no_slow_gup", "no_uffd_wait")
+CAUSES = {
+    "probe": "the probe (emulated: the real proposal's takes none)",
+    "populate": "populating",
+    "resolve": "resolving",
+    "fault": "the kernel's own page fault",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """`counted` (columns of `runs`, summed) for every `times` of `among`, over the runs in which `when` holds."""
+
+    text: str
+    when: Callable[[Row], bool]
+    counted: Sequence[str]
+    among: str
+    times: float = 1e3
+
+    def of(self, run: Row) -> float | None:
+        """Its value in one run; None where it was not, or cannot be, counted."""
+        counts = [run[column] for column in self.counted]
+        if None in counts or not run[self.among]:
+            return None
+        return float(sum(counts) / run[self.among] * self.times)
+
+
+def _nothing(run: Row) -> bool:
+    return bool(run["disturb"] == "none")
+
+
+def _balloon(run: Row) -> bool:
+    return bool(run["disturb"] == "balloon")
+
+
+def _told(run: Row) -> bool:
+    return _balloon(run) and bool(run["track_removes"])
+
+
+def _untold(run: Row) -> bool:
+    return _balloon(run) and not run["track_removes"]
+
+
+def _devices(run: Row) -> bool:
+    return bool(run["disturb"] == "devices")
+
+
+LINES = (
+    *(
+        Line(f"mmap_lock, taken for reading by {who}; 1000 faults", _nothing, (f"mmap_lock_reads_{cause}",), "faults")
+        for cause, who in CAUSES.items()
+    ),
+    Line("extra trips: pages that slow GUP alone could repair; 1000 swapped pages", _nothing, ("populate_ok",), "swapped_pages"),
+    Line("fault latency p50, us, raw", _nothing, ("latency_p50_ns",), "one", 1e-3),
+    Line("of it, the emulated exit, us", _nothing, ("emulated_exit_ns",), "one", 1e-3),
+    Line("dropped and nobody told: asleep in its own populate; 1000 drops", _untold, ("populate_waits",), "pages_dropped"),
+    Line("dropped and nobody told: taken for a memory error; 1000 drops", _untold, ("memory_errors",), "pages_dropped"),
+    Line("dropped and told: asleep in its own populate; 1000 drops", _told, ("populate_waits",), "pages_dropped"),
+    Line("dropped and told: taken for a memory error; 1000 drops", _told, ("memory_errors",), "pages_dropped"),
+    Line("to track: remove events a reader has to read; 1000 drops", _told, ("removes",), "pages_dropped"),
+    Line(
+        "to track: exits that only a record of resolved pages answers; 1000 trips",
+        _nothing,
+        ("populate_ok", "populate_failed", "retries"),
+        "trips",
+    ),
+    Line("device accesses that sleep until a reader serves them; 1000 accesses", _devices, ("device_waits",), "device_accesses"),
+    Line("device accesses refused with EFAULT; 1000 accesses", _devices, ("device_refused",), "device_accesses"),
+)
+_COLUMNS = (
+    "strategy",
+    "status",
+    "disturb",
+    "track_removes",
+    *dict.fromkeys(column for line in LINES for column in (*line.counted, line.among) if column != "one"),
+)
+
+
+def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
+    """One row a pro or con; medians over repeats. Raises DataSetError without a run of both strategies."""
+    runs = [
+        run | {"one": 1}
+        for run in dataset.read("runs", _COLUMNS, sweep_id).to_pylist()
+        if run["status"] == "ok" and run["strategy"] in STRATEGIES
+    ]
+    if {run["strategy"] for run in runs} != set(STRATEGIES):
+        raise DataSetError(f"no run of {' beside '.join(STRATEGIES)}: both are measured by `loadgen experiment=exit_tradeoffs`")
+    rows = [(line.text, *_values(line, runs)) for line in LINES]
+    notes = [
+        "medians over repeats; -: not counted, or no such run",
+        "the lock is counted on this engine's emulations (a probe that reads pagemap, an exit that is a SIGBUS): no claim about "
+        "locks between the two exit strategies can be made from it",
+        "what only a record answers: a resolve would say EEXIST, which is a lost race, a swapped page and poison alike",
+    ]
+    return Answer(("pro or con", *STRATEGIES), rows, notes)
+
+
+def _values(line: Line, runs: Sequence[Row]) -> Iterator[str]:
+    for strategy in STRATEGIES:
+        value = median_or_none(line.of(run) for run in runs if run["strategy"] == strategy and line.when(run))
+        yield decimals(value, 1)
