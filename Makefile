@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml CMakeLists.txt $(wildcard workers/native/*.[ch]pp workers/native/kvm/*.[ch]pp workers/native/strategies/*.cpp)
+SOURCES := pyproject.toml CMakeLists.txt $(wildcard workers/native/*.[ch]pp workers/native/*/*.[ch]pp)
 STAMP := $(VENV)/.installed
 
 .PHONY: run test cluster bench soak lint sanitize clean

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from results.schema import STAGES_NS, arrow_schema
 
-ROWS_PER_GROUP = 1 << 17
+ROWS_PER_GROUP = 1 << 16
 """Rows converted, and written as one row group, at a time: this bounds the memory beside the caller's chunk."""
 
 _SCHEMA = arrow_schema("faults")

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from results.schema import STAGES_NS, arrow_schema
 
-_MOST_WAITING = 2
+_MOST_WAITING = 1
 _DICTIONARY_COLUMNS = ["run_id", "sweep_id", "kind", "outcome", "guest", "host"]
 
 
@@ -37,7 +37,7 @@ class FaultFile:
         self._waiting: deque[Future[None]] = deque()
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Queue one row group; blocks while two are waiting."""
+        """Queue one row group; blocks while one is waiting."""
         while len(self._waiting) >= _MOST_WAITING:
             self._waiting.popleft().result()
         self._waiting.append(self._thread.submit(self._writer.write_batch, batch))

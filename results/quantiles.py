@@ -1,41 +1,57 @@
-"""Exact quantiles of many integers that arrive in batches, in 4 bytes a value where they fit."""
+"""Exact quantiles of many integers that arrive in batches, in far less memory than they take where values repeat."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+_MERGED_AT = 16
+"""Counted batches that become one: each merge sorts what is distinct in them."""
+
+Integers = npt.NDArray[np.integer[Any]]
+Counted = tuple[Integers, npt.NDArray[np.int64]]
+"""Distinct values, rising, and how often each was added."""
+
 
 class Quantiles:
-    """Keeps every value added; each batch is sorted on arrival, so that a quantile needs no copy of them all."""
+    """Knows every value added: as counts of distinct ones where they repeat, as latencies in ns do, else as they are."""
 
     def __init__(self) -> None:
-        self._batches: list[npt.NDArray[np.integer[Any]]] = []
+        self._sorted: list[Integers] = []
+        self._counted: list[Counted] = []
 
     def __len__(self) -> int:
-        return sum(len(batch) for batch in self._batches)
+        return sum(len(batch) for batch in self._sorted) + sum(int(counts.sum()) for _, counts in self._counted)
 
     def add(self, values: npt.NDArray[np.int64]) -> None:
         """Add a batch of any length; `values` itself is left alone."""
         if len(values) == 0:
             return
         narrow = values.min() >= 0 and values.max() <= np.iinfo(np.uint32).max
-        batch: npt.NDArray[np.integer[Any]] = values.astype(np.uint32 if narrow else np.int64)
+        batch: Integers = values.astype(np.uint32 if narrow else np.int64)
         batch.sort()
-        self._batches.append(batch)
+        distinct, counts = _counted(batch)
+        if 4 * len(distinct) > len(batch):
+            self._sorted.append(batch)
+            return
+        self._counted.append((distinct, counts))
+        if len(self._counted) == _MERGED_AT:
+            self._counted = [_merged(self._counted)]
 
     def per_mille(self, rank: int) -> int | None:
         """The smallest value added that at least `rank` thousandths of them do not exceed; None of no values.
 
         It is always one of the values (nearest rank, no interpolation).
         """
-        if not self._batches:
+        parts = [*self._sorted, *(distinct for distinct, _ in self._counted)]
+        if not parts:
             return None
         wanted = max(1, -(-len(self) * rank // 1000))
-        low = min(int(batch[0]) for batch in self._batches)
-        high = max(int(batch[-1]) for batch in self._batches)
+        low = min(int(part[0]) for part in parts)
+        high = max(int(part[-1]) for part in parts)
         while low < high:
             middle = (low + high) // 2
             if self._not_above(middle) >= wanted:
@@ -45,10 +61,28 @@ class Quantiles:
         return low
 
     def _not_above(self, value: int) -> int:
-        count = 0
-        for batch in self._batches:
-            if value >= int(batch[-1]):
-                count += len(batch)
-            elif value >= int(batch[0]):
-                count += int(np.searchsorted(batch, batch.dtype.type(value), side="right"))
-        return count
+        whole = sum(_rank(batch, value) for batch in self._sorted)
+        return whole + sum(int(counts[: _rank(distinct, value)].sum()) for distinct, counts in self._counted)
+
+
+def _rank(rising: Integers, value: int) -> int:
+    """How many are not above `value`, which may not fit their type."""
+    if value >= int(rising[-1]):
+        return len(rising)
+    if value < int(rising[0]):
+        return 0
+    return int(np.searchsorted(rising, rising.dtype.type(value), side="right"))
+
+
+def _counted(rising: Integers) -> Counted:
+    begins = np.flatnonzero(np.concatenate(([True], rising[1:] != rising[:-1])))
+    return rising[begins], np.diff(begins, append=len(rising)).astype(np.int64)
+
+
+def _merged(parts: Iterable[Counted]) -> Counted:
+    parts = list(parts)
+    values = np.concatenate([distinct for distinct, _ in parts])
+    order = np.argsort(values, kind="stable")
+    values, counts = values[order], np.concatenate([counts for _, counts in parts])[order]
+    begins = np.flatnonzero(np.concatenate(([True], values[1:] != values[:-1])))
+    return values[begins], np.add.reduceat(counts, begins)

@@ -1,4 +1,4 @@
-"""What do the two exit strategies gain and lose: what the kernel discussion lists for and against them, one measured line each."""
+"""What do the two exit strategies gain and lose: what the kernel discussion lists of each, one measured line apiece."""
 
 from __future__ import annotations
 

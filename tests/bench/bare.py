@@ -34,7 +34,8 @@ def compile_bare(name: str, into: Path) -> Path:
 class BareShape:
     """What a bare loop is asked to do. `pages` are 4096 bytes; CPUs are dealt to threads round and round.
 
-    `processes`: one a vCPU, `readers` for each; `readers_apart`: those readers in one process beside them.
+    `processes`: one a vCPU, `readers` for each, or with `one_vmm` one for all; `readers_apart`: those readers in one process
+    beside them.
     """
 
     pages: int
@@ -44,6 +45,7 @@ class BareShape:
     reader_cpus: tuple[int, ...] = ()
     processes: bool = False
     readers_apart: bool = False
+    one_vmm: bool = False
     order: str = "permutation"
     seed: int = 1
 
@@ -57,6 +59,7 @@ class BareShape:
             "--reader-cpus": ",".join(map(str, self.reader_cpus)),
             "--processes": int(self.processes),
             "--readers-apart": int(self.readers_apart),
+            "--one-vmm": int(self.one_vmm),
             "--order": self.order,
             "--seed": self.seed,
             "--rearm": passes,

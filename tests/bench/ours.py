@@ -32,6 +32,7 @@ class Shape:
     order: str = "permutation"
     seed: int = 1
     engine: str = "thread"
+    memory: str = "shmem"
 
     @property
     def region_bytes(self) -> int:
@@ -50,7 +51,8 @@ class Shape:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a measured phase gave: distinct pages resolved, accesses, seconds from the common start to the last end."""
+    """What a measured phase gave: distinct pages resolved (swapped ones: populated), accesses, seconds from the common start to
+    the last end."""
 
     pages: int
     accesses: int
@@ -86,7 +88,7 @@ def measured(vcpus: Sequence[dict[str, Any]], counters: dict[str, int]) -> Measu
     start = min(vcpu["start_ns"] for vcpu in vcpus)
     end = max(vcpu["end_ns"] for vcpu in vcpus)
     return Measured(
-        pages=sum(vcpu["pages_resolved"] for vcpu in vcpus),
+        pages=sum(vcpu["pages_resolved"] for vcpu in vcpus) + counters.get("populate_ok", 0),
         accesses=sum(vcpu["accesses"] for vcpu in vcpus),
         seconds=(end - start) * 1e-9,
         counters=counters,
@@ -97,7 +99,7 @@ def in_process(shape: Shape) -> Measured:
     """One fresh guest from fill to measured phase. Raises RuntimeError when it did not do what was asked."""
     guest = _native.Guest(
         {
-            "memory_type": "shmem",
+            "memory_type": shape.memory,
             "region_bytes": shape.region_bytes,
             "page_bytes": PAGE_BYTES,
             "transparent_huge_pages": False,
@@ -155,7 +157,8 @@ def in_process(shape: Shape) -> Measured:
     for fd, regions in vmm.userfaultfds():
         server.add_userfaultfd(fd, regions, vmm=0, record_fd=vmm.record_fd, faults_fd=vmm.faults_fd)
     with Serving(server.serve, server.stop):
-        vmm.prepare()
+        if unprepared := vmm.prepare()["unprepared"]:
+            raise RuntimeError(f"{unprepared} pages are not {shape.kind}")
         vmm.run()
     vmm.finish()
     if guest.stop_reason():

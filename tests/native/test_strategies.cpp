@@ -18,7 +18,7 @@ constexpr int kNotTried = Situation::kNotTried;
 
 Situation seen(PageState raised, PageState now, std::uint32_t attempt = 1, int populate_error = kNotTried,
                MemoryType memory = MemoryType::anon) {
-  return {raised, now, memory, attempt, populate_error};
+  return {.when_raised = raised, .now = now, .memory = memory, .attempt = attempt, .populate_error = populate_error};
 }
 
 constexpr auto kUnresolved = PageState::unresolved;
@@ -49,7 +49,13 @@ TEST("no_uffd_wait asks the kernel before it resolves a second time, and never u
   }
   CHECK(decide("no_uffd_wait", seen(kResolved, kResolved, 1, EFAULT)) == Action::memory_error);
   CHECK(decide("no_uffd_wait", seen(kResolved, kResolved, 1, EFAULT, MemoryType::shmem)) == Action::resolve_again);
-  CHECK(decide("no_uffd_wait", seen(kResolved, kResolved, 100, EFAULT, MemoryType::shmem)) == Action::memory_error);
+}
+
+TEST("no_uffd_wait gives a reclaimed page up only after it was mapped in vain, however many exits were spent on others' races") {
+  Situation situation = seen(kResolved, kResolved, 100, EFAULT, MemoryType::shmem);
+  CHECK(decide("no_uffd_wait", situation) == Action::resolve_again);
+  situation.installed_again = 100;
+  CHECK(decide("no_uffd_wait", situation) == Action::memory_error);
 }
 
 TEST("a page resolved between the touch and the look at the record is a lost race, once") {

@@ -29,6 +29,7 @@ struct Situation {
   MemoryType memory;
   std::uint32_t attempt;   ///< exits of this access so far, this one included
   int populate_error = kNotTried;  ///< what MADV_POPULATE_WRITE said on this exit: an errno
+  std::uint32_t installed_again = 0;  ///< exits of this access that found a resolved page mapped, or mapped it, and were in vain
 
   static constexpr int kNotTried = -1;
 };

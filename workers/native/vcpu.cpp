@@ -150,7 +150,8 @@ std::string Vcpu::first_wrong() const {
                                                 .now = state_now(),
                                                 .memory = vmm_.memory,
                                                 .attempt = attempt_,
-                                                .populate_error = populate_error});
+                                                .populate_error = populate_error,
+                                                .installed_again = installed_again_});
     switch (action) {
       case Action::resolve:
         return resolve(page_);
@@ -253,6 +254,7 @@ Verdict Vcpu::resolve_again(std::uint64_t page) noexcept {
     vmm_.resolver.record().discard(page);  // nobody said so, but it is gone
     if (!refetch(page, run)) return stopped();
   }
+  if (resolved_here_ || installed.lost) ++installed_again_;  // that it was refused says nothing of the page
   if (resolved_here_)
     ++counters_[Counter::resolved_again];
   else if (installed.lost)

@@ -22,6 +22,7 @@ struct Progress {
   std::uint64_t page_ = 0;
   PageState when_raised_ = PageState::unresolved;
   std::uint32_t attempt_ = 0;
+  std::uint32_t installed_again_ = 0;
   bool open_ = false;
   bool abandoned_ = false;
   bool resolved_here_ = false;
@@ -103,7 +104,7 @@ class Walk : protected Progress {
     const PageState was = PageRecord::state_of(known);
     page_ = page;
     when_raised_ = was;
-    attempt_ = 0;
+    attempt_ = installed_again_ = 0;
     open_ = abandoned_ = resolved_here_ = populated_ = memory_error_ = false;
     state_.page.store(page, kRelaxed);
     raised_ = self().now();

@@ -112,14 +112,21 @@ struct View {
   }
 };
 
+/// A userfaultfd registered over a range.
+inline int watched(char* memory, std::uint64_t bytes, std::uint64_t mode, std::uint64_t features) {
+  const int uffd = must(static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK)), "userfaultfd");
+  uffdio_api api{.api = UFFD_API, .features = features, .ioctls = 0};
+  must(ioctl(uffd, UFFDIO_API, &api), "UFFDIO_API");
+  uffdio_register request{
+      .range = {.start = reinterpret_cast<std::uint64_t>(memory), .len = bytes}, .mode = mode, .ioctls = 0};
+  must(ioctl(uffd, UFFDIO_REGISTER, &request), "UFFDIO_REGISTER");
+  return uffd;
+}
+
 inline View registered(int fd, std::uint64_t bytes, std::uint64_t features) {
-  View view{map(fd, bytes), must(static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK)), "userfaultfd")};
-  uffdio_api api{.api = UFFD_API, .features = features | UFFD_FEATURE_MINOR_SHMEM, .ioctls = 0};
-  must(ioctl(view.uffd, UFFDIO_API, &api), "UFFDIO_API");
-  uffdio_register request{.range = {.start = reinterpret_cast<std::uint64_t>(view.memory), .len = bytes},
-                          .mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR, .ioctls = 0};
-  must(ioctl(view.uffd, UFFDIO_REGISTER, &request), "UFFDIO_REGISTER");
-  return view;
+  char* memory = map(fd, bytes);
+  const std::uint64_t mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR;
+  return {memory, watched(memory, bytes, mode, features | UFFD_FEATURE_MINOR_SHMEM)};
 }
 
 struct Shared {  // one line a vCPU of what it measured, in memory its process shares with the parent
@@ -132,14 +139,15 @@ struct Shared {  // one line a vCPU of what it measured, in memory its process s
 };
 
 /// Runs the passes of a loop: `Loop(fd, bytes, args, vmm)` maps and registers, `touch(page, word)` reads a word of a page, or
-/// `walk(vcpu, order, seed)` does a whole pass.
+/// `walk(vcpu, order, seed)` does a whole pass. `rearm(first, count)`, where there is one, makes pages ready for each pass.
 template <class Loop>
 int run(int argc, char** argv) {
   const Args args(argc, argv);
   const std::uint64_t pages = args.number("--pages", 1 << 16), vcpus = args.number("--vcpus", 1);
   const std::uint64_t seed = args.number("--seed", 1), rearm = args.number("--rearm", 0);
   const std::uint64_t passes = std::max<std::uint64_t>(rearm, 1), bytes = pages * kPage;
-  const bool processes = args.number("--processes", 0) != 0;
+  const bool processes = args.number("--processes", 0) != 0, one_vmm = args.number("--one-vmm", 0) != 0;
+  const std::uint64_t vmms = processes && !one_vmm ? vcpus : 1;
   const std::vector<int> cpus = args.cpus("--vcpu-cpus");
 
   const int fd = must(static_cast<int>(syscall(SYS_memfd_create, "bare", MFD_CLOEXEC)), "memfd_create");
@@ -155,7 +163,7 @@ int run(int argc, char** argv) {
   pthread_barrierattr_t attr;
   pthread_barrierattr_init(&attr);
   pthread_barrierattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
-  pthread_barrier_init(&shared->mapped, &attr, static_cast<unsigned>(vcpus + 1));
+  pthread_barrier_init(&shared->mapped, &attr, static_cast<unsigned>(vmms + 1));
   pthread_barrier_init(&shared->go, &attr, static_cast<unsigned>(vcpus + 1));
   pthread_barrier_init(&shared->start, &attr, static_cast<unsigned>(vcpus));
   pthread_barrier_init(&shared->done, &attr, static_cast<unsigned>(vcpus + 1));
@@ -170,7 +178,10 @@ int run(int argc, char** argv) {
     Shared::Line& line = shared->lines[vcpu];
     for (std::uint64_t pass = 0; pass < passes; ++pass) {
       pthread_barrier_wait(&shared->go);
-      if (pass > 0) must(madvise(loop->view.memory + first * kPage, count * kPage, MADV_DONTNEED), "MADV_DONTNEED");
+      if constexpr (requires { loop->rearm(first, count); })
+        loop->rearm(first, count);
+      else if (pass > 0)
+        must(madvise(loop->view.memory + first * kPage, count * kPage, MADV_DONTNEED), "MADV_DONTNEED");
       std::uint64_t wrong = 0;
       line.ready_ns = now_ns();
       pthread_barrier_wait(&shared->start);
@@ -189,24 +200,25 @@ int run(int argc, char** argv) {
 
   if (processes) {
     std::signal(SIGCHLD, [](int) { _exit(1); });  // a child ends by itself only when it failed
-    std::vector<pid_t> children(vcpus);
-    for (std::uint64_t vcpu = 0; vcpu < vcpus; ++vcpu)
-      if ((children[vcpu] = must(fork(), "fork")) == 0) {
+    std::vector<pid_t> children(vmms);
+    for (std::uint64_t vmm = 0; vmm < vmms; ++vmm)
+      if ((children[vmm] = must(fork(), "fork")) == 0) {
         std::signal(SIGCHLD, SIG_DFL);
         must(prctl(PR_SET_PDEATHSIG, SIGKILL), "PR_SET_PDEATHSIG");
-        Loop loop(fd, bytes, args, vcpu);
-        shared->views[vcpu] = loop.view;
+        Loop loop(fd, bytes, args, vmm);
+        shared->views[vmm] = loop.view;
         pthread_barrier_wait(&shared->mapped);
-        vcpu_thread(&loop, vcpu);
+        for (std::uint64_t vcpu = one_vmm ? 0 : vmm; vcpu < (one_vmm ? vcpus : vmm + 1); ++vcpu)
+          std::thread(vcpu_thread, &loop, vcpu).detach();
         while (true) pause();
       }
     pthread_barrier_wait(&shared->mapped);
     if constexpr (requires { Loop::start_readers(View{}, args, 0); })
-      for (std::uint64_t vcpu = 0; args.number("--readers-apart", 0) != 0 && vcpu < vcpus; ++vcpu) {
-        const int child = must(static_cast<int>(syscall(SYS_pidfd_open, children[vcpu], 0)), "pidfd_open");
-        View view = shared->views[vcpu];
+      for (std::uint64_t vmm = 0; args.number("--readers-apart", 0) != 0 && vmm < vmms; ++vmm) {
+        const int child = must(static_cast<int>(syscall(SYS_pidfd_open, children[vmm], 0)), "pidfd_open");
+        View view = shared->views[vmm];
         view.uffd = must(static_cast<int>(syscall(SYS_pidfd_getfd, child, view.uffd, 0)), "pidfd_getfd");
-        Loop::start_readers(view, args, vcpu);
+        Loop::start_readers(view, args, vmm);
       }
   } else {
     auto* loop = new Loop(fd, bytes, args, 0);  // lives as long as its threads: until _Exit

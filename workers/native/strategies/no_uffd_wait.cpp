@@ -33,8 +33,9 @@ class NoUffdWait final : public Strategy {
     // Resolved between the touch and this look: a lost race (about 8 % of the trips of overlapping vCPUs, probed on 6.18).
     if (is.when_raised != PageState::resolved && is.attempt == 1) return Action::retry;
     if (is.populate_error == Situation::kNotTried) return Action::populate;
-    // Reclaim leaves a resolved page of shared memory with a blank PTE and the minor fault comes again (probed on 6.18).
-    if (is.populate_error == EFAULT && is.memory != MemoryType::anon && is.attempt <= kTries) return Action::resolve_again;
+    // Reclaim leaves a resolved page of shared memory with a blank PTE and the minor fault comes again (probed on 6.18). Only a
+    // page that was mapped and is refused all the same is an error: exits spent on lost races and pending remove events are none.
+    if (is.populate_error == EFAULT && is.memory != MemoryType::anon && is.installed_again < kTries) return Action::resolve_again;
     return Action::memory_error;
   }
 

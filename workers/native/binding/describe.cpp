@@ -1,0 +1,106 @@
+#include "binding/describe.hpp"
+
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstring>
+
+#include "clock.hpp"
+#include "engine.hpp"
+#include "kvm/probe.hpp"
+#include "strategy.hpp"
+#include "userfaultfd.hpp"
+
+namespace uffd {
+
+namespace nb = nanobind;
+
+namespace {
+
+nb::list names(std::uint64_t features) {
+  nb::list out;
+  for (const std::string& name : feature_names(features)) out.append(name);
+  return out;
+}
+
+nb::list describe_options(const std::vector<Option>& all) {
+  nb::list options;
+  for (const Option& option : all) {
+    nb::dict one;
+    one["name"] = option.name;
+    one["default"] = option.initial;
+    one["minimum"] = option.minimum;
+    one["maximum"] = option.maximum;
+    one["help"] = option.help;
+    one["choices"] = option.choices;
+    options.append(one);
+  }
+  return options;
+}
+
+}  // namespace
+
+nb::list describe_strategies() {
+  nb::list out;
+  for (const auto& [name, info] : strategies()) {
+    nb::dict entry;
+    entry["name"] = name;
+    entry["summary"] = info.summary;
+    entry["exit"] = exit_kind_name(info.exit);
+    entry["userfaultfd"] = info.userfaultfd;
+    entry["restore"] = restore_name(info.restore);
+    entry["features"] = names(info.features);
+    nb::list memory;
+    for (const MemoryType type : info.memory) memory.append(memory_type_name(type));
+    entry["memory_types"] = memory;
+    entry["options"] = describe_options(info.options);
+    out.append(entry);
+  }
+  return out;
+}
+
+nb::list describe_engines() {
+  nb::list out;
+  for (const auto& [name, info] : engines()) {
+    nb::dict entry;
+    entry["name"] = name;
+    entry["summary"] = info.summary;
+    entry["emulates_exits"] = info.emulates_exits;
+    entry["options"] = describe_options(info.options);
+    out.append(entry);
+  }
+  return out;
+}
+
+nb::dict describe_kvm() {
+  const KvmCapability capability = probe_kvm();
+  nb::dict out;
+  out["usable"] = capability.usable;
+  out["error"] = capability.error;
+  out["most_vcpus"] = capability.most_vcpus;
+  out["best_vcpus"] = capability.best_vcpus;
+  out["capabilities"] = capability.names;
+  out["exit_on_missing"] = capability.exit_on_missing;
+  return out;
+}
+
+nb::dict describe_userfaultfd() {
+  const Capability capability = probe_userfaultfd();
+  nb::dict out;
+  out["way"] = capability.available ? way_name(capability.way) : "";
+  out["features"] = names(capability.features);
+  out["kernel_faults"] = capability.available && capability.way != Way::user_mode_only;
+  nb::dict errors;
+  for (const Refusal& refusal : capability.refusals) errors[way_name(refusal.way)] = std::strerror(refusal.error);
+  out["errors"] = errors;
+  return out;
+}
+
+nb::dict describe_clock() {
+  nb::dict out;
+  out["source"] = Clock::get().invariant() ? "tsc" : "clock_gettime";
+  out["ticks_per_s"] = Clock::get().ticks_per_s();
+  return out;
+}
+
+}  // namespace uffd

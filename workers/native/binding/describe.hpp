@@ -1,0 +1,14 @@
+// What this build and this kernel can do, as Python reads it.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+namespace uffd {
+
+nanobind::list describe_strategies();
+nanobind::list describe_engines();
+nanobind::dict describe_kvm();
+nanobind::dict describe_userfaultfd();
+nanobind::dict describe_clock();
+
+}  // namespace uffd

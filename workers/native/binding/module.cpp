@@ -1,0 +1,143 @@
+// Python's view of the core: translation only. Every long call releases the GIL, nothing crosses per fault.
+#include <nanobind/ndarray.h>
+
+#include "binding/configs.hpp"
+#include "binding/describe.hpp"
+#include "binding/keys.hpp"
+#include "binding/reports.hpp"
+#include "fill.hpp"
+#include "snapshot.hpp"
+#include "thread_engine.hpp"
+
+namespace uffd {
+namespace {
+
+template <typename Work>
+auto without_gil(Work work) {
+  const nb::gil_scoped_release release;
+  return work();
+}
+
+template <typename Names>
+nb::tuple name_tuple(const Names& all) {
+  nb::list out;
+  for (const char* name : all) out.append(name);
+  return nb::tuple(out);
+}
+
+ExitKind exit_kind(const std::string& name) {
+  for (const ExitKind kind : {ExitKind::none, ExitKind::signal, ExitKind::probe, ExitKind::populate})
+    if (name == exit_kind_name(kind)) return kind;
+  throw ConfigError("exit kind '" + name + "' is unknown; it is one of none, signal, probe, populate");
+}
+
+}  // namespace
+}  // namespace uffd
+
+NB_MODULE(_native, m) {
+  using namespace uffd;
+  using nb::literals::operator""_a;
+  m.attr("FAULT_DTYPE") = fault_dtype();
+  m.attr("KINDS") = name_tuple(kKindNames);
+  m.attr("OUTCOMES") = name_tuple(kOutcomeNames);
+  m.attr("EXITS") = name_tuple(kExitNames);
+  m.def("strategies", &describe_strategies);
+  m.def("engines", &describe_engines);
+  m.def("probe_kvm", &describe_kvm);
+  m.def("exit_kind",
+        [](const std::string& strategy, const std::map<std::string, std::int64_t>& options) {
+          const StrategyInfo& info = strategy_info(strategy);
+          return exit_kind_name(info.make(complete_options(info, options))->exit(info.exit));
+        },
+        "strategy"_a, "options"_a);
+  m.def("probe_userfaultfd", &describe_userfaultfd);
+  m.def("clock", &describe_clock);
+  m.def("calibrate_exit",
+        [](const std::string& kind, const std::string& memory, std::uint64_t rounds) {
+          return calibrate_exit(exit_kind(kind), memory_type(memory), rounds);
+        },
+        "kind"_a, "memory_type"_a, "rounds"_a, nb::call_guard<nb::gil_scoped_release>());
+
+  static nb::object kernel_error = nb::exception<KernelError>(m, "KernelError", PyExc_OSError);
+  nb::register_exception_translator(
+      [](const std::exception_ptr& error, void* type) {
+        try {
+          std::rethrow_exception(error);
+        } catch (const KernelError& failure) {
+          // OSError(errno, message), so that errno is an attribute.
+          const nb::object instance = nb::borrow(static_cast<PyObject*>(type))(failure.error(), failure.what());
+          PyErr_SetObject(static_cast<PyObject*>(type), instance.ptr());
+        }
+      },
+      kernel_error.ptr());
+
+  nb::class_<Guest>(m, "Guest")
+      .def("__init__", [](Guest* self, nb::dict config) { new (self) Guest(guest_config(config)); }, "config"_a)
+      .def_static("attach", &Guest::attach, "region_fd"_a, "shared_fd"_a)
+      .def_prop_ro("region_fd", &Guest::region_fd)
+      .def_prop_ro("shared_fd", &Guest::shared_fd)
+      .def("fill",
+           [](const Guest& guest, nb::ndarray<const std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu> kinds) {
+             return to_dict(without_gil([&] { return fill(guest, {kinds.data(), kinds.size()}); }));
+           },
+           "kinds"_a)
+      .def("wait_armed",
+           [](const Guest& guest, double timeout_s) { return guest.wait_armed(static_cast<std::uint64_t>(timeout_s * 1e9)); },
+           "timeout_s"_a, nb::call_guard<nb::gil_scoped_release>())
+      .def("release", &Guest::release, "at_ns"_a, nb::call_guard<nb::gil_scoped_release>())
+      .def("stop", &Guest::stop, "reason"_a)
+      .def("stop_reason", &Guest::stop_reason);
+
+  nb::class_<PageServer>(m, "PageServer")
+      .def("__init__",
+           [](PageServer* self, const Guest& guest, nb::dict config) { new (self) PageServer(guest, server_config(config)); },
+           "guest"_a, "config"_a, nb::keep_alive<1, 2>())
+      .def("add_userfaultfd",
+           [](PageServer& server, int fd, nb::iterable regions, int vmm, int record_fd, int faults_fd) {
+             server.add(fd, region_views(regions), vmm, record_fd, faults_fd);
+           },
+           "fd"_a, "regions"_a, nb::kw_only(), "vmm"_a, "record_fd"_a, "faults_fd"_a)
+      .def("serve", &PageServer::serve, nb::call_guard<nb::gil_scoped_release>())
+      .def("stop", &PageServer::stop)
+      .def("look", [](PageServer& server) { return to_dict(server.look()); })  // the GIL makes it one caller at a time
+      .def("counters", [](const PageServer& server) { return to_dict(server.counters()); })
+      .def("prefetch_marks", &prefetch_marks)
+      .def("source_counts", [](const PageServer& server) { return to_dict(server.source()); })
+      .def("threads", &server_threads);
+
+  m.def("write_snapshot", &write_snapshot, "path"_a, "region_bytes"_a, "page_bytes"_a, "seed"_a,
+        nb::call_guard<nb::gil_scoped_release>());
+  m.def("check_snapshot", &check_snapshot, "path"_a, "region_bytes"_a, "page_bytes"_a, "seed"_a,
+        nb::call_guard<nb::gil_scoped_release>());
+  nb::class_<SourceServer>(m, "SourceServer")
+      .def("__init__",
+           [](SourceServer* self, nb::dict config) {
+             const SourceServerConfig asked = source_server_config(config);
+             nb::gil_scoped_release release;
+             new (self) SourceServer(asked);
+           },
+           "config"_a)
+      .def_prop_ro("port", &SourceServer::port)
+      .def("served", [](const SourceServer& server) { return to_dict(server.served()); })
+      .def("stop", &SourceServer::stop, nb::call_guard<nb::gil_scoped_release>());
+
+  nb::class_<Vmm>(m, "Vmm")
+      .def("__init__",
+           [](Vmm* self, const Guest& guest, nb::dict config) { new (self) Vmm(guest, vmm_config(config)); }, "guest"_a,
+           "config"_a, nb::keep_alive<1, 2>())
+      .def("userfaultfds", &vmm_userfaultfds)
+      .def_prop_ro("record_fd", &Vmm::record_fd)
+      .def_prop_ro("faults_fd", &Vmm::faults_fd)
+      .def("prepare", [](Vmm& vmm) { return to_dict(without_gil([&] { return vmm.prepare(); })); })
+      .def("reclaim", &Vmm::reclaim, nb::call_guard<nb::gil_scoped_release>())
+      .def("let_go", &Vmm::let_go)
+      .def("run", &Vmm::run, nb::call_guard<nb::gil_scoped_release>())
+      .def("finish", &Vmm::finish, nb::call_guard<nb::gil_scoped_release>())
+      .def("verify", [](const Vmm& vmm) { return to_dict(without_gil([&] { return vmm.verify(); })); })
+      .def("counters", [](const Vmm& vmm) { return to_dict(vmm.counters()); })
+      .def("vcpus", &vmm_vcpus)
+      .def("disturbers", &vmm_disturbers)
+      .def("device_userfaultfd", &vmm_device_userfaultfd)
+      .def("page_states", [](const Vmm& vmm) { return to_dict(vmm.page_states()); })
+      .def("records", &vcpu_records, "vcpu"_a);
+}
