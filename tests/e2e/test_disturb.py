@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,8 @@ def test_a_balloon_the_vmm_hears_of_does_neither(bench: Bench) -> None:
         row = bench.run("experiment=balloon_untracked", *SHORT, "disturb.balloon.track_removes=true", f"strategy={strategy}")
         assert row["status"] == "ok", row["reason"]
         assert row["removes"] == row["pages_dropped"] == row["pages_discarded"] > 0
-        assert row["populate_waits"] * 20 <= row["pages_dropped"]  # one may go between the look at its record and the populate
+        # One may go between the look at its record and the populate; a mapping that refuses to sleep knows no such sleep.
+        assert row["populate_waits"] * 100 <= (row["pages_dropped"] + 200 if strategy == "no_slow_gup" else 0)
         assert row["memory_errors"] == row["pages_gone"] == 0
 
 
@@ -105,6 +107,19 @@ def test_a_punched_hole_is_found_without_an_event_and_filled_again(bench: Bench)
     row = bench.run("experiment=punched_hole", *SHORT, "strategy=no_slow_gup", "disturb.balloon.method=punch")
     assert row["status"] == "ok" and row["track_removes"] and row["removes"] == 0
     assert row["populate_waits"] > 0 and row["contents_lost"] > 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="memory is compacted by root only")
+def test_a_migrator_has_the_kernel_compact_and_says_whether_guest_pages_moved_as_asked(bench: Bench) -> None:
+    guest = ("fault_mix=hit", "memory.region_mib=16", "strategy=no_slow_gup", "access.passes=4", "access.rate_per_s=8000")
+    row = bench.run("disturb=migrator", *guest)
+    assert row["status"] == "ok", row["reason"]
+    assert row["compactions"] > 0 and row["wrong_words"] == 0
+    moved = row["pages_migrated"]
+    if row["not_achieved"] is None:
+        assert moved >= 90 * row["duration_s"]
+    else:  # compaction packs memory until there is nothing left to move: a run on such a host says so
+        assert row["not_achieved"].startswith("migrator: ") and moved < 100 * row["duration_s"]
 
 
 def test_a_small_soak_of_everything_at_once_ends_with_every_page_right(bench: Bench) -> None:

@@ -49,10 +49,14 @@ void check_ended_well(const GuestResult& result) {
     CHECK_EQUAL(vmm->page_states()[static_cast<std::size_t>(PageState::in_flight)], 0u);
 }
 
-// A page may go between the look at the record and the populate: no event can come before it. What tracking takes away is every
-// other sleep.
-void check_hardly_slept(const GuestResult& result) {
-  CHECK(result.server[Counter::populate_waits] * 20 <= result[Counter::pages_dropped]);
+// A page may go between the look at the record and the populate, for no event can come before it: 3 of 144,000 drops on a busy
+// machine, at most one a run. What tracking takes away is every other sleep, and a mapping that refuses to sleep knows none.
+void check_hardly_slept(const GuestResult& result, const std::string& strategy) {
+  const std::uint64_t waits = result.server[Counter::populate_waits];
+  if (strategy == "no_slow_gup")
+    CHECK(waits * 100 <= result[Counter::pages_dropped] + 200);
+  else
+    CHECK_EQUAL(waits, 0u);
 }
 
 }  // namespace
@@ -68,7 +72,7 @@ TEST("what a tracked balloon drops is discarded, and resolved again: nobody slee
       CHECK((*result)[Counter::pages_dropped] > 0);
       CHECK_EQUAL(result->server[Counter::removes], (*result)[Counter::pages_dropped]);
       CHECK_EQUAL(result->server[Counter::pages_discarded], (*result)[Counter::pages_dropped]);
-      check_hardly_slept(*result);
+      check_hardly_slept(*result, strategy);
       CHECK_EQUAL((*result)[Counter::memory_errors], 0u);
       CHECK_EQUAL(result->pages_resolved, 0u);  // each had been resolved before
       CHECK_EQUAL(result->gone, 0u);
@@ -87,7 +91,7 @@ TEST("a tracked balloon and blocks around faults: a page that is about to be dro
     CHECK((*result)[Counter::pages_dropped] > 0);
     CHECK_EQUAL(result->pages_resolved, 256u);
     CHECK_EQUAL(result->gone, 0u);
-    if (std::string(strategy) != "uffd_wait") check_hardly_slept(*result);
+    if (std::string(strategy) != "uffd_wait") check_hardly_slept(*result, strategy);
   }
 }
 

@@ -74,6 +74,7 @@ def test_a_hundred_runs_of_postcopy_with_balloon_and_devices_end_with_every_page
     rows = all_ok(tmp_path)
     assert len(rows) == 100
     assert all(row["ended_in_flight"] == 0 for row in rows)
+    assert all(row["memory_errors"] == row["vcpus"] * row["poisoned_pages"] for row in rows)  # type: ignore[operator]
     assert sum(row["pages_dropped"] for row in rows) > 0 and sum(row["device_accesses"] for row in rows) > 0  # type: ignore[misc]
     assert not processes_with(mark)
 
