@@ -43,6 +43,35 @@ def test_a_run_that_real_vcpus_cannot_make_is_refused_with_the_way_out(
     assert text in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["strategy=eager", "fault_mix=absent"],
+        ["strategy=file_map", "fault_mix=absent", "source=file"],
+        ["strategy=null"],
+        ["memory=hugetlb"],
+        ["memory=anon", "fault_mix=swapped", "swap=zram"],
+        ["experiment=slow_gup_trip_kvm", "strategy=uffd_wait", "fault_mix.swapped=1"],
+        ["experiment=slow_gup_trip_kvm", "strategy=no_uffd_wait", "fault_mix.swapped=0.5"],
+    ],
+    ids=" ".join,
+)
+def test_what_needs_no_exit_after_fast_gup_real_vcpus_run(
+    configure: Callable[..., DictConfig], kvm_host: Host, overrides: list[str]
+) -> None:
+    validate(configure("engine=kvm", *overrides), dataclasses.replace(kvm_host, huge_pages_free=64))
+
+
+def test_the_experiment_of_swapped_pages_leaves_the_extra_trip_to_threads(
+    configure: Callable[..., DictConfig], kvm_host: Host
+) -> None:
+    experiment = configure("experiment=slow_gup_trip_kvm", return_hydra_config=True).hydra.sweeper
+    assert (experiment.params["engine"], experiment.params["strategy"]) == ("thread,kvm", "uffd_wait,no_uffd_wait")
+    [alone] = experiment.also
+    assert (alone["engine"], alone["strategy"]) == ("thread", "no_slow_gup")
+    validate(configure("experiment=slow_gup_trip_kvm", "strategy=no_slow_gup", "fault_mix.swapped=0.5"), kvm_host)
+
+
 def test_a_region_that_no_guest_maps_is_refused_with_the_largest_that_one_does(kvm_host: Host) -> None:
     [reason] = refuse_engine(KVM, "none", 1, 300 << 30, kvm_host)
     assert reason == "memory.region_mib=307200 is more than a guest of engine=kvm maps: use at most 253952"

@@ -149,8 +149,8 @@ TEST("a vCPU stamps its first access, its last and some between, and the end of 
         CHECK(marks[i - 1].at <= marks[i].at);
         CHECK(marks[i - 1].pages <= marks[i].pages);
       }
-      CHECK_EQUAL(vcpu->milestones().pass_ends().size(), 2u);
-      CHECK(marks.back().at <= vcpu->milestones().pass_ends()[0]);
+      CHECK_EQUAL(vcpu->pass_ends().size(), 2u);
+      CHECK(marks.back().at <= vcpu->pass_ends()[0]);
       CHECK(vcpu->longest_fault() > 0);
     }
   }

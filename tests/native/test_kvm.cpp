@@ -153,6 +153,26 @@ TEST("kvm: several passes, an open loop and thinking are the guest's own") {
   CHECK(thinker.records()[15].raised - thinker.records()[0].raised >= 15'000'000u);
 }
 
+TEST("kvm: a guest stamps its first access, its last and some between, and the end of every pass") {
+  if (no_kvm()) return;
+  GuestPlan plan = kvm_plan("no_uffd_wait");
+  plan.vmm.access.passes = 2;
+  const auto result = run_guest(plan);
+  check_run(*result, 256);
+  for (const auto& vcpu : result->vmms[0]->vcpus()) {
+    const auto marks = vcpu->milestones().marks();
+    CHECK_EQUAL(marks.front().accesses, 1u);
+    CHECK_EQUAL(marks.back().accesses, 128u);
+    CHECK(marks.size() > 60 && marks.size() < 70);
+    for (std::size_t i = 1; i < marks.size(); ++i) {
+      CHECK(marks[i - 1].at <= marks[i].at);
+      CHECK(marks[i - 1].pages <= marks[i].pages);
+    }
+    CHECK_EQUAL(vcpu->pass_ends().size(), 2u);
+    CHECK(vcpu->start() <= marks.front().at && marks.back().at <= vcpu->pass_ends()[0]);
+  }
+}
+
 TEST("kvm: a poisoned page is a machine check in the guest, once an access, whichever way it arrives") {
   if (no_kvm()) return;
   for (const bool when_resolved : {false, true})

@@ -101,6 +101,37 @@ def test_the_extra_trip_of_a_swapped_page_is_told_raw_and_net_with_the_share_whe
     assert crossing == f"raw: no_slow_gup falls behind no_uffd_wait at a share of about {0.5 * math.log(1.5) / math.log(2):.2f}"
 
 
+def test_swapped_pages_of_real_vcpus_stand_beside_those_of_threads_and_without_the_extra_trip(dataset: DataSet) -> None:
+    threads = {"no_slow_gup": 4.0, "no_uffd_wait": 2.0, "uffd_wait": 4.0}
+    for engine, strategies in {"thread": threads, "kvm": {"no_uffd_wait": 5.0, "uffd_wait": 8.0}}.items():
+        for strategy, seconds in strategies.items():
+            for swapped in (0, 1_000_000):
+                common = {"pages": 1_000_000, "swapped_pages": swapped, "memory_type": "anon", "engine": engine}
+                store(dataset, f"{engine}-{strategy}-{swapped}", strategy=strategy, seconds=seconds, **common)
+    answered = answer("slow_gup_trip", dataset)
+    table = columns(answered)
+    assert table["engine"] == ["kvm", "kvm", "thread", "thread"]
+    assert table["swapped share"] == ["0.00", "1.00"] * 2
+    assert table["uffd_wait"] == ["125.0", "125.0", "250.0", "250.0"]
+    assert table["no_uffd_wait"] == ["200.0", "200.0", "500.0", "500.0"]
+    assert table["no_slow_gup"] == ["-", "-", "250.0", "250.0"]
+    assert table["extra ns a fault"] == ["-", "-", "2000", "2000"]
+    assert [note for note in answered.notes if note.startswith("engine kvm ran without no_slow_gup, which needs an exit")]
+    assert [note for note in answered.notes if note.startswith("engine thread, raw: no_slow_gup and no_uffd_wait do not cross")]
+
+
+def test_real_vcpus_alone_answer_what_swapped_pages_cost_and_one_strategy_alone_does_not(dataset: DataSet) -> None:
+    common = {"pages": 1_000_000, "swapped_pages": 500_000, "engine": "kvm"}
+    store(dataset, "stays", strategy="no_uffd_wait", **common)
+    with pytest.raises(DataSetError, match="loadgen experiment=slow_gup_trip_kvm"):
+        answer("slow_gup_trip", dataset)
+    store(dataset, "waits", strategy="uffd_wait", seconds=4.0, **common)
+    answered = answer("slow_gup_trip", dataset)
+    [row] = answered.rows
+    assert row == ("kvm", "0.50", "500.0", "500.0", "250.0", "250.0", "-", "-")
+    assert len(answered.notes) == 3
+
+
 MS = 1_000_000
 START = 5_000_000_000
 

@@ -8,17 +8,18 @@ import os
 import numpy as np
 import pytest
 
-from tests.workers.test_actors import SPEC, run
+from tests.workers.test_actors import PAGES, SPEC, run
 from workers import _native
 from workers.page_server import PageServer
-from workers.spec import StrategySpec
+from workers.spec import AccessSpec, PlacementSpec, StrategySpec
 from workers.vcpu import Vcpu
 
 KVM = pytest.param("kvm", marks=pytest.mark.skipif(not os.access("/dev/kvm", os.W_OK), reason="/dev/kvm cannot be used"))
+ENGINES = ["thread", KVM]
 EXITS = {"thread": {"signal"}, "kvm": {"efault", "memory_fault"}}
 
 
-@pytest.mark.parametrize("engine", ["thread", KVM])
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("strategy", ["uffd_wait", "no_uffd_wait"])
 def test_every_engine_leaves_the_same_records_with_its_own_exits(engine: str, strategy: str) -> None:
     options = {"fault_around_pages": 1}
@@ -34,4 +35,30 @@ def test_every_engine_leaves_the_same_records_with_its_own_exits(engine: str, st
         assert arrived <= (EXITS[engine] if strategy == "no_uffd_wait" else {"none"})
         assert (faults["raised_ns"] <= faults["resumed_ns"]).all()
         vcpu.close()
+    server.close()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("strategy", ["uffd_wait", "no_uffd_wait"])
+@pytest.mark.parametrize(("vcpus", "vcpus_per_vmm"), [(2, 2), (16, 16), (16, 4)])
+def test_every_engine_lets_overlapping_vcpus_resolve_each_page_once_for_each_mapping(
+    engine: str, strategy: str, vcpus: int, vcpus_per_vmm: int
+) -> None:
+    spec = dataclasses.replace(
+        SPEC,
+        engine=engine,
+        strategy=StrategySpec(strategy, {"fault_around_pages": 1}),
+        access=AccessSpec(overlap=True),
+        vcpus=vcpus,
+        vcpus_per_vmm=vcpus_per_vmm,
+        placement=PlacementSpec("none", ((),) * vcpus, ((),) * (vcpus // vcpus_per_vmm)),
+    )
+    server, vmms = PageServer(), [Vcpu() for _ in range(spec.vmms)]
+    _, reports = run(spec, server, vmms)
+    assert [sum(row["pages_resolved"] for row in one.vcpus) for one in reports] == [PAGES * 3 // 4] * spec.vmms
+    rows = [row for one in reports for row in one.vcpus]
+    assert all((row["accesses"], row["wrong_words"]) == (PAGES, 0) and row["recorded"] == row["faults"] for row in rows)
+    for vmm in vmms:
+        assert vmm.verify()["wrong_words"] == 0
+        vmm.close()
     server.close()

@@ -88,6 +88,11 @@ def test_a_run_whose_page_server_is_killed_at_random_moments_ends_with_every_pag
     spec = spec_for(strategy, memory, SourceSpec("remote", seed=5) if remote else None)
     if remote:
         spec = dataclasses.replace(spec, source=dataclasses.replace(spec.source, address=source.open(spec)))
+    kill_page_servers(spec)
+
+
+def kill_page_servers(spec: RunSpec) -> None:
+    """A run of `spec`, which touches every page, ends with every page right though KILLS page servers are killed under it."""
     guest = Guest(spec)
     chance = random.Random(7)
     for thread in guest.threads:

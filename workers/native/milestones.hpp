@@ -1,10 +1,12 @@
 // How far a vCPU had got, and when: stamps at a few dozen evenly spaced points, so that what a restored guest waits for can be
-// computed afterwards for every strategy alike, whether or not its faults are seen or sampled.
+// computed afterwards for every strategy alike, whether or not its faults are seen or sampled. No memory but its own, for a KVM
+// guest keeps them too.
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
-#include <vector>
+#include <span>
 
 #include "clock.hpp"
 
@@ -18,32 +20,34 @@ class Milestones {
     std::uint64_t pages;     ///< resolved for this vCPU
   };
 
-  explicit Milestones(std::uint64_t accesses_per_pass)
-      : step_(std::max<std::uint64_t>(accesses_per_pass / kMarks, 1)), last_(accesses_per_pass) {
-    marks_.reserve(2 * kMarks + 8);
-  }
+  explicit Milestones(std::uint64_t accesses_per_pass) noexcept
+      : step_(std::max<std::uint64_t>(accesses_per_pass / kMarks, 1)), last_(accesses_per_pass) {}
 
   /// Whether the access just done, the `done`-th of the first pass, is to be stamped: the first, every step-th, the last.
   bool due(std::uint64_t done) const noexcept { return done >= next_; }
-  void mark(Ticks at, std::uint64_t done, std::uint64_t pages) {
-    marks_.push_back({at, done, pages});
+  void mark(Ticks at, std::uint64_t done, std::uint64_t pages) noexcept {
+    add({at, done, pages});
     next_ = done >= last_ ? ~0ull : std::min(done / step_ * step_ + step_, last_);
   }
   /// Pages brought in before the first access: one stamp a step.
-  void populated(Ticks at, std::uint64_t pages, std::uint64_t of) {
-    if (pages < of && !marks_.empty() && pages - marks_.back().pages < of / kMarks) return;
-    marks_.push_back({at, 0, pages});
+  void populated(Ticks at, std::uint64_t pages, std::uint64_t of) noexcept {
+    if (pages < of && count_ != 0 && pages - marks_[count_ - 1].pages < of / kMarks) return;
+    add({at, 0, pages});
   }
-  void end_of_pass(Ticks at) { pass_ends_.push_back(at); }
 
-  const std::vector<Mark>& marks() const noexcept { return marks_; }
-  const std::vector<Ticks>& pass_ends() const noexcept { return pass_ends_; }
+  std::span<const Mark> marks() const noexcept { return {marks_.data(), count_}; }
 
  private:
   static constexpr std::uint64_t kMarks = 64;
+  static constexpr std::uint64_t kMost = 4 * kMarks + 8;  // a step rounded down gives up to twice kMarks of either kind
+
+  void add(const Mark& mark) noexcept {
+    if (count_ < kMost) marks_[count_++] = mark;
+  }
+
   std::uint64_t step_, last_, next_ = 1;
-  std::vector<Mark> marks_;
-  std::vector<Ticks> pass_ends_;
+  std::uint64_t count_ = 0;
+  std::array<Mark, kMost> marks_{};
 };
 
 }  // namespace uffd

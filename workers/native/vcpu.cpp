@@ -101,7 +101,7 @@ bool Vcpu::wait_at_barrier() noexcept {
       return Access{page, order_.next_is_read()};
     };
     if (!walk(order_.per_pass(), next)) return;
-    milestones_.end_of_pass(clock_.now());
+    end_of_pass();
   }
 }
 

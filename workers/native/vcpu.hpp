@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "access_order.hpp"
 #include "clock.hpp"
@@ -77,11 +78,13 @@ class Vcpu : private Walk<Vcpu> {
   const Books& books() const noexcept { return books_; }
   AccessOrder& order() noexcept { return order_; }
   const AccessConfig& access_config() const noexcept { return config_; }
-  /// What the guest has counted over all passes.
-  void add(const Counters& counters, const WrongWord& wrong) noexcept {
+  /// What the guest has counted over all passes, and its stamps in place of this vCPU's own.
+  void add(const Counters& counters, const WrongWord& wrong, const Milestones& milestones) noexcept {
     counters_ += counters;
     wrong_ = wrong;
+    milestones_ = milestones;
   }
+  void end_of_pass() { pass_ends_.push_back(now()); }
   bool stopping() const noexcept { return vmm_.guest.stopping(); }
   bool owns(const void* address) const noexcept {
     return static_cast<const std::byte*>(address) >= vmm_.region &&
@@ -99,6 +102,7 @@ class Vcpu : private Walk<Vcpu> {
   const LockCounter& locks() const noexcept { return locks_; }
   CpuList cpus_seen() const { return seen_.list(); }
   const Milestones& milestones() const noexcept { return milestones_; }
+  const std::vector<Ticks>& pass_ends() const noexcept { return pass_ends_; }
   Ticks longest_fault() const noexcept { return longest_fault_; }
   const ThreadUsage& usage() const noexcept { return usage_; }  ///< of the measured phase
   std::uint64_t wrong_words() const noexcept { return wrong_.count; }
@@ -118,7 +122,7 @@ class Vcpu : private Walk<Vcpu> {
   }
   void populate_first();
   void populate_everything(PopulateFirst& all);
-  void walked(std::uint64_t done) {
+  void walked(std::uint64_t done) noexcept {
     if (milestones_.due(done)) [[unlikely]]
       milestones_.mark(now(), done, resolved_ + state_.resolved_by_reader.load(kRelaxed));
   }
@@ -150,6 +154,7 @@ class Vcpu : private Walk<Vcpu> {
   ThreadUsage usage_;
   LockCounter locks_;
   Milestones milestones_;
+  std::vector<Ticks> pass_ends_;
   std::string failure_;
   Ticks start_ = 0, end_ = 0;
 };

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <type_traits>
 
 #include "clock.hpp"
 #include "contents.hpp"
@@ -17,7 +18,8 @@ namespace uffd {
 
 enum class Verify { none, word, page };
 
-/// The access under way and what has been counted so far. Plain numbers: a guest and its host hand it over on every exit.
+/// The access under way and what has been counted so far. Plain numbers: a guest and its host hand all of it over on every exit,
+/// so whatever an access changes that its exit has to know belongs here.
 struct Progress {
   std::uint64_t page_ = 0;
   PageState when_raised_ = PageState::unresolved;
@@ -64,10 +66,26 @@ struct WrongWord {
   std::uint64_t count = 0, page = 0, index = 0, found = 0;
 };
 
+/// What a walker keeps for itself: a guest and its host have one each, and add up what they counted when the walk is over. The
+/// counters come last, for they fill whole cache lines: nothing fits unseen behind them.
+struct Keepings {
+  Books books_;
+  VcpuState& state_;
+  FaultRecord* records_;
+  FaultRecord* slot_ = nullptr;  ///< of `slot_index_`, in the walker's own memory
+  WrongWord wrong_;
+  Counters counters_;
+};
+
 template <class Self>
-class Walk : protected Progress {
+class Walk : protected Progress, protected Keepings {
  public:
-  explicit Walk(const Books& books) noexcept : books_(books), state_(books.state), records_(books.records) {}
+  explicit Walk(const Books& books) noexcept : Keepings{books, books.state, books.records} {
+    struct Nothing : Progress, Keepings {};
+    static_assert(std::is_trivially_copyable_v<Progress>, "a guest and its host hand Progress over as plain bytes");
+    static_assert(sizeof(Walk) == sizeof(Nothing),
+                  "Walk has no fields of its own: one of the access under way belongs in Progress, or an exit from a guest forgets it");
+  }
 
  protected:
   static constexpr auto kRelaxed = std::memory_order_relaxed;
@@ -197,13 +215,6 @@ class Walk : protected Progress {
     if (wrong_.count == 0) wrong_ = {0, page, index, found};
     wrong_.count += count;
   }
-
-  Books books_;
-  VcpuState& state_;
-  FaultRecord* records_;
-  FaultRecord* slot_ = nullptr;
-  Counters counters_;
-  WrongWord wrong_;
 
  private:
   Self& self() noexcept { return static_cast<Self&>(*this); }

@@ -32,7 +32,7 @@ void put_progress(nb::dict& entry, const Vcpu& vcpu, const TickLine& line) {
     accesses.append(mark.accesses);
     pages.append(mark.pages);
   }
-  for (const Ticks end : vcpu.milestones().pass_ends()) ends.append(line.to_ns(end));
+  for (const Ticks end : vcpu.pass_ends()) ends.append(line.to_ns(end));
   entry["mark_ns"] = at;
   entry["mark_accesses"] = accesses;
   entry["mark_pages"] = pages;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "../kernel.hpp"
+#include "../milestones.hpp"
 #include "../walk.hpp"
 #include "guest_cpu.hpp"
 
@@ -14,7 +15,7 @@ enum class GuestCall : std::uint64_t { ready = 1, wait, trap, stray };
 
 class GuestVcpu : public Walk<GuestVcpu> {
  public:
-  /// Pages of the order array and of what else the guest writes: touched before the clock starts.
+  /// Pages of the order array and of what the guest writes, itself among them: touched before the clock starts.
   struct Span {
     std::uint64_t* first;
     std::uint64_t bytes;
@@ -25,16 +26,18 @@ class GuestVcpu : public Walk<GuestVcpu> {
     const std::uint32_t* order;  ///< page numbers; kWrites set: write
     std::uint64_t count;
     bool stamps;  ///< its counter is the host's
-    Span own[4];
+    Span own[5];
   };
   static constexpr std::uint32_t kWrites = 1u << 31;
 
-  GuestVcpu(const Books& books, const Job& job) noexcept : Walk(books), job_(job) {}
+  GuestVcpu(const Books& books, const Job& job, const Milestones& milestones) noexcept
+      : Walk(books), job_(job), milestones_(milestones) {}
 
   // The host's side.
   void ask(GuestCommand command) noexcept { command_ = command; }
   Progress& progress() noexcept { return *this; }
   Job& job() noexcept { return job_; }
+  Milestones& milestones() noexcept { return milestones_; }
   const Counters& counters() const noexcept { return counters_; }
   const WrongWord& wrong_word() const noexcept { return wrong_; }
   std::uint64_t until() const noexcept { return until_; }      ///< of GuestCall::wait
@@ -53,7 +56,10 @@ class GuestVcpu : public Walk<GuestVcpu> {
   }
   bool stopping() const noexcept { return job_.header->stopping.load(std::memory_order_acquire) != 0; }
   Ticks now() const noexcept { return job_.stamps ? guest_counter() : 0; }
-  void walked(std::uint64_t) const noexcept {}
+  void walked(std::uint64_t done) noexcept {
+    if (job_.stamps && milestones_.due(done)) [[unlikely]]
+      milestones_.mark(now(), done, resolved_ + state_.resolved_by_reader.load(kRelaxed));
+  }
   void stamp_resumed(FaultRecord& record) const noexcept {
     record.resumed = now();
     record.cpu = cpu;
@@ -95,6 +101,7 @@ class GuestVcpu : public Walk<GuestVcpu> {
   }
 
   Job job_;
+  Milestones milestones_;
   GuestCommand command_ = GuestCommand::warm_up;
   std::uint64_t until_ = 0;
   std::uint64_t counter_ = 0;

@@ -115,7 +115,8 @@ GuestVcpu& build(Vcpu& vcpu, KvmEngine& engine, VmVcpu& own) {
       .own = {{reinterpret_cast<std::uint64_t*>(vm.own().in_guest(own.order)), vcpu.order().per_pass() * sizeof(std::uint32_t)},
               {reinterpret_cast<std::uint64_t*>(records), (books.record_capacity + 1) * sizeof(FaultRecord)},
               {reinterpret_cast<std::uint64_t*>(state), sizeof(VcpuState)},
-              {reinterpret_cast<std::uint64_t*>(record.at), record.bytes}},
+              {reinterpret_cast<std::uint64_t*>(record.at), record.bytes},
+              {reinterpret_cast<std::uint64_t*>(vm.own().in_guest(own.guest)), sizeof(GuestVcpu)}},
   };
   return *new (own.guest) GuestVcpu({.state = *state,
                                      .records = records,
@@ -130,7 +131,7 @@ GuestVcpu& build(Vcpu& vcpu, KvmEngine& engine, VmVcpu& own) {
                                      .verify = books.verify,
                                      .userfaultfd = books.userfaultfd,
                                      .exits = books.exits},
-                                    job);
+                                    job, vcpu.milestones());
 }
 
 KvmSeat::KvmSeat(Vcpu& vcpu, KvmEngine& engine)
@@ -168,14 +169,15 @@ bool KvmSeat::fill_order() {
 
 void KvmSeat::walk() {
   guest_.progress() = vcpu_.progress();
+  guest_.milestones() = vcpu_.milestones();  // eager has set some before the first access
   for (std::uint32_t pass = 0; pass < vcpu_.access_config().passes; ++pass) {
     if (pass != 0) fill_order();
     guest_.ask(GuestCommand::walk);
-    if (!run()) break;
-    if (vcpu_.stopping()) break;
+    if (!run() || vcpu_.stopping()) break;
+    vcpu_.end_of_pass();
   }
   vcpu_.take(guest_.progress());
-  vcpu_.add(guest_.counters(), guest_.wrong_word());
+  vcpu_.add(guest_.counters(), guest_.wrong_word(), guest_.milestones());
 }
 
 [[gnu::hot]] bool KvmSeat::run() {
