@@ -56,9 +56,9 @@ def ray_cluster(
     port = address.rpartition(":")[2]
     nodes: list[_Node] = []
     try:
-        nodes.append(_Node(folder, env, places[0], "--head", f"--port={port}", f"--temp-dir={folder}", *head_options))
+        nodes.append(_Node(f"{folder}/0", env, places[0], "--head", f"--port={port}", *head_options))
         _wait_for_all(address, places[0], env, nodes)  # a worker that comes before the head's own node gives up
-        nodes += [_Node(folder, env, place, f"--address={address}") for place in places[1:]]
+        nodes += [_Node(f"{folder}/{n}", env, place, f"--address={address}") for n, place in enumerate(places[1:], 1)]
         _wait_for_all(address, places[0], env, nodes)
         yield address
     finally:
@@ -77,11 +77,14 @@ def free_port() -> int:
 
 
 class _Node:
-    """One `ray start`."""
+    """One `ray start`. `folder`: of its own, for nodes that start beside each other in one take the same names of sockets, and
+    all but the first give up."""
 
     def __init__(self, folder: str, env: Mapping[str, str], place: Place, *role: str) -> None:
-        common = [f"--node-ip-address={place.address}", "--object-store-memory=100000000", "--num-cpus=1", "--block"]
-        self._command = [*place.prefix, place.python, "-m", "ray.scripts.scripts", "start", *role, *common]
+        own = [f"--node-ip-address={place.address}", f"--temp-dir={folder}"]
+        common = ["--object-store-memory=100000000", "--num-cpus=1", "--block"]
+        self._command = [*place.prefix, place.python, "-m", "ray.scripts.scripts", "start", *role, *own, *common]
+        Path(folder).mkdir()
         self._folder, self._env, self._place = folder, env, place
         self._starts = 0
         self.process = self._start()
@@ -104,7 +107,7 @@ class _Node:
             self.process.wait()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        said = Path(self._folder, f"{id(self)}.log")
+        said = Path(self._folder, "said.log")
         assert self._starts < STARTS, f"a node does not start: {said.read_text()[-2000:]}"
         self._starts += 1
         with said.open("wb") as output:
