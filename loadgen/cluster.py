@@ -165,7 +165,7 @@ def _connect(address: str) -> None:
             ]
         ) from None
     # Ray would print on stdout, which is for results, that a node is gone; the run that lost it says so.
-    ray._private.worker._worker_logs_enabled = False  # type: ignore[attr-defined]
+    ray._private.worker._worker_logs_enabled = False
 
 
 def _entries() -> list[dict[str, Any]]:
