@@ -21,6 +21,7 @@ from loadgen.errors import ConfigError
 from loadgen.host import package_version
 from loadgen.host_changes import Keeper
 from loadgen.nodes import Here, Node, RayNode, tell_apart
+from loadgen.pulse import Pulse
 
 FOLDER_PREFIX = "ulg-"
 
@@ -111,7 +112,8 @@ class Elsewhere(Local):
 class Existing:
     """A Ray that runs already, at `cluster.address` (`auto`: the one this host belongs to, which is also that of a Ray job).
 
-    Every node that is not left out is asked what it can do; it stays as it is, only our actors come and go.
+    Every node that is not left out is asked what it can do; it stays as it is, only our actors come and go. Those that answer
+    for the nodes are given signs of life, as the guests' are: one that is cut off must not hold its host for ever.
     """
 
     known = True
@@ -122,8 +124,10 @@ class Existing:
         if self._joined:
             _connect(self._address)
         self._nodes: list[RayNode] = []
+        self._pulse = Pulse(cfg.cluster.deadman_s, lambda: [node.agent for node in self._nodes])
         try:
-            self._nodes = _probed(_wanted(_entries(), cfg.cluster.leave_out))
+            self._nodes = [RayNode(entry, cfg.cluster.deadman_s) for entry in _wanted(_entries(), cfg.cluster.leave_out)]
+            _probe(self._nodes)
         except BaseException:
             self.close()
             raise
@@ -139,6 +143,7 @@ class Existing:
 
     def close(self) -> None:
         """As `Cluster` says. A Ray that was there before us (a job's, a launcher's) is left to whoever made it."""
+        self._pulse.stop()
         for node in self._nodes:
             node.close()
         self._nodes = []
@@ -159,6 +164,8 @@ def _connect(address: str) -> None:
                 "node that answers from here, with the RAY_AUTH_MODE and token it was started with"
             ]
         ) from None
+    # Ray would print on stdout, which is for results, that a node is gone; the run that lost it says so.
+    ray._private.worker._worker_logs_enabled = False
 
 
 def _entries() -> list[dict[str, Any]]:
@@ -187,16 +194,12 @@ def _is_named(entry: dict[str, Any], name: str) -> bool:
     return name in exact or (len(name) >= 8 and entry["NodeID"].startswith(name))
 
 
-def _probed(entries: Sequence[dict[str, Any]]) -> list[RayNode]:
-    """The nodes, each asked what it can do. Raises ConfigError with every node that did not answer."""
-    nodes = [RayNode(entry) for entry in entries]
+def _probe(nodes: Sequence[RayNode]) -> None:
+    """Ask each node what it can do. Raises ConfigError with every node that did not answer."""
     tell_apart(nodes)
     problems = list(_unfit(nodes))
     if problems:
-        for node in nodes:
-            node.close()
         raise ConfigError(problems)
-    return nodes
 
 
 def _unfit(nodes: Sequence[RayNode]) -> Iterator[str]:

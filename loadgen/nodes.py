@@ -11,8 +11,10 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from loadgen.handles import actor_class
 from loadgen.host import Host, package_version, probe
 from loadgen.self_watch import Snapshot, snapshot
+from workers.actor import Actor
 from workers.host_lock import HostLock
 
 ANSWER_S = 60.0
@@ -63,10 +65,12 @@ class Here:
         return snapshot(self._root)
 
 
-class Agent:
-    """Answers for the node it runs on. A plain class; the driver makes an actor of it."""
+class Agent(Actor):
+    """Answers for the node it runs on, and holds its host for as long as the driver lives. A plain class; the driver makes an
+    actor of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, deadman_s: float = 0.0) -> None:
+        super().__init__(deadman_s)
         self._lock = HostLock()
 
     def about(self) -> tuple[Host, str | None]:
@@ -87,15 +91,14 @@ class Agent:
 
 
 class RayNode:
-    """A node of a Ray cluster, through its agent."""
+    """A node of a Ray cluster, through its agent, which ends itself without a sign of life for `deadman_s`."""
 
-    def __init__(self, entry: dict[str, Any]) -> None:
+    def __init__(self, entry: dict[str, Any], deadman_s: float) -> None:
         self.id, self.address = entry["NodeID"], entry["NodeManagerAddress"]
         self.name: str = entry["NodeManagerHostname"]
-        here = NodeAffinitySchedulingStrategy(self.id, soft=False)
-        agent: Any = ray.remote(Agent)
-        self._agent = agent.options(num_cpus=0, scheduling_strategy=here, max_concurrency=2).remote()
-        self._asked = self._agent.about.remote()
+        self._deadman_s = deadman_s
+        self.agent = self._send()
+        self._asked = self.agent.about.remote()
         self.host: Host
         self.version: str | None = None
 
@@ -104,31 +107,44 @@ class RayNode:
         self.host, self.version = ray.get(self._asked, timeout=ANSWER_S)
 
     def alive(self) -> bool:
-        """Whether the agent still answers."""
-        try:
-            ray.get(self._agent.__ray_ready__.remote(), timeout=ANSWER_S)
-        except RayError:
-            return False
+        """Whether somebody answers there; an agent that heard nothing of a driver that was stopped for a while is succeeded."""
+        if not self._answers():
+            self.agent = self._send()
+            return self._answers()
         return True
 
     def take(self) -> bool:
-        """As `Node` says."""
-        return bool(ray.get(self._agent.take.remote(), timeout=ANSWER_S))
+        """As `Node` says. At a node that is gone there is nothing to wait for: the run will find it so, and fail."""
+        try:
+            return bool(ray.get(self.agent.take.remote(), timeout=ANSWER_S))
+        except RayError:
+            return True
 
     def give(self) -> None:
         """As `Node` says; a node that is gone has given it already."""
         with suppress(RayError):
-            ray.get(self._agent.give.remote(), timeout=ANSWER_S)
+            ray.get(self.agent.give.remote(), timeout=ANSWER_S)
 
     def look(self) -> Snapshot:
         """As `Node` says."""
-        seen: Snapshot = ray.get(self._agent.look.remote(), timeout=ANSWER_S)
+        seen: Snapshot = ray.get(self.agent.look.remote(), timeout=ANSWER_S)
         return seen
 
     def close(self) -> None:
         """End the agent."""
         with suppress(RayError):
-            ray.kill(self._agent)
+            ray.kill(self.agent)
+
+    def _send(self) -> Any:
+        there = NodeAffinitySchedulingStrategy(self.id, soft=False)
+        return actor_class(Agent).options(scheduling_strategy=there).remote(self._deadman_s)
+
+    def _answers(self) -> bool:
+        try:
+            ray.get(self.agent.__ray_ready__.remote(), timeout=ANSWER_S)
+        except RayError:
+            return False
+        return True
 
 
 def tell_apart(nodes: Sequence[RayNode]) -> None:

@@ -1,88 +1,130 @@
-"""A Ray cluster of several nodes on this machine: real heads and workers as processes of their own, at an address and in a
-folder of their own, gone with the test."""
+"""A Ray cluster of several nodes: real heads and workers as processes of their own, on this machine or on machines of the test,
+at an address and in a folder of their own, gone with the test."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from tests.e2e.command import environment
 
 CONNECT = {"RAY_AUTH_MODE": "disabled"}
 """What a driver needs to know of the cluster's authentication."""
+ROOT = Path(__file__).resolve().parents[2]
+STARTS = 3
+"""How often a node is started that gives up before it has joined, as it does on a machine that is too busy."""
+JOIN_S = 150.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a node runs: what comes before its command (`taskset -c 0`), its address, the Python it runs on, and what ends it;
+    `ray start --block` ends its processes with itself."""
+
+    prefix: Sequence[str] = ()
+    address: str = "127.0.0.1"
+    python: str = sys.executable
+    end: Callable[[subprocess.Popen[bytes]], None] = subprocess.Popen.terminate
 
 
 @contextlib.contextmanager
-def ray_cluster(prefixes: Sequence[Sequence[str]], *head_options: str) -> Iterator[str]:
-    """A node for each of `prefixes`, which come before its command (`taskset -c 0`); the address of the head."""
+def short_folder() -> Iterator[str]:
+    """A temporary folder whose name is short, for Unix sockets lie below it."""
     folder = tempfile.mkdtemp(prefix="ulgt-")
-    port = _free_port()
-    address = f"127.0.0.1:{port}"
-    common = ["--node-ip-address=127.0.0.1", "--object-store-memory=100000000", "--num-cpus=1", "--block"]
-    nodes: list[subprocess.Popen[bytes]] = []
     try:
-        for number, prefix in enumerate(prefixes):
-            role = ["--head", f"--port={port}", f"--temp-dir={folder}"] if number == 0 else [f"--address={address}"]
-            options = head_options if number == 0 else ()
-            nodes.append(
-                subprocess.Popen(
-                    [*prefix, sys.executable, "-m", "ray.scripts.scripts", "start", *role, *common, *options],
-                    env=environment() | CONNECT,
-                    cwd=folder,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                )
-            )
-            if number == 0:
-                _wait_for_port(port, nodes[0])
-                wait_for_nodes(address, 1)  # a worker that comes before the head's own node gives up
-        yield address
+        yield folder
     finally:
-        for node in reversed(nodes):
-            node.terminate()  # ray start --block ends its processes with itself
-        for node in nodes:
-            try:
-                node.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                node.kill()
-                node.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _free_port() -> int:
+@contextlib.contextmanager
+def ray_cluster(
+    folder: str, places: Sequence[Place], *head_options: str, settings: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """A node at each place, the first of them the head, whose address this is; all have joined. `folder`: where Ray keeps its
+    files; `settings`: environment variables that all nodes get."""
+    env = environment() | CONNECT | dict(settings or {})
+    address = f"{places[0].address}:{free_port()}"
+    port = address.rpartition(":")[2]
+    nodes: list[_Node] = []
+    try:
+        nodes.append(_Node(f"{folder}/0", env, places[0], "--head", f"--port={port}", *head_options))
+        _wait_for_all(address, places[0], env, nodes)  # a worker that comes before the head's own node gives up
+        nodes += [_Node(f"{folder}/{n}", env, place, f"--address={address}") for n, place in enumerate(places[1:], 1)]
+        _wait_for_all(address, places[0], env, nodes)
+        yield address
+    finally:
+        for node in reversed(nodes):
+            node.end()
+        for node in nodes:
+            node.wait()
+
+
+def free_port() -> int:
+    """A port of this host that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
 
 
-def _wait_for_port(port: int, head: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        assert head.poll() is None, "the head node ended"
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.1)
-    raise AssertionError("the head node does not listen")
+class _Node:
+    """One `ray start`. `folder`: of its own, for nodes that start beside each other in one take the same names of sockets, and
+    all but the first give up."""
+
+    def __init__(self, folder: str, env: Mapping[str, str], place: Place, *role: str) -> None:
+        own = [f"--node-ip-address={place.address}", f"--temp-dir={folder}"]
+        common = ["--object-store-memory=100000000", "--num-cpus=1", "--block"]
+        self._command = [*place.prefix, place.python, "-m", "ray.scripts.scripts", "start", *role, *own, *common]
+        Path(folder).mkdir()
+        self._folder, self._env, self._place = folder, env, place
+        self._starts = 0
+        self.process = self._start()
+
+    def see_to(self) -> None:
+        """Start it again when it has given up. Raises AssertionError with its last words when it did so too often."""
+        if self.process.poll() is not None:
+            self.process = self._start()
+
+    def end(self) -> None:
+        """Tell it to end."""
+        self._place.end(self.process)
+
+    def wait(self) -> None:
+        """Until it has ended, which it was told to do."""
+        try:
+            self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        said = Path(self._folder, "said.log")
+        assert self._starts < STARTS, f"a node does not start: {said.read_text()[-2000:]}"
+        self._starts += 1
+        with said.open("wb") as output:
+            return subprocess.Popen(self._command, env=dict(self._env), cwd=self._folder, stdout=output, stderr=output)
 
 
-def wait_for_nodes(address: str, count: int) -> None:
-    """Until so many nodes have joined; the head's port listens before its own node has."""
-    code = (
-        "import ray, time\n"
-        "while not ray.is_initialized():\n"
-        "    try:\n"
-        f"        ray.init(address={address!r}, log_to_driver=False)\n"
-        "    except Exception:\n"
-        "        time.sleep(0.5)\n"
-        f"while sum(one['Alive'] for one in ray.nodes()) < {count}: time.sleep(0.2)\n"
-    )
-    env = environment() | CONNECT | {"PATH": os.environ["PATH"]}
-    subprocess.run([sys.executable, "-c", code], env=env, check=True, timeout=100, capture_output=True)
+def _wait_for_all(address: str, head: Place, env: Mapping[str, str], nodes: Sequence[_Node]) -> None:
+    """Until all of them have joined; one that gives up meanwhile is started again."""
+    command = [*head.prefix, head.python, "-m", "tests.cluster.joined", address, str(len(nodes))]
+    deadline = time.monotonic() + JOIN_S
+    with subprocess.Popen(command, env=dict(env), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as waiter:
+        try:
+            while waiter.poll() is None:
+                assert time.monotonic() < deadline, f"not within {JOIN_S} s: {len(nodes)} nodes of {address}"
+                for node in nodes:
+                    node.see_to()
+                time.sleep(0.1)
+        finally:
+            waiter.kill()
+    assert waiter.returncode == 0, "the nodes cannot be counted"

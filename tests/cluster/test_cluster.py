@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from results.store import DataSet
-from tests.cluster.ray_cluster import CONNECT, ray_cluster, wait_for_nodes
+from tests.cluster.ray_cluster import CONNECT, Place, ray_cluster, short_folder
+from tests.cluster.stored import assert_three_guests_on_three_hosts
 from tests.e2e.command import BIN, environment
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with ray_cluster([[], [], ["taskset", "-c", "0"]]) as address:
-        wait_for_nodes(address, 3)
+    with short_folder() as folder, ray_cluster(folder, [Place(), Place(), Place(["taskset", "-c", "0"])]) as address:
         yield address
 
 
@@ -35,16 +34,7 @@ def loadgen(folder: Path, address: str, *arguments: str) -> subprocess.Completed
 def test_three_guests_on_three_nodes_are_one_run_and_every_row_says_where(address: str, tmp_path: Path) -> None:
     done = loadgen(tmp_path, address, "guests=3", "cores=1", "vcpus=1", "fault_mix=absent", "source=remote")
     assert done.returncode == 0, done.stdout + done.stderr
-    dataset = DataSet.existing(str(tmp_path / "outputs/dataset"))
-    [run] = dataset.read("runs").to_pylist()
-    assert (run["status"], run["guests"], run["cluster"], run["wrong_words"]) == ("ok", 3, "existing", 0)
-    assert (run["pages_resolved"], run["fetched_on_demand"]) == (3 * 1024, 3 * 1024)
-    hosts = run["guest_hosts"].split(",")
-    assert len(set(hosts)) == 3
-    vcpus = dataset.read("vcpus", ["guest", "host", "pages_resolved"]).to_pylist()
-    assert [(one["guest"], one["host"], one["pages_resolved"]) for one in vcpus] == [(n, hosts[n], 1024) for n in range(3)]
-    faults = dataset.read("faults", ["guest", "host"]).to_pylist()
-    assert {(one["guest"], one["host"]) for one in faults} == set(enumerate(hosts))
+    assert_three_guests_on_three_hosts(tmp_path)
 
 
 def test_a_node_that_lacks_what_a_run_needs_is_refused_by_name_before_anything_starts(address: str, tmp_path: Path) -> None:

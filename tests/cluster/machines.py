@@ -1,0 +1,127 @@
+"""Machines of their own on this one: each with processes, a host name and a network that are not ours, alone or on a bridge.
+All of it is gone with the processes that hold it, however the test ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from tests.e2e.processes import below, command_line
+
+FIRST_PROCESS = 'hostname "$0" && ip link set lo up && echo up; sleep infinity & wait'
+"""It reaps whatever is left to it, and everything else in its machine ends with it."""
+
+
+def require_machines() -> None:
+    """Skip the test by name without root, or one of the programs that make machines."""
+    if os.getuid() != 0:
+        pytest.skip("namespaces need root")
+    missing = [program for program in ("ip", "nsenter", "unshare", "setpriv", "hostname") if shutil.which(program) is None]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} not found: apt-get install iproute2 util-linux hostname")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """`first`: pid of its first process, as it is seen from here."""
+
+    name: str
+    address: str
+    first: int
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line that runs `arguments` there, in the current folder. To end what it runs, end the machine."""
+        apart = ("--net", "--uts", "--pid", "--mount")
+        return ["nsenter", f"--target={self.first}", *apart, "--wd=.", *arguments]
+
+    def ip(self, *arguments: str) -> None:
+        """Run ip(8) in its network, where a pid is one of ours."""
+        inside = ["nsenter", f"--net=/proc/{self.first}/ns/net", "ip", *arguments]
+        subprocess.run(inside, check=True, capture_output=True, timeout=20)
+
+    def plug(self, device: str) -> None:
+        """Its end of a cable is there: give it the machine's address."""
+        self.ip("addr", "add", f"{self.address}/24", "dev", device)
+        self.ip("link", "set", device, "up")
+
+    def end(self) -> None:
+        """All of its processes at once, as a host that loses its power; nothing when it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.first, signal.SIGKILL)
+
+    def running(self, title: str) -> bool:
+        """Whether a process of it has this in its command line."""
+        space = os.readlink(f"/proc/{self.first}/ns/pid")
+        return any(
+            _space(entry) == space and title in command_line(int(entry)) for entry in os.listdir("/proc") if entry.isdigit()
+        )
+
+
+def _space(pid: str) -> str:
+    """The processes that this one is among; empty when it is gone."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return ""
+
+
+@contextlib.contextmanager
+def machine(name: str, address: str) -> Iterator[Machine]:
+    """One without a cable; lo is up."""
+    apart = ("--net", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc")
+    holder = subprocess.Popen(
+        ["setpriv", "--pdeathsig", "KILL", "unshare", *apart, "sh", "-c", FIRST_PROCESS, name], stdout=subprocess.PIPE
+    )
+    assert holder.stdout is not None
+    try:
+        assert holder.stdout.readline() == b"up\n", "no namespaces"
+        yield Machine(name, address, below(holder.pid)[0])
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+
+
+@contextlib.contextmanager
+def lone_machine(name: str) -> Iterator[Machine]:
+    """One with a cable from itself to itself, for what wants an address that is not loopback."""
+    with machine(name, "10.79.0.1") as one:
+        one.ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
+        one.ip("link", "set", "eth1", "up")
+        one.plug("eth0")
+        yield one
+
+
+@dataclass(frozen=True)
+class Network:
+    """Machines on one bridge."""
+
+    machines: Sequence[Machine]
+    switch: Machine
+
+    def cut(self, number: int) -> None:
+        """Machine `number` is cut off from all others, and lives on."""
+        self.switch.ip("link", "set", f"port{number}", "down")
+
+
+@contextlib.contextmanager
+def bridged(count: int) -> Iterator[Network]:
+    """Machines node0, node1, ..."""
+    with contextlib.ExitStack() as stack:
+        switch = stack.enter_context(machine("switch", ""))
+        switch.ip("link", "add", "bridge", "type", "bridge")
+        switch.ip("link", "set", "bridge", "up")
+        machines = [stack.enter_context(machine(f"node{number}", f"10.78.0.{number + 1}")) for number in range(count)]
+        for number, one in enumerate(machines):
+            port = f"port{number}"
+            switch.ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", str(one.first))
+            switch.ip("link", "set", port, "master", "bridge", "up")
+            one.plug("eth0")
+        yield Network(machines, switch)

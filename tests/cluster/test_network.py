@@ -1,0 +1,151 @@
+"""Guests over a network: three Ray nodes, each on a machine of the test's own, on one bridge; nodes are lost and cut off."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from results.store import DataSet
+from tests.cluster.machines import Network, bridged, require_machines
+from tests.cluster.ray_cluster import CONNECT, Place, ray_cluster, short_folder
+from tests.cluster.stored import assert_three_guests_on_three_hosts
+from tests.e2e.command import BIN, environment
+from tests.e2e.processes import wait_for
+from workers.host_lock import LOCK_FILE, HostLock
+
+QUICK_TO_NOTICE = {
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "1000",
+    "RAY_health_check_failure_threshold": "3",
+}
+"""Ray gives a silent node up after seconds; unless told so on every node, after a minute."""
+DEADMAN_S = 6
+BOUND_S = 45
+"""From a node's end to that of its guests' run, the rest of the other guests' included."""
+ACTORS = ("ray::Vcpu", "ray::PageServer", "ray::Agent")
+SLOW = ("memory.region_mib=4", "access.rate_per_s=150")
+"""A measured phase of some seconds: there is time to lose a node in it."""
+
+
+@dataclass
+class Driver:
+    """`loadgen --json` on the first machine."""
+
+    process: subprocess.Popen[str]
+
+    def next(self, event: str) -> dict[str, Any]:
+        """The next event of this kind."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            happened: dict[str, Any] = json.loads(line)
+            if happened["event"] == event:
+                return happened
+        raise AssertionError(f"no {event}: {self.process.stderr and self.process.stderr.read()}")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Ray on the machines of a network."""
+
+    network: Network
+    address: str
+
+    @contextlib.contextmanager
+    def driver(self, folder: Path, *arguments: str) -> Iterator[Driver]:
+        """A driver in `folder`, which ends with its machine at the latest."""
+        asked = ["cluster=existing", f"cluster.address={self.address}", f"cluster.deadman_s={DEADMAN_S}", *arguments]
+        command = self.network.machines[0].command(str(BIN / "loadgen"), "--json", *asked)
+        env = environment() | CONNECT | QUICK_TO_NOTICE
+        with subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                yield Driver(process)
+            finally:
+                if process.poll() is None:
+                    self.network.machines[0].end()
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    require_machines()
+    with short_folder() as folder, bridged(3) as network:
+        places = [Place(one.command(), one.address, end=lambda _, there=one: there.end()) for one in network.machines]
+        with ray_cluster(folder, places, "--include-dashboard=false", settings=QUICK_TO_NOTICE) as address:
+            yield Cluster(network, address)
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    stored: list[dict[str, Any]] = DataSet.existing(str(folder / "outputs/dataset")).read("runs").to_pylist()
+    return sorted(stored, key=lambda row: row["repeat"])
+
+
+def assert_went_on_without(node: str, stored: list[dict[str, Any]]) -> None:
+    """Run 1 lost its guest on `node`, run 2 was made without it."""
+    found = [(row["status"], row["guest_hosts"]) for row in stored]
+    assert found == [("crashed", "node0,node1,node2"), ("ok", "node0,node1,node0")], [row["reason"] for row in stored]
+    assert stored[0]["reason"].partition(" died: ")[0].endswith(f"of guest 2 on {node}"), stored[0]["reason"]
+    assert (stored[1]["pages_resolved"], stored[1]["wrong_words"]) == (3 * 1024, 0)
+
+
+def test_three_guests_on_three_machines_are_one_run_and_every_row_says_where(cluster: Cluster, tmp_path: Path) -> None:
+    asked = ("guests=3", "fault_mix=absent", "source=remote", "memory.region_mib=4")
+    with cluster.driver(tmp_path, *asked) as driver:
+        driver.next("sweep_ended")
+        assert driver.process.wait(timeout=60) == 0
+    assert assert_three_guests_on_three_hosts(tmp_path) == ["node0", "node1", "node2"]
+
+
+def test_a_lost_node_ends_its_guests_run_by_name_and_the_sweep_goes_on_without_it(cluster: Cluster, tmp_path: Path) -> None:
+    with cluster.driver(tmp_path, "guests=3", "repeats=2", *SLOW) as driver:
+        driver.next("look")
+        cluster.network.machines[2].end()
+        lost = time.monotonic()
+        driver.next("run_ended")
+        assert time.monotonic() - lost < BOUND_S
+        driver.next("sweep_ended")
+        assert driver.process.wait(timeout=60) == 1
+    assert_went_on_without("node2", rows(tmp_path))
+
+
+def test_a_node_that_is_cut_off_ends_its_actors_itself_and_the_sweep_goes_on_without_it(cluster: Cluster, tmp_path: Path) -> None:
+    machine = cluster.network.machines[2]
+    with cluster.driver(tmp_path, "guests=3", "repeats=2", *SLOW) as driver:
+        driver.next("look")
+        assert all(map(machine.running, ACTORS))
+        cluster.network.cut(2)
+        lost = time.monotonic()
+        wait_for(lambda: not any(map(machine.running, ACTORS)), "the end of the actors that were cut off", DEADMAN_S + 15)
+        assert machine.running("raylet/raylet"), "nobody but they themselves has ended them"
+        driver.next("run_ended")
+        assert time.monotonic() - lost < BOUND_S
+        driver.next("sweep_ended")
+        assert driver.process.wait(timeout=60) == 1
+    assert_went_on_without("node2", rows(tmp_path))
+
+
+def test_a_node_that_is_lost_while_its_host_is_waited_for_costs_one_run(cluster: Cluster, tmp_path: Path) -> None:
+    host = HostLock()
+    host.take()  # its file is there now
+    host.give()
+    with open(LOCK_FILE) as lock, cluster.driver(tmp_path, "guests=3", "repeats=3", *SLOW) as driver:
+        driver.next("look")
+        ours = threading.Thread(target=fcntl.flock, args=(lock, fcntl.LOCK_EX), daemon=True)
+        ours.start()  # it is the next one to have the host
+        driver.next("waiting")
+        ours.join()
+        cluster.network.machines[2].end()
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        driver.next("sweep_ended")
+    first, *others = rows(tmp_path)
+    assert first["status"] == "ok"
+    assert_went_on_without("node2", others)
