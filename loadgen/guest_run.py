@@ -81,9 +81,7 @@ def run_guests(session: Session, planned: PlannedRun, dataset: DataSet, progress
         try:
             seats = session.seats(planned)
             calibration_began = time.perf_counter()
-            kind = emulated_exit(spec)
-            measured.columns["emulated_exit_ns"] = max(session.exit_ns(seat, kind) for seat in seats)
-            measured.columns["idle_actors_cpu_share"] = session.idle_cpu_share()
+            measured.columns |= prepared_anew(seats, lambda: _calibrate(session, seats), recover=spec.recover)
             began += time.perf_counter() - calibration_began  # the calibrations are the session's, not this run's
             session.host_changes.keep(spec.swap)
             seats = with_sources(session, seats)
@@ -103,7 +101,7 @@ def run_guests(session: Session, planned: PlannedRun, dataset: DataSet, progress
                     )
             measured.columns["store_s"] = time.perf_counter() - store_began
             _get([vcpu.close.remote() for seat in losses.seats for vcpu in seat.vcpus])
-            losses.ask("close")
+            losses.close()
             if measured.status != "ok":  # somebody died, or did not do what was asked of it
                 session.renew()
         except KeyboardInterrupt:
@@ -151,6 +149,13 @@ def emulated_exit(spec: RunSpec) -> str:
     if not engine_entry(spec.engine)["emulates_exits"]:
         return "none"
     return _native.exit_kind(spec.strategy.name, spec.strategy.options)
+
+
+def _calibrate(session: Session, seats: list[Seat]) -> dict[str, Any]:
+    """What the rig costs by itself; columns of the run's row."""
+    kind = emulated_exit(seats[0].spec)
+    exit_ns = max(session.exit_ns(seat, kind) for seat in seats)
+    return {"emulated_exit_ns": exit_ns, "idle_actors_cpu_share": session.idle_cpu_share()}
 
 
 def _prepare(seats: list[Seat]) -> dict[str, Any]:

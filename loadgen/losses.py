@@ -92,6 +92,17 @@ class Losses:
         """What each guest's page server says, and its successor's answer when it dies over it. Raises RayActorError."""
         return [self._asked(seat, method) for seat in self._seats]
 
+    def close(self) -> None:
+        """The page servers let their guests go, whose results are all here: one that dies over it needs no successor that takes
+        over, only one for the next run. Raises RayActorError where nothing is to be recovered."""
+        for seat in self._seats:
+            try:
+                ray.get(seat.server.close.remote(), timeout=STEP_TIMEOUT_S)
+            except RayActorError:
+                if not self._recover:
+                    raise
+                seat.server.replace()
+
     def _asked(self, seat: Seat, method: str) -> Any:
         for tries in range(MOST_TRIES):
             try:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
+
+from ray.exceptions import RayError
 
 from loadgen.nodes import Here
 from loadgen.plan import PlannedGuest
@@ -25,9 +28,10 @@ class Watch:
         self._driver = self._looks[0] if isinstance(self._nodes[0], Here) else [snapshot()]
 
     def end(self) -> None:
-        """The measured phase is over."""
+        """The measured phase is over. A node that is gone is no longer looked at."""
         for node, looks in zip(self._nodes, self._looks, strict=True):
-            looks.append(node.look())
+            with suppress(RayError):
+                looks.append(node.look())
         if self._driver is not self._looks[0]:
             self._driver.append(snapshot())
 
@@ -36,21 +40,22 @@ class Watch:
         return driver_row(self._driver[0], self._driver[1])
 
     def columns(self, threads: Sequence[Sequence[Mapping[str, Any]]], *, lag_s: float | None, unprepared: int) -> dict[str, Any]:
-        """Columns of a `runs` row; `threads`: rows of the measured threads, a sequence a guest."""
-        found = []
+        """Columns of a `runs` row; `threads`: rows of the measured threads, a sequence a guest that is left."""
+        found = {}
         for number, (node, looks) in enumerate(zip(self._nodes, self._looks, strict=True)):
-            there = [guest for guest, seat in enumerate(self._seats) if seat.node is node]
-            found.append(
-                watched(
-                    looks[0],
-                    looks[1],
-                    [row for guest in there for row in threads[guest]],
-                    lag_s=lag_s if number == 0 else None,
-                    unprepared=unprepared if number == 0 else 0,
-                    exclusive=exclusive([PlannedGuest(guest, number, self._seats[guest].spec) for guest in there]),
-                )
+            if len(looks) == 1:
+                continue
+            there = [seat for seat in self._seats if seat.node is node]
+            guests = [seat.number for seat in there]
+            found[node.name] = watched(
+                looks[0],
+                looks[1],
+                [row for guest in threads for row in guest if row["guest"] in guests],
+                lag_s=lag_s if number == 0 else None,
+                unprepared=unprepared if number == 0 else 0,
+                exclusive=exclusive([PlannedGuest(seat.number, number, seat.spec) for seat in there]),
             )
-        columns = found[0] if len(found) == 1 else _busiest(found, [node.name for node in self._nodes])
+        columns = next(iter(found.values())) if len(self._nodes) == 1 else _busiest(list(found.values()), list(found))
         return columns | {"driver_cpu_share": driver_cpu_share(self._driver[0], self._driver[1])}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from ray.exceptions import GetTimeoutError
+from ray.exceptions import ActorDiedError, GetTimeoutError
 
 from loadgen.host import Host
 from loadgen.plan import PlannedRun
@@ -236,12 +236,12 @@ class FakeSource(Actor):
 
 
 class FakeNode:
-    """A host by name that nothing is used on; `busy`: how often it is taken by somebody else."""
+    """A host by name that nothing is used on; `busy`: how often it is taken by somebody else; `gone`: nobody answers there."""
 
     def __init__(self, name: str, host: Host, busy: int = 0) -> None:
         self.name, self.host = name, host
         self.id, self.address = f"id of {name}", "10.0.0.1"
-        self.busy, self.taken = busy, False
+        self.busy, self.taken, self.gone = busy, False, False
 
     def take(self) -> bool:
         self.busy -= 1
@@ -252,6 +252,8 @@ class FakeNode:
         self.taken = False
 
     def look(self) -> Snapshot:
+        if self.gone:
+            raise ActorDiedError()
         return snapshot()
 
 

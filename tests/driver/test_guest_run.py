@@ -383,3 +383,55 @@ def test_what_speaks_against_one_host_of_several_names_it(rig: Rig) -> None:
     rig.add_guest("there", 5)
     rig.vcpus[0].unprepared = 2
     assert rig.run("guests=2")["distrust"] == "pages were not in the state asked for on here (2)"
+
+
+def test_a_guest_that_is_lost_with_its_host_leaves_the_others_to_their_end_and_to_the_tables(rig: Rig) -> None:
+    second = rig.add_guest("there", 5)
+    for vcpu in (*rig.vcpus, *second.vcpus):
+        vcpu.ended = False
+
+    def lose() -> None:
+        for step in ("look", "sign_of_life"):
+            second.failures[step] = ActorDiedError()
+        rig.nodes[1].gone = True
+
+    rig.ray.waits = [lose, nothing, rig.end]
+    row = rig.run("guests=2", "watchdog_s=10")
+    assert row["status"] == "crashed", row["reason"]
+    assert {one["guest"] for one in rig.dataset.read("vcpus").to_pylist()} == {0}
+    assert row["pages_resolved"] == row["fault_records"] == 21
+    assert row["watched_s"] > 0
+
+
+def test_one_guest_of_two_on_a_host_is_lost_and_the_other_is_stored(rig: Rig) -> None:
+    second = rig.add_guest("here", 5)
+    rig.nodes[1] = rig.nodes[0]
+    for vcpu in (*rig.vcpus, *second.vcpus):
+        vcpu.ended = False
+
+    def lose() -> None:
+        for step in ("look", "sign_of_life"):
+            rig.server.failures[step] = ActorDiedError()
+
+    def end() -> None:
+        for vcpu in second.vcpus:
+            vcpu.ended = True
+
+    rig.ray.waits = [lose, nothing, end]
+    row = rig.run("guests=2", "watchdog_s=10")
+    assert row["status"] == "crashed", row["reason"]
+    assert {one["guest"] for one in rig.dataset.read("vcpus").to_pylist()} == {1}
+
+
+def test_a_page_server_that_dies_before_anything_was_prepared_is_succeeded_too(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = iter([ActorDiedError(), None])
+
+    def idle_cpu_share() -> float:
+        if (error := next(shares)) is not None:
+            rig.server.failures["sign_of_life"] = error
+            raise error
+        return 0.0
+
+    monkeypatch.setattr(rig.session, "idle_cpu_share", idle_cpu_share)
+    row = rig.run("recover=true")
+    assert (row["status"], rig.server.replaced, row["recoveries"]) == ("ok", 1, 0), row["reason"]
