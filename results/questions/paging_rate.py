@@ -2,51 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from results.design import grouped
 from results.location import DataSetError
 from results.published import MIB_PER_VCPU, PAGING_RATE, SOURCE
 from results.questions import Answer
 from results.store import DataSet
 from results.summary import median_or_none
-from results.tables import decimals, thousand
+from results.tables import cell, decimals, thousand
 
 WAIT = "uffd_wait"
 MIB = 1 << 20
-_COLUMNS = ("strategy", "vcpus", "status", "repeat", "pages", "page_bytes", "pages_per_s", "pages_per_s_net")
+_COLUMNS = ("strategy", "engine", "vcpus", "status", "repeat", "pages", "page_bytes", "pages_per_s", "pages_per_s_net")
 
 
 def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
-    """One row a number of vCPUs, measured or published; rates are medians over repeats. Raises DataSetError without a run."""
+    """One row a number of vCPUs, measured or published, and of several engines one for each that was measured; rates are medians
+    over repeats. Raises DataSetError without a run."""
     runs = [run for run in dataset.read("runs", _COLUMNS, sweep_id).to_pylist() if run["status"] == "ok"]
     if not runs:
         raise DataSetError("no run that is ok: the paging rate is measured by `loadgen experiment=paging_rate`")
     strategies = sorted({run["strategy"] for run in runs}, key=lambda name: (name != WAIT, name))
     exits = [name for name in strategies if name not in (WAIT, "null")]
-    cells = grouped(runs, ("vcpus", "strategy"))
+    cells = grouped(runs, ("engine", "vcpus", "strategy"))
+    engines = list(dict.fromkeys(engine for engine, _, _ in cells))
 
-    def rate(vcpus: int, strategy: str, column: str = "pages_per_s") -> float | None:
-        return median_or_none(run[column] for run in cells.get((vcpus, strategy), []))
+    def rate(engine: str | None, vcpus: int, strategy: str, column: str = "pages_per_s") -> float | None:
+        return median_or_none(run[column] for run in cells.get((engine, vcpus, strategy), []))
 
-    def times(vcpus: int, strategy: str, column: str) -> str:
-        mine, base = rate(vcpus, strategy, column), rate(vcpus, WAIT)
+    def times(engine: str | None, vcpus: int, strategy: str, column: str) -> str:
+        mine, base = rate(engine, vcpus, strategy, column), rate(engine, vcpus, WAIT)
         return decimals(mine / base if mine and base else None, 2)
 
     rows = []
-    for vcpus in sorted({*PAGING_RATE, *(run["vcpus"] for run in runs)}):
+    for engine, vcpus in _measured(runs, engines):
         published = PAGING_RATE.get(vcpus)
-        sizes = sorted({_mib_per_vcpu(run) for run in runs if run["vcpus"] == vcpus})
+        sizes = sorted({_mib_per_vcpu(run) for run in runs if (run["engine"], run["vcpus"]) == (engine, vcpus)})
         rows.append(
             (
+                *([cell(engine)] if len(engines) > 1 else []),
                 str(vcpus),
                 str(published.wait_kpages_per_s) if published else "-",
                 str(published.exit_kpages_per_s) if published else "-",
                 decimals(published.exit_to_wait if published else None, 2),
-                *(thousand(rate(vcpus, name)) for name in strategies),
-                *(times(vcpus, name, column) for name in exits for column in ("pages_per_s", "pages_per_s_net")),
+                *(thousand(rate(engine, vcpus, name)) for name in strategies),
+                *(times(engine, vcpus, name, column) for name in exits for column in ("pages_per_s", "pages_per_s_net")),
                 ", ".join(f"{mib:g}{'*' if mib < MIB_PER_VCPU else ''}" for mib in sizes) or "-",
             )
         )
     heads = (
+        *(["engine"] if len(engines) > 1 else []),
         "vcpus",
         "published wait",
         "published exit",
@@ -64,5 +71,12 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
     return Answer(heads, rows, notes)
 
 
-def _mib_per_vcpu(run: dict[str, int]) -> float:
-    return run["pages"] * run["page_bytes"] / MIB / run["vcpus"]
+def _measured(runs: Sequence[dict[str, Any]], engines: Sequence[str | None]) -> list[tuple[str | None, int]]:
+    """Engine and number of vCPUs of each row."""
+    if len(engines) == 1:
+        return [(engines[0], vcpus) for vcpus in sorted({*PAGING_RATE, *(run["vcpus"] for run in runs)})]
+    return [(engine, vcpus) for engine in engines for vcpus in sorted({run["vcpus"] for run in runs if run["engine"] == engine})]
+
+
+def _mib_per_vcpu(run: dict[str, Any]) -> float:
+    return float(run["pages"] * run["page_bytes"] / MIB / run["vcpus"])

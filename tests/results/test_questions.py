@@ -61,6 +61,14 @@ def test_the_paging_rate_stands_beside_the_published_one(dataset: DataSet) -> No
     assert table["uffd_wait"].count("-") == len(PAGING_RATE) - 1
 
 
+def test_engines_are_never_mixed_in_a_paging_rate(dataset: DataSet) -> None:
+    for engine, seconds in (("thread", 1.0), ("kvm", 4.0)):
+        store(dataset, engine, engine=engine, seconds=seconds, strategy="uffd_wait", vcpus=2, pages=PAGES)
+    table = columns(answer("paging_rate", dataset))
+    assert dict(zip(table["engine"], table["uffd_wait"], strict=True)) == {"thread": "1000.0", "kvm": "250.0"}
+    assert table["vcpus"] == ["2", "2"] and table["published wait"] == ["191", "191"]
+
+
 def test_less_memory_than_published_is_said_below_the_table(dataset: DataSet) -> None:
     store(dataset, "large", vcpus=1, pages=PAGES)
     assert not any("less memory" in note for note in answer("paging_rate", dataset).notes)
