@@ -30,13 +30,17 @@ Wait wait_of(const std::string& name) {
 /// Ends a reader's wait. It does nothing by itself: the wait returns, and the reader sees that it is to stop.
 int kick_signal() { return SIGRTMIN + 6; }
 
-void let_kicks_through() {
+/// Before there is a thread to be kicked: unheard, a kick would end the process.
+void hear_kicks() {
   static std::once_flag once;
   std::call_once(once, [] {
     struct sigaction action {};
     action.sa_handler = [](int) {};
     if (::sigaction(kick_signal(), &action, nullptr) != 0) throw KernelError("sigaction of a reader's kick", errno);
   });
+}
+
+void let_kicks_through() {
   sigset_t kick;
   ::sigemptyset(&kick);
   ::sigaddset(&kick, kick_signal());
@@ -121,6 +125,7 @@ std::vector<Peer*> PageServer::peers_of(std::uint32_t reader) const {
 }
 
 void PageServer::serve() {
+  hear_kicks();
   line_.begin();
   std::exception_ptr failure;
   std::vector<std::thread> threads;
