@@ -41,33 +41,38 @@ class Watch:
 
     def columns(self, threads: Sequence[Sequence[Mapping[str, Any]]], *, lag_s: float | None, unprepared: int) -> dict[str, Any]:
         """Columns of a `runs` row; `threads`: rows of the measured threads, a sequence a guest that is left."""
-        found = {}
+        found: dict[str, dict[str, Any]] = {}
         for number, (node, looks) in enumerate(zip(self._nodes, self._looks, strict=True)):
             if len(looks) == 1:
                 continue
+            first = not found  # what is the run's, and no host's, is told once
             there = [seat for seat in self._seats if seat.node is node]
             guests = [seat.number for seat in there]
             found[node.name] = watched(
                 looks[0],
                 looks[1],
                 [row for guest in threads for row in guest if row["guest"] in guests],
-                lag_s=lag_s if number == 0 else None,
-                unprepared=unprepared if number == 0 else 0,
+                lag_s=lag_s if first else None,
+                unprepared=unprepared if first else 0,
                 exclusive=exclusive([PlannedGuest(seat.number, number, seat.spec) for seat in there]),
             )
-        columns = next(iter(found.values())) if len(self._nodes) == 1 else _busiest(list(found.values()), list(found))
+        columns = next(iter(found.values())) if len(found) == len(self._nodes) == 1 else _busiest(found)
         return columns | {"driver_cpu_share": driver_cpu_share(self._driver[0], self._driver[1])}
 
 
-def _busiest(found: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:
-    """Of several hosts' columns: the largest of each, sums of what is counted, and what speaks against the run with its host."""
+def _busiest(found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Of several hosts' columns, by name: the largest of each, sums of what is counted, what speaks against the run with its
+    host."""
+    if not found:
+        return {"trusted": False, "distrust": "no host of the run could be looked at when it had ended"}
+    hosts = list(found.values())
     merged = {
-        key: max((one[key] for one in found if one[key] is not None), default=None) for key in found[0] if key != "distrust"
+        key: max((one[key] for one in hosts if one[key] is not None), default=None) for key in hosts[0] if key != "distrust"
     }
-    merged |= {key: sum(one[key] for one in found) for key in SUMMED}
+    merged |= {key: sum(one[key] for one in hosts) for key in SUMMED}
     doubts = [
         f"{headline(doubt)} on {name}{doubt.removeprefix(headline(doubt))}"
-        for one, name in zip(found, names, strict=True)
+        for name, one in found.items()
         for doubt in (one["distrust"] or "").split("; ")
         if doubt
     ]

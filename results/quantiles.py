@@ -34,7 +34,7 @@ class Quantiles:
         batch: Integers = values.astype(np.uint32 if narrow else np.int64)
         batch.sort()
         distinct, counts = _counted(batch)
-        if 4 * len(distinct) > len(batch):
+        if 3 * len(distinct) > len(batch):  # a value and its count take three times the memory of a value
             self._sorted.append(batch)
             return
         self._counted.append((distinct, counts))

@@ -54,7 +54,7 @@ ANY_COMMAND = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(parts=ANY_COMMAND)
 def test_any_text_reaches_the_configuration_as_it_stands(configure: Configure, parts: list[str]) -> None:
     text = "loadgen " + "".join(parts) + " end"

@@ -254,6 +254,8 @@ def test_a_page_server_that_dies_at_any_step_is_succeeded_and_the_run_is_whole(r
     row = rig.run("recover=true", "watchdog_s=10")
     assert (row["status"], row["accesses"], row["fault_records"]) == ("ok", 21, 21), row["reason"]
     assert rig.server.replaced == 1
+    if step == "close":  # its guest is no more: there is nothing to take over
+        assert "server.take_over" not in rig.journal
     measured = step in ("look", "stop_reason", "finish")
     assert row["recoveries"] == (1 if measured else 0)  # before and after it there is nothing that could be lost
     assert (row["trusted"] is False) == measured
@@ -401,6 +403,21 @@ def test_a_guest_that_is_lost_with_its_host_leaves_the_others_to_their_end_and_t
     assert {one["guest"] for one in rig.dataset.read("vcpus").to_pylist()} == {0}
     assert row["pages_resolved"] == row["fault_records"] == 21
     assert row["watched_s"] > 0
+
+
+def test_what_is_the_runs_is_told_of_the_first_host_that_is_left(rig: Rig) -> None:
+    rig.add_guest("there", 5)
+    rig.vcpus[0].unprepared = 2
+    rig.unended(lambda: setattr(rig.nodes[0], "gone", True), rig.end)
+    row = rig.run("guests=2", "watchdog_s=10")
+    assert "pages were not in the state asked for on there (2)" in row["distrust"]
+
+
+def test_a_run_whose_hosts_are_all_gone_at_its_end_is_stored_and_not_trusted(rig: Rig) -> None:
+    rig.unended(lambda: setattr(rig.nodes[0], "gone", True), rig.end)
+    row = rig.run("watchdog_s=10")
+    assert (row["status"], row["trusted"], row["fault_records"]) == ("ok", False, 21), row["reason"]
+    assert row["distrust"] == "no host of the run could be looked at when it had ended"
 
 
 def test_one_guest_of_two_on_a_host_is_lost_and_the_other_is_stored(rig: Rig) -> None:
