@@ -171,7 +171,7 @@ void PageServer::serve() {
     std::unique_lock lock(ending_);
     const auto all_ended = [&] { return ended == threads.size(); };
     end_.wait(lock, [&] { return stopping_.load(std::memory_order_acquire) || all_ended(); });
-    // Again until they have ended: a kick may come between a reader's look and its wait.
+    // Again until they have ended: a kick may come between a reader's look and its wait. Rings and streams bear it too.
     for (const auto patience = std::chrono::milliseconds(1); !all_ended(); end_.wait_for(lock, patience, all_ended))
       for (std::thread& thread : threads) ::pthread_kill(thread.native_handle(), kick_signal());
   }

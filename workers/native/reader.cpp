@@ -40,6 +40,7 @@ Reader::Reader(PageServer& server, std::uint32_t index, ReaderInfo& info)
       dropping_(server.config_.seed ^ (index + 1)),
       wake_interval_(Clock::get().from_ns(server.config_.inject.wake_every_ms * 1e6)),
       wake_due_(wake_interval_ == 0 ? 0 : Clock::get().now() + wake_interval_) {
+  for (const Peer* peer : peers_) polled_.push_back({peer->uffd.fd(), POLLIN, 0});
   if (server_.wait_ != Wait::epoll) return;
   epoll_ = Descriptor(::epoll_create1(EPOLL_CLOEXEC));
   if (!epoll_.valid()) throw KernelError("epoll_create1", errno);
@@ -93,7 +94,8 @@ void Reader::serve() {
 }
 
 // The next event is often there before the last is done with: a vCPU that is woken on this CPU runs at once, and touches its
-// next page. Then a read alone will do, unless other readers want the same lock. Each time it is not there, twice as many rounds go by before the next such read.
+// next page. Then a read alone will do, unless other readers want the same lock. Each time it is not there, twice as many rounds
+// go by before the next such read.
 [[gnu::hot]] bool Reader::read_on() {
   if (!alone_) return false;
   if (waits_first_ != 0) {
@@ -106,15 +108,11 @@ void Reader::serve() {
   return any;
 }
 
-// Only the userfaultfds are waited for, and by poll(2) where no time is set: each descriptor more, and ppoll(2), cost a fault.
+// The userfaultfds alone are waited for: whatever else were in the set would be polled at every fault.
 [[gnu::hot]] void Reader::poll_once(const timespec* timeout) {
-  std::array<pollfd, 64> fds;
-  const std::size_t count = std::min(peers_.size(), fds.size());
-  for (std::size_t i = 0; i < count; ++i) fds[i] = {peers_[i]->uffd.fd(), POLLIN, 0};
-  const int ready = timeout == nullptr ? ::poll(fds.data(), count, -1) : ::ppoll(fds.data(), count, timeout, nullptr);
-  if (ready <= 0) return;
-  for (std::size_t i = 0; i < count; ++i)
-    if (fds[i].revents & POLLIN) read_events(*peers_[i]);
+  if (::ppoll(polled_.data(), polled_.size(), timeout, nullptr) <= 0) return;
+  for (std::size_t i = 0; i < polled_.size(); ++i)
+    if (polled_[i].revents & POLLIN) read_events(*peers_[i]);
 }
 
 void Reader::epoll_once(const timespec* timeout) {
@@ -158,7 +156,8 @@ void Reader::epoll_once(const timespec* timeout) {
       ++counters_[Counter::events_dropped];
       continue;
     }
-    Event event{&peer, page, vcpu, record_of(peer, vcpu, page), delivered, (message.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_MINOR) != 0};
+    const bool minor = (message.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_MINOR) != 0;
+    Event event{&peer, page, vcpu, record_of(peer, vcpu, page), delivered, minor};
     if (event.record != nullptr) event.record->delivered.store(delivered, std::memory_order_release);
     if (vcpu != kNobody && guest_.header().exits.load(std::memory_order_relaxed) != 0) {
       const bool populating = guest_.vcpu(vcpu).stage.load(std::memory_order_relaxed) == Stage::populating;

@@ -3,6 +3,8 @@
 // (a delay, another's fetch) lies in a heap by due time, so one slow page holds up no other.
 #pragma once
 
+#include <poll.h>
+
 #include <cstdint>
 #include <queue>
 #include <vector>
@@ -72,6 +74,7 @@ class Reader {
   Counters& counters_;
   CpusSeen& seen_;
   std::vector<Peer*> peers_;
+  std::vector<pollfd> polled_;  ///< their userfaultfds
   bool alone_;  ///< its one userfaultfd has no other reader
   std::vector<uffd_msg> messages_;
   std::priority_queue<Job, std::vector<Job>, std::greater<>> jobs_;

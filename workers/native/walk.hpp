@@ -90,8 +90,8 @@ class Walk : protected Progress, protected Keepings {
  protected:
   static constexpr auto kRelaxed = std::memory_order_relaxed;
 
-  /// `count` accesses, each what `next()` says. False: the run is being stopped. What is known of the page
-  /// after the one under way is brought near meanwhile: the byte of a page at random is a miss.
+  /// `count` accesses, each what `next()` says. False: the run is being stopped. What is known of the page after the one under
+  /// way is brought near meanwhile.
   template <class Next>
   bool walk(std::uint64_t count, Next next) {
     const Ticks interval = books_.interval;

@@ -1,15 +1,20 @@
 // Python's view of the core: translation only. Every long call releases the GIL, nothing crosses per fault.
+#include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/map.h>
+#include <nanobind/stl/string.h>
 
 #include "binding/configs.hpp"
 #include "binding/describe.hpp"
-#include "binding/keys.hpp"
 #include "binding/reports.hpp"
 #include "fill.hpp"
 #include "snapshot.hpp"
 #include "thread_engine.hpp"
 
 namespace uffd {
+
+namespace nb = nanobind;
+
 namespace {
 
 template <typename Work>
