@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from loadgen.host_changes import HostChanges
 from tests.e2e.command import temporary
+from workers.spec import SwapSpec
 
 NR_HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
 RESERVED = 32
@@ -41,6 +43,17 @@ def host_alone() -> Iterator[None]:
         yield
     finally:
         os.close(folder)
+
+
+@pytest.fixture(scope="module")
+def zram(host_alone: None) -> Iterator[None]:
+    """Swap of 32 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("swap is set up by root only")
+    changes = HostChanges()
+    changes.keep(SwapSpec("zram", 32 << 20))
+    yield
+    changes.close()
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
+from tests.conformance.table import COUNTED, Row
 from tests.in_process import Ran, run_in_process
 from workers.registry import strategy_entry
 from workers.spec import AccessSpec, FaultMixSpec, MemorySpec, PageServerSpec, PlacementSpec, RunSpec, StrategySpec
@@ -51,3 +55,28 @@ def spec_of(name: str, memory: str, state: str, vcpus: int = 1, readers: int = 1
 def run_cell(name: str, memory: str, state: str, vcpus: int = 1, readers: int = 1, fault_around_pages: int = 1) -> Ran:
     """Run it once."""
     return run_in_process(spec_of(name, memory, state, vcpus, readers, fault_around_pages))
+
+
+def told(row: Row) -> dict[str, Any]:
+    """What the table says of a run of its line; compare with `found`."""
+    pages = PAGES[row.memory]
+    return {
+        "trouble": ("", 0, 0, []),
+        "faults": {(row.state.split()[0], row.outcome): pages} if row.outcome else {},
+        "page_states": {row.ends: pages},
+        "counts": {key: row.counts.get(key, 0) * pages for key in COUNTED},
+        "refused": pages if row.state.startswith("poisoned") else 0,
+    }
+
+
+def found(ran: Ran) -> dict[str, Any]:
+    """What a run came to, in the words of `told`."""
+    together = Counter(ran.vcpus) + Counter(ran.server)
+    together["requests"] = ran.vcpus["requests"]  # counted by the page server that answers, too
+    return {
+        "trouble": (ran.stop_reason, ran.unprepared, ran.wrong_words, ran.broken),
+        "faults": ran.faults,
+        "page_states": +ran.page_states,
+        "counts": {key: together[key] for key in COUNTED},
+        "refused": ran.refused,
+    }

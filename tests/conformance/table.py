@@ -52,6 +52,11 @@ class Row:
     ends: str
     counts: Mapping[str, int]
 
+    @property
+    def id(self) -> str:
+        """Its name among tests."""
+        return f"{self.strategy}-{self.memory}-{self.state}"
+
 
 HIT, MINOR, ABSENT, SWAPPED, AT_SOURCE, BEHIND = STATES
 SHARED = ("shmem", "hugetlb")

@@ -3,55 +3,32 @@
 from __future__ import annotations
 
 import itertools
-import os
-from collections import Counter
-from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 
 from loadgen.host import probe
-from loadgen.host_changes import HostChanges
 from loadgen.legality import judge
 from tests.conformance.document import lines
-from tests.conformance.run import PAGES, run_cell
-from tests.conformance.table import COUNTED, ELSEWHERE, MEMORIES, STATES, STRATEGIES, Row, rows
+from tests.conformance.run import PAGES, found, run_cell, told
+from tests.conformance.table import ELSEWHERE, MEMORIES, STATES, STRATEGIES, Row, rows
 from workers.registry import strategy_entries, strategy_entry
-from workers.spec import SwapSpec
 
+pytestmark = pytest.mark.usefixtures("zram")
 ROWS = list(rows())
+ROW_ID = attrgetter("id")
 RACED = [row for row in ROWS if row.state != "hit" and strategy_entry(row.strategy.partition(",")[0])["userfaultfd"]]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _swap(host_alone: None) -> Iterator[None]:
-    if os.geteuid() != 0:
-        pytest.skip("swap is set up by root only")
-    changes = HostChanges()
-    changes.keep(SwapSpec("zram", 16 << 20))
-    yield
-    changes.close()
-
-
-def name(row: Row) -> str:
-    return f"{row.strategy}-{row.memory}-{row.state}"
-
-
 @pytest.mark.usefixtures("huge_pages")
-@pytest.mark.parametrize("row", ROWS, ids=name)
+@pytest.mark.parametrize("row", ROWS, ids=ROW_ID)
 def test_at_one_vcpu_the_counts_are_exact(row: Row) -> None:
-    ran, pages = run_cell(row.strategy, row.memory, row.state), PAGES[row.memory]
-    assert (ran.stop_reason, ran.unprepared, ran.wrong_words, ran.broken) == ("", 0, 0, [])
-    assert ran.faults == ({(row.state.split()[0], row.outcome): pages} if row.outcome else {})
-    assert +ran.page_states == {row.ends: pages}
-    together = Counter(ran.vcpus) + Counter(ran.server)
-    together["requests"] = ran.vcpus["requests"]
-    assert {key: together[key] for key in COUNTED} == {key: row.counts.get(key, 0) * pages for key in COUNTED}
-    assert ran.refused == (pages if row.state.startswith("poisoned") else 0)
+    assert found(run_cell(row.strategy, row.memory, row.state)) == told(row)
 
 
 @pytest.mark.usefixtures("huge_pages")
-@pytest.mark.parametrize("row", RACED, ids=name)
+@pytest.mark.parametrize("row", RACED, ids=ROW_ID)
 def test_with_races_the_identities_hold_and_no_word_is_wrong(row: Row) -> None:
     around = 4 if row.memory != "hugetlb" else 2
     ran = run_cell(row.strategy, row.memory, row.state, vcpus=4, readers=3, fault_around_pages=around)

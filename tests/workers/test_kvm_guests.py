@@ -5,39 +5,24 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections import Counter
-from collections.abc import Iterator
+from operator import attrgetter
 
 import pytest
 
-from loadgen.host_changes import HostChanges
-from tests.conformance.run import PAGES, spec_of
-from tests.conformance.table import COUNTED, ONE_BY_ONE, Row, rows
+from tests.conformance.run import PAGES, found, spec_of, told
+from tests.conformance.table import ONE_BY_ONE, Row, rows
 from tests.in_process import run_in_process
-from workers.spec import AccessSpec, FaultMixSpec, RunSpec, SwapSpec
+from workers.spec import AccessSpec, FaultMixSpec, RunSpec
 
 pytestmark = [
-    pytest.mark.usefixtures("huge_pages"),
+    pytest.mark.usefixtures("huge_pages", "zram"),
     pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="/dev/kvm cannot be used"),
 ]
 STRATEGIES = ("uffd_wait", "no_uffd_wait", ONE_BY_ONE, "null")
 """Those of the table that need no exit after fast GUP."""
+ROW_ID = attrgetter("id")
 ROWS = [row for row in rows() if row.strategy in STRATEGIES]
 RACED = [row for row in ROWS if row.state != "hit" and row.strategy in STRATEGIES[:2]]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _swap(host_alone: None) -> Iterator[None]:
-    if os.geteuid() != 0:
-        pytest.skip("swap is set up by root only")
-    changes = HostChanges()
-    changes.keep(SwapSpec("zram", 32 << 20))
-    yield
-    changes.close()
-
-
-def name(row: Row) -> str:
-    return f"{row.strategy}-{row.memory}-{row.state}"
 
 
 def on_kvm(spec: RunSpec, guest_mode: int = 0) -> RunSpec:
@@ -48,20 +33,13 @@ def on_kvm(spec: RunSpec, guest_mode: int = 0) -> RunSpec:
 
 
 @pytest.mark.parametrize("guest_mode", [0, 1], ids=["user", "kernel"])
-@pytest.mark.parametrize("row", ROWS, ids=name)
+@pytest.mark.parametrize("row", ROWS, ids=ROW_ID)
 def test_at_one_real_vcpu_the_counts_are_those_of_the_table(row: Row, guest_mode: int) -> None:
-    ran, pages = run_in_process(on_kvm(spec_of(row.strategy, row.memory, row.state), guest_mode)), PAGES[row.memory]
-    assert (ran.stop_reason, ran.unprepared, ran.wrong_words, ran.broken) == ("", 0, 0, [])
-    assert ran.faults == ({(row.state.split()[0], row.outcome): pages} if row.outcome else {})
-    assert +ran.page_states == {row.ends: pages}
-    together = Counter(ran.vcpus) + Counter(ran.server)
-    together["requests"] = ran.vcpus["requests"]
-    assert {key: together[key] for key in COUNTED} == {key: row.counts.get(key, 0) * pages for key in COUNTED}
-    assert ran.refused == (pages if row.state.startswith("poisoned") else 0)
+    assert found(run_in_process(on_kvm(spec_of(row.strategy, row.memory, row.state), guest_mode))) == told(row)
 
 
 @pytest.mark.parametrize("vcpus", [2, 16])
-@pytest.mark.parametrize("row", RACED, ids=name)
+@pytest.mark.parametrize("row", RACED, ids=ROW_ID)
 def test_real_vcpus_that_race_for_every_page_break_no_identity_and_read_no_wrong_word(row: Row, vcpus: int) -> None:
     pages = PAGES[row.memory]
     asked = spec_of(row.strategy, row.memory, row.state, vcpus, readers=2, fault_around_pages=2)
