@@ -32,6 +32,14 @@ def test_a_bare_loop_touches_every_page_of_every_pass_and_reads_no_wrong_word(na
     assert all(one["pages_per_s"] == pytest.approx(1000 / one["seconds"], rel=1e-3) for one in found)
 
 
+@needs_root
+@pytest.mark.usefixtures("zram")
+def test_the_bare_loop_on_swapped_pages_swaps_them_out_before_every_pass_and_reads_no_wrong_word(build: Path) -> None:
+    with Waiting(compile_bare("bare_no_slow_gup_swapped", build), BareShape(pages=1000, vcpus=3).arguments(passes=2)) as loop:
+        found = [loop.measure() for _ in range(2)]
+    assert [(one["pages"], one["wrong_words"]) for one in found] == [(1000, 0)] * 2
+
+
 @pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="/dev/kvm cannot be used")
 def test_the_bare_kvm_loop_has_its_guests_read_every_page_of_every_pass(build: Path) -> None:
     with Waiting(compile_bare("bare_kvm_no_uffd_wait", build), BareShape(pages=100, vcpus=3).arguments(passes=2)) as loop:
@@ -39,8 +47,9 @@ def test_the_bare_kvm_loop_has_its_guests_read_every_page_of_every_pass(build: P
 
 
 @needs_root
-def test_a_bare_loops_readers_can_serve_from_a_process_of_their_own(build: Path) -> None:
-    shape = BareShape(pages=1000, vcpus=3, processes=True, readers_apart=True)
+@pytest.mark.parametrize("one_vmm", (False, True), ids=("a process a vCPU", "one process of vCPUs"))
+def test_a_bare_loops_readers_can_serve_from_a_process_of_their_own(one_vmm: bool, build: Path) -> None:
+    shape = BareShape(pages=1000, vcpus=3, processes=True, readers_apart=True, one_vmm=one_vmm)
     with Waiting(compile_bare("bare_uffd_wait", build), shape.arguments(passes=2)) as loop:
         assert [loop.measure()["pages"] for _ in range(2)] == [1000, 1000]
 

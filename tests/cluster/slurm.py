@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.machines import Machine, lone_machine, require_machines
-from tests.e2e.command import environment
+from tests.e2e.command import environment, run_program
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "sinfo")
 START_S = 60.0
@@ -66,15 +66,7 @@ class Slurm:
 
     def run(self, *arguments: str, folder: Path, timeout_s: float) -> subprocess.CompletedProcess[str]:
         """Run a command where jobs can be submitted."""
-        return subprocess.run(
-            self.machine.command(*arguments),
-            cwd=folder,
-            env=environment() | self.settings,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
+        return run_program(folder, *self.machine.command(*arguments), timeout_s=timeout_s, settings=self.settings)
 
 
 @contextlib.contextmanager

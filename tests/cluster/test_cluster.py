@@ -10,7 +10,7 @@ import pytest
 
 from tests.cluster.ray_cluster import CONNECT, Place, ray_cluster, short_folder
 from tests.cluster.stored import assert_three_guests_on_three_hosts
-from tests.e2e.command import BIN, environment
+from tests.e2e.command import run
 
 
 @pytest.fixture(scope="module")
@@ -20,15 +20,8 @@ def address() -> Iterator[str]:
 
 
 def loadgen(folder: Path, address: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(BIN / "loadgen"), "cluster=existing", f"cluster.address={address}", "memory.region_mib=4", *arguments],
-        cwd=folder,
-        env=environment() | CONNECT,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+    asked = ("cluster=existing", f"cluster.address={address}", "memory.region_mib=4", *arguments)
+    return run(folder, "loadgen", *asked, timeout_s=110, settings=CONNECT)
 
 
 def test_three_guests_on_three_nodes_are_one_run_and_every_row_says_where(address: str, tmp_path: Path) -> None:

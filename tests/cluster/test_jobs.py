@@ -16,7 +16,7 @@ import pytest
 from results.store import DataSet
 from tests.cluster.installed import checkout, install
 from tests.cluster.ray_cluster import CONNECT, Place, free_port, ray_cluster, short_folder
-from tests.e2e.command import environment
+from tests.e2e.command import run_program
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,8 @@ class Jobs:
 
     def submit(self, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`ray job submit` with these arguments, waited for."""
-        return subprocess.run(
-            [self.python, "-m", "ray.scripts.scripts", "job", "submit", "--address", self.address, *arguments],
-            cwd=folder,
-            env=environment() | CONNECT,
-            capture_output=True,
-            text=True,
-            timeout=110,
-            check=False,
-        )
+        submit = (self.python, "-m", "ray.scripts.scripts", "job", "submit", "--address", self.address)
+        return run_program(folder, *submit, *arguments, timeout_s=110, settings=CONNECT)
 
 
 @pytest.fixture(scope="module")

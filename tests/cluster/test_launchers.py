@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from results.store import DataSet
 from tests.cluster.ray_cluster import CONNECT, short_folder
 from tests.cluster.slurm import require_slurm, slurm
-from tests.e2e.command import BIN, environment
+from tests.e2e.command import BIN, run
 
 
 def assert_measured_one_after_the_other(dataset: Path) -> None:
@@ -28,22 +27,8 @@ def assert_measured_one_after_the_other(dataset: Path) -> None:
 def test_jobs_that_ray_starts_side_by_side_measure_one_after_the_other(tmp_path: Path) -> None:
     if importlib.util.find_spec("hydra_plugins.hydra_ray_launcher") is None:
         pytest.skip("hydra-ray-launcher is not installed: pip install 'uffd-loadgen[ray-launcher]'")
-    done = subprocess.run(
-        [
-            str(BIN / "loadgen"),
-            "-m",
-            "hydra/launcher=ray",
-            "strategy=uffd_wait,no_uffd_wait",
-            "memory.region_mib=4",
-            f"dataset={tmp_path}/dataset",
-        ],
-        cwd=tmp_path,
-        env=environment() | CONNECT,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+    asked = ("-m", "hydra/launcher=ray", "strategy=uffd_wait,no_uffd_wait", "memory.region_mib=4")
+    done = run(tmp_path, "loadgen", *asked, f"dataset={tmp_path}/dataset", timeout_s=110, settings=CONNECT)
     assert done.returncode == 0, done.stdout + done.stderr
     assert_measured_one_after_the_other(tmp_path / "dataset")
 

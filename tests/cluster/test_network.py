@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from results.store import DataSet
 from tests.cluster.machines import Network, bridged, require_machines
 from tests.cluster.ray_cluster import CONNECT, Place, ray_cluster, short_folder
 from tests.cluster.stored import assert_three_guests_on_three_hosts
 from tests.e2e.command import BIN, environment
 from tests.e2e.processes import wait_for
+from tests.e2e.stored import rows
 from workers.host_lock import LOCK_FILE, HostLock
 
 QUICK_TO_NOTICE = {
@@ -84,9 +84,12 @@ def cluster() -> Iterator[Cluster]:
             yield Cluster(network, address)
 
 
-def rows(folder: Path) -> list[dict[str, Any]]:
-    stored: list[dict[str, Any]] = DataSet.existing(str(folder / "outputs/dataset")).read("runs").to_pylist()
-    return sorted(stored, key=lambda row: row["repeat"])
+def assert_run_and_sweep_end(driver: Driver, lost: float) -> None:
+    """The run ends in time after `lost` (monotonic clock), and the sweep after it; not everything was ok."""
+    driver.next("run_ended")
+    assert time.monotonic() - lost < BOUND_S
+    driver.next("sweep_ended")
+    assert driver.process.wait(timeout=60) == 1
 
 
 def assert_went_on_without(node: str, stored: list[dict[str, Any]]) -> None:
@@ -109,11 +112,7 @@ def test_a_lost_node_ends_its_guests_run_by_name_and_the_sweep_goes_on_without_i
     with cluster.driver(tmp_path, "guests=3", "repeats=2", *SLOW) as driver:
         driver.next("look")
         cluster.network.machines[2].end()
-        lost = time.monotonic()
-        driver.next("run_ended")
-        assert time.monotonic() - lost < BOUND_S
-        driver.next("sweep_ended")
-        assert driver.process.wait(timeout=60) == 1
+        assert_run_and_sweep_end(driver, time.monotonic())
     assert_went_on_without("node2", rows(tmp_path))
 
 
@@ -126,10 +125,7 @@ def test_a_node_that_is_cut_off_ends_its_actors_itself_and_the_sweep_goes_on_wit
         lost = time.monotonic()
         wait_for(lambda: not any(map(machine.running, ACTORS)), "the end of the actors that were cut off", DEADMAN_S + 15)
         assert machine.running("raylet/raylet"), "nobody but they themselves has ended them"
-        driver.next("run_ended")
-        assert time.monotonic() - lost < BOUND_S
-        driver.next("sweep_ended")
-        assert driver.process.wait(timeout=60) == 1
+        assert_run_and_sweep_end(driver, lost)
     assert_went_on_without("node2", rows(tmp_path))
 
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -19,12 +20,21 @@ def temporary() -> str:
     return tempfile.mkdtemp(prefix="ult-")
 
 
-def run(folder: Path, command: str, *arguments: str, timeout_s: float = 100) -> subprocess.CompletedProcess[str]:
-    """Run `loadgen`, `loadgen-doctor` or `loadgen-report` in `folder`."""
+def run(
+    folder: Path, command: str, *arguments: str, timeout_s: float = 100, settings: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `loadgen`, `loadgen-doctor` or `loadgen-report` in `folder`; `settings`: environment variables of its own."""
+    return run_program(folder, str(BIN / command), *arguments, timeout_s=timeout_s, settings=settings)
+
+
+def run_program(
+    folder: Path, *command: str, timeout_s: float, settings: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run any program in `folder`, in the environment of the commands."""
     return subprocess.run(
-        [str(BIN / command), *arguments],
+        command,
         cwd=folder,
-        env=environment(),
+        env=environment() | dict(settings or {}),
         capture_output=True,
         text=True,
         timeout=timeout_s,

@@ -15,6 +15,12 @@ from workers.vcpu import Vcpu
 ABSENT = FaultMixSpec(minor=0.0, absent=1.0)
 
 
+def on_a_snapshot(spec: RunSpec, cache: str) -> RunSpec:
+    """The same run on a private mapping of the snapshot file."""
+    source, memory = SourceSpec(name="file", cache=cache, seed=9), MemorySpec("file", PAGES * 4096, 4096)
+    return dataclasses.replace(spec, strategy=StrategySpec("file_map"), memory=memory, fault_mix=ABSENT, source=source)
+
+
 def checked(spec: RunSpec) -> tuple[ServerReport, list[VmmReport]]:
     """Run it and read every page in full."""
     server, vcpus = PageServer(), [Vcpu() for _ in range(spec.vmms)]
@@ -36,14 +42,7 @@ def resolved(reports: list[VmmReport]) -> int:
 @pytest.mark.parametrize("cache", ["warm", "cold"])
 @pytest.mark.usefixtures("short_path")
 def test_file_map_maps_the_snapshot_in_every_vmm_process(cache: str) -> None:
-    spec = dataclasses.replace(
-        SPEC,
-        strategy=StrategySpec("file_map"),
-        memory=MemorySpec("file", PAGES * 4096, 4096),
-        fault_mix=ABSENT,
-        source=SourceSpec(name="file", cache=cache, seed=9),
-    )
-    report, reports = checked(spec)
+    report, reports = checked(on_a_snapshot(SPEC, cache))
     assert resolved(reports) == PAGES
     assert report.counters["events"] == 0
     assert {thread["role"] for thread in report.threads} == {"ring"}
@@ -52,11 +51,7 @@ def test_file_map_maps_the_snapshot_in_every_vmm_process(cache: str) -> None:
 @pytest.mark.usefixtures("short_path")
 def test_a_stream_reads_ahead_in_the_snapshot_that_vmm_processes_map() -> None:
     spec = dataclasses.replace(
-        SPEC,
-        strategy=StrategySpec("file_map"),
-        memory=MemorySpec("file", PAGES * 4096, 4096),
-        fault_mix=ABSENT,
-        source=SourceSpec(name="file", cache="cold", seed=9),
+        on_a_snapshot(SPEC, "cold"),
         access=AccessSpec(order="none", hold_ns=1_000_000_000),
         prefetch=PrefetchSpec("order", batch_pages=PAGES // 2),
     )

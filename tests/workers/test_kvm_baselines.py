@@ -8,8 +8,8 @@ import os
 import pytest
 
 from tests.workers.test_actors import PAGES, SPEC
-from tests.workers.test_baselines import ABSENT, checked, resolved
-from workers.spec import AccessSpec, MemorySpec, SourceSpec, StrategySpec
+from tests.workers.test_baselines import ABSENT, checked, on_a_snapshot, resolved
+from workers.spec import AccessSpec, MemorySpec, StrategySpec
 
 pytestmark = pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="/dev/kvm cannot be used")
 RESTORED = dataclasses.replace(SPEC, engine="kvm", fault_mix=ABSENT, access=AccessSpec(read_share=0.5, passes=2))
@@ -18,14 +18,7 @@ RESTORED = dataclasses.replace(SPEC, engine="kvm", fault_mix=ABSENT, access=Acce
 @pytest.mark.parametrize("cache", ["warm", "cold"])
 @pytest.mark.usefixtures("short_path")
 def test_a_guest_runs_on_a_private_mapping_of_the_snapshot_and_its_first_touches_are_the_kernels(cache: str) -> None:
-    spec = dataclasses.replace(
-        RESTORED,
-        strategy=StrategySpec("file_map"),
-        memory=MemorySpec("file", PAGES * 4096, 4096),
-        source=SourceSpec(name="file", cache=cache, seed=9),
-        vcpus_per_vmm=2,
-    )
-    report, reports = checked(spec)
+    report, reports = checked(dataclasses.replace(on_a_snapshot(RESTORED, cache), vcpus_per_vmm=2))
     assert resolved(reports) == PAGES
     assert report.counters["events"] == 0
     assert [(row["faults"], row["accesses"]) for one in reports for row in one.vcpus] == [(PAGES // 4, PAGES // 2)] * 4

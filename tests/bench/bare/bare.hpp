@@ -100,6 +100,24 @@ inline char* map(int fd, std::uint64_t bytes) {
   return static_cast<char*>(at);
 }
 
+/// Writes the contents of every page.
+inline void fill(char* memory, std::uint64_t pages, std::uint64_t seed) {
+  auto* words = reinterpret_cast<std::uint64_t*>(memory);
+  for (std::uint64_t page = 0; page < pages; ++page) {
+    const std::uint64_t base = base_of(seed, page);
+    for (std::uint64_t i = 0; i < kWords; ++i) words[page * kWords + i] = base + i * kStride;
+  }
+}
+
+/// What pagemap says of a page: bit 63, its PTE is present; bit 62, it is swapped out.
+inline std::uint64_t pagemap_entry(const char* at) {
+  thread_local const int pagemap = must(open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), "pagemap");
+  std::uint64_t entry = 0;
+  const auto offset = static_cast<off_t>(reinterpret_cast<std::uint64_t>(at) / kPage * sizeof entry);
+  if (pread(pagemap, &entry, sizeof entry, offset) != sizeof entry) die("pread of pagemap");
+  return entry;
+}
+
 /// One VMM's view of the guest: its own mapping of the memfd and its userfaultfd (-1 without).
 struct View {
   char* memory = nullptr;
@@ -152,11 +170,8 @@ int run(int argc, char** argv) {
 
   const int fd = must(static_cast<int>(syscall(SYS_memfd_create, "bare", MFD_CLOEXEC)), "memfd_create");
   must(ftruncate(fd, static_cast<off_t>(bytes)), "ftruncate");
-  auto* alias = reinterpret_cast<std::uint64_t*>(map(fd, bytes));
-  for (std::uint64_t page = 0; page < pages; ++page) {
-    const std::uint64_t base = base_of(seed, page);
-    for (std::uint64_t i = 0; i < kWords; ++i) alias[page * kWords + i] = base + i * kStride;
-  }
+  char* alias = map(fd, bytes);
+  fill(alias, pages, seed);
   must(munmap(alias, bytes), "munmap");  // as there: nobody maps the page when it is continued
 
   auto* shared = reinterpret_cast<Shared*>(map(-1, sizeof(Shared)));

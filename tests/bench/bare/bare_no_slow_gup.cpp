@@ -6,16 +6,9 @@ struct NoSlowGup {
 
   NoSlowGup(int fd, std::uint64_t bytes, const bare::Args&, std::uint64_t) : view(bare::registered(fd, bytes, 0)) {}
 
-  bool present(const char* at) const {
-    thread_local const int pagemap = bare::must(open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), "pagemap");
-    std::uint64_t entry = 0;
-    const auto offset = static_cast<off_t>(reinterpret_cast<std::uint64_t>(at) / bare::kPage * sizeof entry);
-    if (pread(pagemap, &entry, sizeof entry, offset) != sizeof entry) bare::die("pread of pagemap");
-    return entry >> 63 != 0;
-  }
   std::uint64_t touch(std::uint64_t page, std::uint64_t word) const {
     const char* at = view.memory + page * bare::kPage;
-    if (!present(at) && !view.install(page, UFFDIO_CONTINUE_MODE_DONTWAKE)) bare::die("UFFDIO_CONTINUE");
+    if (bare::pagemap_entry(at) >> 63 == 0 && !view.install(page, UFFDIO_CONTINUE_MODE_DONTWAKE)) bare::die("UFFDIO_CONTINUE");
     return reinterpret_cast<const volatile std::uint64_t*>(at)[word];
   }
 };

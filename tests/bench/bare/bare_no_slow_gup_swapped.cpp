@@ -9,21 +9,10 @@ struct NoSlowGupSwapped {
     if (at == MAP_FAILED) bare::die("mmap");
     bare::must(madvise(at, bytes, MADV_NOHUGEPAGE), "MADV_NOHUGEPAGE");
     view.memory = static_cast<char*>(at);
-    auto* words = static_cast<std::uint64_t*>(at);
-    for (std::uint64_t page = 0; page < bytes / bare::kPage; ++page) {
-      const std::uint64_t base = bare::base_of(args.number("--seed", 1), page);
-      for (std::uint64_t i = 0; i < bare::kWords; ++i) words[page * bare::kWords + i] = base + i * bare::kStride;
-    }
+    bare::fill(view.memory, bytes / bare::kPage, args.number("--seed", 1));
     view.uffd = bare::watched(view.memory, bytes, UFFDIO_REGISTER_MODE_MISSING, 0);
   }
 
-  static std::uint64_t entry_of(const char* at) {
-    thread_local const int pagemap = bare::must(open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), "pagemap");
-    std::uint64_t entry = 0;
-    const auto offset = static_cast<off_t>(reinterpret_cast<std::uint64_t>(at) / bare::kPage * sizeof entry);
-    if (pread(pagemap, &entry, sizeof entry, offset) != sizeof entry) bare::die("pread of pagemap");
-    return entry;
-  }
   /// Swaps the pages out before a pass, and sees that they are.
   void rearm(std::uint64_t first, std::uint64_t count) const {
     constexpr int kTries = 100;
@@ -32,14 +21,14 @@ struct NoSlowGupSwapped {
       syscall(SYS_move_pages, 0, 0, nullptr, &none, &none, 0);  // moves nothing, and drains the CPUs' batches of new pages
       bare::must(madvise(view.memory + first * bare::kPage, count * bare::kPage, MADV_PAGEOUT), "MADV_PAGEOUT");
       std::uint64_t out = 0;
-      for (std::uint64_t page = first; page < first + count; ++page) out += entry_of(view.memory + page * bare::kPage) >> 62 & 1;
+      for (std::uint64_t page = first; page < first + count; ++page) out += bare::pagemap_entry(view.memory + page * bare::kPage) >> 62 & 1;
       if (out == count) return;
     }
     bare::die("MADV_PAGEOUT leaves pages in memory: is there swap?");
   }
   std::uint64_t touch(std::uint64_t page, std::uint64_t word) const {
     char* at = view.memory + page * bare::kPage;
-    if (entry_of(at) >> 63 == 0) bare::must(madvise(at, bare::kPage, MADV_POPULATE_WRITE), "MADV_POPULATE_WRITE");
+    if (bare::pagemap_entry(at) >> 63 == 0) bare::must(madvise(at, bare::kPage, MADV_POPULATE_WRITE), "MADV_POPULATE_WRITE");
     return reinterpret_cast<const volatile std::uint64_t*>(at)[word];
   }
 };
