@@ -13,7 +13,7 @@ import pytest
 from loadgen.swap_device import in_use
 from results.store import DataSet
 from tests.e2e import processes
-from tests.e2e.command import run
+from tests.e2e.command import run, temporary
 from tests.e2e.conftest import Start
 from tests.e2e.stored import rows
 
@@ -27,8 +27,11 @@ def test_a_sweep_whose_driver_is_killed_goes_on_where_it_stopped(tmp_path: Path,
     driver.kill()
     driver.wait()
     before = {row["run_id"] for row in rows(tmp_path)}
+    left = Path(temporary(), f"ulg-{driver.pid}-left")  # as if its keeper had been killed, too
+    left.mkdir()
     done = run(tmp_path, "loadgen", *arguments, "resume=true")
     assert done.returncode == 0, done.stderr
+    assert not left.exists(), "the next driver clears what a killed one has left"
     assert f"{len(before)} of 4 runs are stored" in done.stderr
     dataset = DataSet.existing(str(tmp_path / "outputs/dataset"))
     after = rows(tmp_path)
