@@ -39,8 +39,6 @@ class PageRecord {
   static constexpr bool in_stage2(std::uint8_t byte) { return (byte & (7 | kStage2)) == kMapped; }
 
   std::uint8_t byte(std::uint64_t page) const noexcept { return bytes_[page].load(std::memory_order_acquire); }
-  /// The byte will be looked at soon.
-  void expect(std::uint64_t page) const noexcept { __builtin_prefetch(&bytes_[page]); }
   PageState state(std::uint64_t page) const noexcept { return state_of(byte(page)); }
   /// Takes an unresolved or discarded page in hand; false when somebody else has it or it is done.
   bool claim(std::uint64_t page, std::uint8_t claim) const noexcept {

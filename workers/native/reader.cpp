@@ -18,7 +18,6 @@ namespace uffd {
 namespace {
 
 constexpr double kLookAgainNs = 20'000;  // how soon a page in somebody's hands is looked at again
-constexpr std::uint64_t kReadsALook = 64;  // reads between two looks at which CPU this is
 constexpr std::uint32_t kLongestPause = 15;  // rounds without reading on, where it found nothing again and again
 
 }  // namespace
@@ -130,8 +129,10 @@ void Reader::epoll_once(const timespec* timeout) {
     ++counters_[Counter::reads_empty];  // nothing is left, another reader was faster, or the other process is gone
     return false;
   }
-  const Ticks delivered = Clock::get().now();
-  if (++counters_[Counter::reads] % kReadsALook == 0) seen_.add_current();
+  ++counters_[Counter::reads];
+  std::uint16_t cpu = 0;
+  const Ticks delivered = Clock::get().now_and_cpu(cpu);
+  seen_.add(cpu);
   const std::size_t count = static_cast<std::size_t>(bytes) / sizeof(uffd_msg);
   for (std::size_t i = 0; i < count; ++i) {
     const uffd_msg& message = messages_[i];

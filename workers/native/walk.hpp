@@ -90,22 +90,15 @@ class Walk : protected Progress, protected Keepings {
  protected:
   static constexpr auto kRelaxed = std::memory_order_relaxed;
 
-  /// `count` accesses, each what `next()` says. False: the run is being stopped. What is known of the page after the one under
-  /// way is brought near meanwhile.
+  /// `count` accesses, each what `next()` says. False: the run is being stopped.
   template <class Next>
   bool walk(std::uint64_t count, Next next) {
     const Ticks interval = books_.interval;
     const Ticks think = books_.think;
     std::uint64_t done = done_;
-    if (count == 0) return true;
-    Access upcoming = next();
     for (std::uint64_t i = 0; i < count; ++i) {
       if (self().stopping()) return false;
-      const auto [page, read] = upcoming;
-      if (i + 1 != count) {
-        upcoming = next();
-        books_.pages.expect(upcoming.page);
-      }
+      const auto [page, read] = next();
       if (interval != 0 && !self().wait_until(intended_)) return false;
       access(page, read, interval == 0 ? 0 : intended_);
       intended_ += interval;
