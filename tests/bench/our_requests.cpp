@@ -1,4 +1,7 @@
-// The same as bare_requests, by the core: a source, and the page server's side of it that a guest's faults ask. One pass a line.
+// The same as bare_requests, by the core: a source, and the page server's side of it that a guest's faults ask, each with the
+// CPU that it has there. One pass a line.
+#include <sched.h>
+
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -14,6 +17,16 @@
 using namespace uffd;
 
 namespace {
+
+// Threads begin with the CPU of who starts them.
+void pin(unsigned cpu) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(cpu, &set);
+  if (::sched_setaffinity(0, sizeof set, &set) == 0) return;
+  std::perror("sched_setaffinity");
+  std::exit(1);
+}
 
 double pass(std::uint16_t port, std::uint64_t depth, std::uint64_t pages) {
   const Guest guest({.region_bytes = pages * 4096, .contents_seed = 1});
@@ -52,7 +65,9 @@ double pass(std::uint16_t port, std::uint64_t depth, std::uint64_t pages) {
 int main(int argc, char** argv) {
   if (argc != 3) return 2;
   const std::uint64_t depth = std::strtoull(argv[1], nullptr, 10), pages = std::strtoull(argv[2], nullptr, 10);
+  pin(0);
   SourceServer source({.region_bytes = pages * 4096, .seed = 1});
+  pin(1);
   for (int c; (c = std::getchar()) != EOF;)
     if (c == '\n') {
       std::printf("%.0f\n", pass(source.port(), depth, pages));

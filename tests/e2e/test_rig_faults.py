@@ -72,7 +72,9 @@ def test_a_killed_source_ends_its_run_by_name_after_bounded_retries_and_the_swee
     processes.wait_for(lambda: processes.actors(driver.pid, "Vcpu.run"), "the measured phase", 100)
     assert processes.kill(processes.actors(driver.pid, "Source")[0])
     _, err = driver.communicate(timeout=100)
-    first, second = rows(tmp_path)
+    ended = rows(tmp_path)
+    assert len(ended) == 2, err
+    first, second = ended
     assert first["status"] == "failed", (err, first["reason"])
     assert "the source at 127.0.0.1:" in first["reason"] and "2 retries" in first["reason"]
     assert second["status"] == "ok", second["reason"]

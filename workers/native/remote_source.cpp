@@ -23,16 +23,6 @@ constexpr std::uint64_t kReconnectNs = 50'000'000;   // between two tries to rea
 constexpr std::uint64_t kLongestNs = 100'000'000;    // how long a wait sleeps before it looks at the time
 constexpr std::uint64_t kStalledNs = 2'000'000'000;  // how long the source may take nothing of a bitmap
 
-void ring(const Descriptor& event) noexcept {
-  const std::uint64_t one = 1;
-  (void)!::write(event.get(), &one, sizeof one);
-}
-
-void silence(const Descriptor& event) noexcept {
-  std::uint64_t value = 0;
-  (void)!::read(event.get(), &value, sizeof value);
-}
-
 void append(std::vector<std::byte>& to, const wire::Header& header) {
   const auto* bytes = reinterpret_cast<const std::byte*>(&header);
   to.insert(to.end(), bytes, bytes + sizeof header);
@@ -71,13 +61,15 @@ RemoteSource::RemoteSource(const Guest& guest, std::byte* alias, const RemoteSou
       config_(config),
       name_("the source at " + config.host + ":" + std::to_string(config.port)),
       address_(tcp::resolve(config.host, config.port, false)),
-      timeout_ns_(static_cast<std::uint64_t>(config.timeout_s * 1e9)) {
+      timeout_ns_(static_cast<std::uint64_t>(config.timeout_s * 1e9)),
+      stop_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (config_.connections == 0 || config_.connections > 64) throw ConfigError("source.connections must be from 1 to 64");
   if (config_.batch_pages == 0 || config_.batch_pages > wire::kMostPages)
     throw ConfigError("source.batch_pages must be from 1 to " + std::to_string(wire::kMostPages));
   if (!(config_.timeout_s > 0.0)) throw ConfigError("source.timeout_s must be positive");
   if (config_.push && alias_ == nullptr)
     throw ConfigError("pushed pages need a place before they are asked for, and anonymous memory has none: source.push=false");
+  if (!stop_event_.valid()) throw KernelError("eventfd", errno);
   if (::getrandom(&session_, sizeof session_, 0) != sizeof session_) throw KernelError("getrandom", errno);
   const std::uint32_t count = config_.connections + (config_.push ? 1 : 0);
   for (std::uint32_t i = 0; i < count; ++i) {
@@ -85,10 +77,8 @@ RemoteSource::RemoteSource(const Guest& guest, std::byte* alias, const RemoteSou
     link->index = i;
     if (const std::uint32_t at = config_.first_counters + i; at < guest_.config().server_threads)
       link->counters = &guest_.server_counters(at);
-    link->wake = Descriptor(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (!link->wake.valid()) throw KernelError("eventfd", errno);
     try {
-      link->socket = connect(Clock::monotonic_ns() + timeout_ns_, link->wake.get());
+      link->socket = connect(Clock::monotonic_ns() + timeout_ns_);
     } catch (const tcp::Lost& lost) {
       throw ConfigError(name_ + " cannot be used: " + lost.what());
     }
@@ -117,9 +107,15 @@ void RemoteSource::start() {
 
 void RemoteSource::stop() noexcept {
   stopping_.store(true, std::memory_order_release);
-  for (const auto& link : links_) ring(link->wake);
-  for (const auto& link : links_)
+  const std::uint64_t one = 1;
+  (void)!::write(stop_event_.get(), &one, sizeof one);
+  for (const auto& link : links_) {
+    {
+      const std::lock_guard lock(link->mutex);
+      if (link->socket.valid()) tcp::shut_down(link->socket.get());
+    }
     if (link->thread.joinable()) link->thread.join();
+  }
 }
 
 SourceCounts RemoteSource::counts() const {
@@ -143,20 +139,22 @@ Counters RemoteSource::counters() const {
   return sum;
 }
 
-// One connection, greeted. `wake` ends the wait only when everything is being stopped.
-Descriptor RemoteSource::connect(std::uint64_t deadline_ns, int wake) {
-  Descriptor socket = tcp::connect_to(address_, wake, deadline_ns);
+// One connection, greeted.
+Descriptor RemoteSource::connect(std::uint64_t deadline_ns) {
+  const int stop = stop_event_.get();
+  Descriptor socket = tcp::connect_to(address_, stop, deadline_ns);
+  tcp::limit_await(socket.get(), kLongestNs);
   const GuestConfig& config = guest_.config();
   const wire::Hello hello{session_, config.region_bytes, config.page_bytes, config.contents_seed};
   const wire::Header header = wire::header(wire::FrameType::hello, sizeof hello);
   std::array parts{iovec{const_cast<wire::Header*>(&header), sizeof header}, iovec{const_cast<wire::Hello*>(&hello), sizeof hello}};
-  tcp::send_all(socket.get(), parts, wake, timeout_ns_);
+  tcp::send_all(socket.get(), parts, stop, timeout_ns_);
   // What follows the welcome is answers to requests that have not been sent: nothing, so the buffer may go.
   tcp::Inbox inbox(sizeof(wire::Header) + shape().largest_payload());
   wire::Parsed frame;
   while ((frame = wire::parse(inbox.view(), shape(), wire::Reader::page_server)).state == wire::Parsed::State::more) {
     const std::uint64_t now = Clock::monotonic_ns();
-    if (now >= deadline_ns || !tcp::wait(socket.get(), POLLIN, wake, deadline_ns - now))
+    if (now >= deadline_ns || !tcp::wait(socket.get(), POLLIN, stop, deadline_ns - now))
       throw tcp::Lost("it did not say welcome within " + seconds(timeout_ns_));
     inbox.receive(socket.get());
   }
@@ -171,13 +169,14 @@ bool RemoteSource::fetch(const PageRun& run, const std::vector<bool>& mine, std:
   auto job = std::make_shared<Job>(Job{run, to, 0, std::move(done)});
   Link& link = *links_[turn_.fetch_add(1, std::memory_order_relaxed) % config_.connections];
   const std::uint64_t now = Clock::monotonic_ns();
-  std::vector<std::byte> frames;
+  const std::lock_guard sending(link.mutex);
+  const bool connected = link.socket.valid();  // else its thread asks for everything once it has a connection again
   {
     const std::lock_guard lock(mutex_);
     Request* stretch = nullptr;  // the request that grows while pages to ask for follow each other
     std::uint64_t id = 0;
     const auto close = [&] {
-      if (stretch != nullptr) append(frames, wire::header(wire::FrameType::request, 0, stretch->count, id, stretch->first));
+      if (stretch != nullptr && connected) append(link.outbox, wire::header(wire::FrameType::request, 0, stretch->count, id, stretch->first));
       stretch = nullptr;
     };
     for (std::uint32_t i = 0; i < run.count; ++i) {
@@ -189,7 +188,10 @@ bool RemoteSource::fetch(const PageRun& run, const std::vector<bool>& mine, std:
         continue;
       }
       Awaited& awaited = awaited_[page];
-      awaited.jobs.push_back(job);
+      if (awaited.first == nullptr)
+        awaited.first = job;
+      else
+        awaited.others.push_back(job);
       ++job->left;
       if (!ask || awaited.request != 0) {
         close();
@@ -208,22 +210,14 @@ bool RemoteSource::fetch(const PageRun& run, const std::vector<bool>& mine, std:
     close();
     if (job->left == 0) return false;
   }
-  if (!frames.empty()) {
-    const std::lock_guard lock(link.mutex);
-    if (link.socket.valid()) {  // else its thread asks for everything once it has a connection again
-      link.outbox.insert(link.outbox.end(), frames.begin(), frames.end());
-      link.waiting.store(true, std::memory_order_release);
-    }
-  }
+  if (!link.outbox.empty()) link.waiting.store(true, std::memory_order_release);
   return true;
 }
 
 void RemoteSource::flush() noexcept {
   for (std::uint32_t i = 0; i < config_.connections; ++i) {
     Link& link = *links_[i];
-    if (!link.waiting.load(std::memory_order_acquire)) continue;
-    send_outbox(link);
-    if (link.waiting.load(std::memory_order_acquire)) ring(link.wake);  // its thread goes on when the socket takes more
+    if (link.waiting.load(std::memory_order_acquire)) send_outbox(link);  // what the socket does not take, its thread sends
   }
 }
 
@@ -246,8 +240,9 @@ void RemoteSource::place(Link& link, const wire::Parsed& frame) {
   const wire::Header& header = frame.header;
   const bool pushed = link.index >= config_.connections;
   const auto data = [&](std::uint32_t i) { return frame.payload.data() + i * page_bytes; };
-  std::vector<bool> ours(header.count, false);
-  std::vector<std::shared_ptr<Job>> finished;
+  std::vector<bool>& ours = link.ours;
+  ours.assign(header.count, false);
+  link.finished.clear();
   std::uint32_t placed = 0;
   if (pushed) {
     for (std::uint32_t i = 0; i < header.count; ++i) ours[i] = guest_.claim_fetch(header.first + i);
@@ -272,16 +267,18 @@ void RemoteSource::place(Link& link, const wire::Parsed& frame) {
       if (!ours[i]) continue;
       const auto found = awaited_.find(header.first + i);
       if (found == awaited_.end()) continue;  // pushed, and nobody waits for it
-      for (const auto& job : found->second.jobs) {
+      const auto arrived = [&](const std::shared_ptr<Job>& job) {
         if (job->to != nullptr) std::memcpy(job->to + (header.first + i - job->run.first) * page_bytes, data(i), page_bytes);
-        if (--job->left == 0) finished.push_back(job);
-      }
+        if (--job->left == 0) link.finished.push_back(job);
+      };
+      arrived(found->second.first);
+      for (const auto& job : found->second.others) arrived(job);
       awaited_.erase(found);
     }
     if (const auto request = requests_.find(header.id); request != requests_.end() && placed != 0) {
       request->second.left -= std::min(request->second.left, placed);
       if (request->second.left == 0) {
-        rtt_.add(Clock::monotonic_ns() - request->second.sent_ns);
+        rtt_.add(link.heard_ns - std::min(link.heard_ns, request->second.sent_ns));
         requests_.erase(request);
       }
     }
@@ -289,7 +286,16 @@ void RemoteSource::place(Link& link, const wire::Parsed& frame) {
   (pushed ? link.counts.pushed : link.counts.on_demand) += placed;
   link.counts.twice += header.count - placed;
   (*link.counters)[Counter::fetched_pages] += placed;
-  for (const auto& job : finished) job->done(*link.counters);
+  for (const auto& job : link.finished) job->done(*link.counters);
+}
+
+/// The next bytes of a connection that asks, or none for now. Answers make room for the rest of the requests.
+std::size_t RemoteSource::more_answers(Link& link, tcp::Inbox& inbox) {
+  const int fd = link.socket.get();
+  if (!link.waiting.load(std::memory_order_acquire)) return inbox.await(fd);
+  tcp::wait(fd, POLLIN | POLLOUT, stop_event_.get(), kLongestNs);
+  send_outbox(link);
+  return inbox.receive(fd);
 }
 
 // The thread of a connection that asks.
@@ -300,17 +306,12 @@ void RemoteSource::receive_answers(Link& link) {
     if (!link.socket.valid()) {
       inbox.clear();
       if (!reconnect(link)) return;
+      continue;
     }
-    std::array<pollfd, 2> fds{pollfd{link.socket.get(), POLLIN, 0}, pollfd{link.wake.get(), POLLIN, 0}};
-    if (link.waiting.load(std::memory_order_acquire)) fds[0].events |= POLLOUT;
-    ::poll(fds.data(), fds.size(), static_cast<int>(kLongestNs / 1'000'000));
-    if (fds[1].revents != 0) silence(link.wake);
-    if (fds[0].revents & POLLOUT) send_outbox(link);
     try {
-      if (fds[0].revents & ~POLLOUT) {
-        const std::size_t got = inbox.receive(link.socket.get());
+      if (const std::size_t got = more_answers(link, inbox); got != 0) {
         link.counts.bytes += got;
-        if (got != 0) link.heard_ns = Clock::monotonic_ns();
+        link.heard_ns = Clock::monotonic_ns();
         for (wire::Parsed frame;; inbox.take(frame.bytes())) {
           frame = wire::parse(inbox.view(), shape(), wire::Reader::page_server);
           if (frame.state == wire::Parsed::State::more) break;
@@ -376,15 +377,11 @@ bool RemoteSource::reconnect(Link& link) {
   while (!stopping_.load(std::memory_order_acquire)) {
     if (overdue(link)) return false;
     try {
-      // `wake` also rings for new requests: then the wait ends early, and is made again.
-      silence(link.wake);
-      ask_again(link, connect(Clock::monotonic_ns() + timeout_ns_, link.wake.get()));
+      ask_again(link, connect(Clock::monotonic_ns() + timeout_ns_));
       return true;
     } catch (const tcp::Lost& lost) {
       link.why = lost.what();
-      pollfd wake{link.wake.get(), POLLIN, 0};
-      ::poll(&wake, 1, static_cast<int>(kReconnectNs / 1'000'000));
-    } catch (const tcp::Stopped&) {
+      tcp::wait(stop_event_.get(), POLLIN, stop_event_.get(), kReconnectNs);
     }
   }
   return false;
@@ -422,10 +419,10 @@ void RemoteSource::receive_push(Link& link) {
         asked = false;
         if (!reconnect(link)) return;
       }
-      if (!asked) send_bitmap(link.socket.get(), link.wake.get());
+      if (!asked) send_bitmap(link.socket.get());
       if (!asked) link.heard_ns = Clock::monotonic_ns();
       asked = true;
-      if (tcp::wait(link.socket.get(), POLLIN, link.wake.get(), kLongestNs)) {
+      if (tcp::wait(link.socket.get(), POLLIN, stop_event_.get(), kLongestNs)) {
         const std::size_t got = inbox.receive(link.socket.get());
         link.counts.bytes += got;
         if (got != 0) link.heard_ns = Clock::monotonic_ns();
@@ -447,7 +444,7 @@ void RemoteSource::receive_push(Link& link) {
   }
 }
 
-void RemoteSource::send_bitmap(int fd, int wake) {
+void RemoteSource::send_bitmap(int fd) {
   std::vector<std::byte> wanted(shape().bitmap_bytes());
   for (std::uint64_t page = 0; page < guest_.pages(); ++page)
     if (!guest_.complete(page)) wanted[page / 8] |= std::byte{1} << (page % 8);
@@ -455,7 +452,7 @@ void RemoteSource::send_bitmap(int fd, int wake) {
       wire::header(wire::FrameType::push, static_cast<std::uint32_t>(wanted.size()), config_.batch_pages,
                    static_cast<std::uint64_t>(config_.push_mib_per_s * (1 << 20)));
   std::array parts{iovec{const_cast<wire::Header*>(&header), sizeof header}, iovec{wanted.data(), wanted.size()}};
-  tcp::send_all(fd, parts, wake, kStalledNs);
+  tcp::send_all(fd, parts, stop_event_.get(), kStalledNs);
 }
 
 }  // namespace uffd

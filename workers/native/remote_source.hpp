@@ -91,7 +91,8 @@ class RemoteSource {
   struct Awaited {
     std::uint64_t request = 0;  ///< 0: somebody else brings it
     bool placing = false;       ///< its contents are being written
-    std::vector<std::shared_ptr<Job>> jobs;
+    std::shared_ptr<Job> first;  ///< most often the only one
+    std::vector<std::shared_ptr<Job>> others;
   };
   struct Request {
     std::uint32_t link;
@@ -101,7 +102,6 @@ class RemoteSource {
   };
   struct Link {
     std::uint32_t index = 0;
-    Descriptor wake;
     std::thread thread;
     Counters own_counters;  // where the guest has no room for them
     Counters* counters = &own_counters;
@@ -112,11 +112,14 @@ class RemoteSource {
     std::atomic<bool> waiting{false};  ///< the outbox holds something
     std::uint64_t heard_ns = 0, lost_ns = 0;
     std::string why;
+    std::vector<bool> ours;  // what place() works with, kept for the next frame
+    std::vector<std::shared_ptr<Job>> finished;
   };
 
   wire::Shape shape() const noexcept { return {guest_.pages(), guest_.config().page_bytes}; }
   std::uint64_t budget_ns() const noexcept { return (config_.retries + 1) * timeout_ns_; }
-  Descriptor connect(std::uint64_t deadline_ns, int wake);
+  Descriptor connect(std::uint64_t deadline_ns);
+  std::size_t more_answers(Link& link, tcp::Inbox& inbox);
   void receive_answers(Link& link);
   void receive_push(Link& link);
   void ask_again(Link& link, Descriptor socket);
@@ -125,7 +128,7 @@ class RemoteSource {
   bool reconnect(Link& link);
   void send_outbox(Link& link) noexcept;
   void place(Link& link, const wire::Parsed& frame);
-  void send_bitmap(int fd, int wake);
+  void send_bitmap(int fd);
   void fail(const Link& link, std::uint64_t since_ns);
 
   const Guest& guest_;
@@ -135,6 +138,7 @@ class RemoteSource {
   tcp::Address address_;
   std::uint64_t session_ = 0;
   std::uint64_t timeout_ns_ = 0;
+  Descriptor stop_event_;
   std::atomic<bool> stopping_{false};
   std::vector<std::unique_ptr<Link>> links_;  ///< those that ask, then the push's
   std::atomic<std::uint32_t> turn_{0};

@@ -74,6 +74,11 @@ void SourceServer::stop() noexcept {
   (void)!::write(stop_event_.get(), &one, sizeof one);
   if (accepting_.joinable()) accepting_.join();
   // Nobody adds a connection any more.
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& connection : connections_)
+      if (connection->socket.valid()) tcp::shut_down(connection->socket.get());
+  }
   for (const auto& connection : connections_)
     if (connection->thread.joinable()) connection->thread.join();
   connections_.clear();
@@ -98,7 +103,7 @@ void SourceServer::accept_all() {
   try {
     while (!stopping_.load()) {
       tcp::wait(listener_.get(), POLLIN, stop_event_.get(), kIdleNs);
-      Descriptor socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+      Descriptor socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
       if (!socket.valid()) {
         if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {  // out of descriptors: wait, do not spin
           refuse(std::string("not accepted for now: ") + std::strerror(errno));
@@ -120,6 +125,7 @@ void SourceServer::accept_all() {
       connection->socket = std::move(socket);
       connection->thread = std::thread([this, one = connection.get()] {
         serve(one->socket.get());
+        const std::lock_guard lock(mutex_);  // stop() may be shutting it down
         one->socket.reset();
         one->ended.store(true);
       });
@@ -204,8 +210,12 @@ void SourceServer::serve(int fd) {
         answer(fd, due, *session);
         if (rtt_ns != 0) continue;  // time has passed
       }
-      tcp::wait(fd, POLLIN, stop_event_.get(), queue.empty() ? kIdleNs : queue.front().at_ns - now);
-      inbox.receive(fd);
+      if (queue.empty()) {
+        inbox.await(fd);
+      } else {
+        tcp::wait(fd, POLLIN, stop_event_.get(), queue.front().at_ns - now);
+        inbox.receive(fd);
+      }
     }
   } catch (const tcp::Ended& ended) {
     if (!inbox.view().empty()) refuse(ended.what());

@@ -62,18 +62,27 @@ void prepare(int fd) {
   set(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
 }
 
+void limit_await(int fd, std::uint64_t timeout_ns) {
+  const timeval limit{static_cast<time_t>(timeout_ns / kNanosecondsPerSecond),
+                      static_cast<suseconds_t>(timeout_ns % kNanosecondsPerSecond / 1000)};
+  ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+}
+
+void shut_down(int fd) noexcept { ::shutdown(fd, SHUT_RDWR); }
+
 Descriptor connect_to(const Address& address, int stop_fd, std::uint64_t deadline_ns) {
   Descriptor fd(::socket(address.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd.valid()) lost("socket", errno);
   prepare(fd.get());
-  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address.storage), address.length) == 0) return fd;
-  if (errno != EINPROGRESS) lost("connect", errno);
+  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address.storage), address.length) != 0 && errno != EINPROGRESS)
+    lost("connect", errno);
   const std::uint64_t now = Clock::monotonic_ns();
   if (now >= deadline_ns || !wait(fd.get(), POLLOUT, stop_fd, deadline_ns - now)) lost("connect", ETIMEDOUT);
   int error = 0;
   socklen_t length = sizeof error;
   ::getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &length);
   if (error != 0) lost("connect", error);
+  ::fcntl(fd.get(), F_SETFL, 0);  // only the connecting must not block
   return fd;
 }
 
@@ -111,14 +120,14 @@ void send_all(int fd, std::span<iovec> parts, int stop_fd, std::uint64_t timeout
   }
 }
 
-std::size_t Inbox::receive(int fd) {
+std::size_t Inbox::receive(int fd, int flags) {
   if (begin_ == end_) begin_ = end_ = 0;
   if (begin_ > bytes_.size() / 2) {
     std::memmove(bytes_.data(), bytes_.data() + begin_, end_ - begin_);
     end_ -= begin_;
     begin_ = 0;
   }
-  const ssize_t got = ::recv(fd, bytes_.data() + end_, bytes_.size() - end_, MSG_DONTWAIT);
+  const ssize_t got = ::recv(fd, bytes_.data() + end_, bytes_.size() - end_, flags);
   if (got == 0) throw Ended();
   if (got < 0) {
     if (errno == EAGAIN || errno == EINTR) return 0;

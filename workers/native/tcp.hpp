@@ -1,4 +1,5 @@
-// Stream sockets that never block for good: every wait also watches an eventfd, and most of them the clock.
+// Stream sockets that never block for good: a wait watches an eventfd or ends when the socket is shut down, and most of them
+// watch the clock.
 #pragma once
 
 #include <sys/socket.h>
@@ -39,8 +40,12 @@ std::uint16_t port_of(int fd);
 
 /// Connects until `deadline_ns` (CLOCK_MONOTONIC). Throws Lost and Stopped.
 Descriptor connect_to(const Address& address, int stop_fd, std::uint64_t deadline_ns);
-/// No delay for small frames, keep-alive for peers that vanish, no blocking.
+/// No delay for small frames, keep-alive for peers that vanish.
 void prepare(int fd);
+/// Ends Inbox::await on this socket after `timeout_ns` without a byte.
+void limit_await(int fd, std::uint64_t timeout_ns);
+/// Ends every wait for this socket's bytes, in whatever thread it is.
+void shut_down(int fd) noexcept;
 
 /// Waits for `events` on `fd`; false when `timeout_ns` is out. Throws Stopped when `stop_fd` is readable.
 bool wait(int fd, short events, int stop_fd, std::uint64_t timeout_ns);
@@ -55,9 +60,13 @@ class Inbox {
   void take(std::size_t count) noexcept { begin_ += count; }
   void clear() noexcept { begin_ = end_ = 0; }
   /// What one recv gives: its bytes, 0 when there is nothing now. Throws Ended at the end of the stream, and Lost.
-  std::size_t receive(int fd);
+  std::size_t receive(int fd) { return receive(fd, MSG_DONTWAIT); }
+  /// The same, waiting for it in the one system call: 0 when the socket's limit is out.
+  std::size_t await(int fd) { return receive(fd, 0); }
 
  private:
+  std::size_t receive(int fd, int flags);
+
   std::vector<std::byte> bytes_;
   std::size_t begin_ = 0, end_ = 0;
 };

@@ -1,8 +1,10 @@
 // What a remote source is compared with: a client asks for pages of 4 KiB over one TCP connection on loopback, with DEPTH requests
-// under way; a server answers from memory; the client writes each page where it belongs. Usage: bare_requests DEPTH PAGES;
-// each line on standard input is a pass, which prints its pages a second.
+// under way; a server answers from memory; the client writes each page where it belongs. The server has CPU 0 and the client
+// CPU 1, as if they were two hosts. Usage: bare_requests DEPTH PAGES; each line on standard input is a pass, which prints its
+// pages a second.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -28,6 +30,13 @@ struct Header {
 void fail(const char* what) {
   std::perror(what);
   std::exit(1);
+}
+
+void pin(unsigned cpu) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(cpu, &set);
+  if (sched_setaffinity(0, sizeof set, &set) != 0) fail("sched_setaffinity");
 }
 
 char* memory(std::size_t pages) {
@@ -113,7 +122,11 @@ int main(int argc, char** argv) {
   for (const int fd : {client, server}) ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
   const char* held = memory(pages);
   char* placed = memory(pages);
-  std::thread serving([&] { serve(server, held); });
+  std::thread serving([&] {
+    pin(0);
+    serve(server, held);
+  });
+  pin(1);
   for (int c; (c = std::getchar()) != EOF;)
     if (c == '\n') {
       std::printf("%.0f\n", pass(client, depth, pages, placed));
