@@ -22,6 +22,7 @@ bench: $(STAMP)
 	$(BIN)/python -m tests.bench.bench
 
 soak: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[soak]'
 	$(BIN)/python -m pytest tests/soak -m soak --timeout 3600
 
 lint: $(STAMP)
