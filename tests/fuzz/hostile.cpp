@@ -55,7 +55,9 @@ void converse(int fd, std::span<const std::byte> sending) {
   bool all_sent = false;
   while (true) {
     pollfd ready{fd, static_cast<short>(all_sent ? POLLIN : POLLIN | POLLOUT), 0};
-    must(::poll(&ready, 1, static_cast<int>(kPatienceNs / 1'000'000)) == 1, "the peer neither goes on nor ends");
+    const int found = ::poll(&ready, 1, static_cast<int>(kPatienceNs / 1'000'000));
+    if (found < 0 && errno == EINTR) continue;  // the fuzzer's own alarm
+    must(found == 1, "the peer neither goes on nor ends");
     if (!all_sent && (ready.revents & POLLOUT)) {
       const ssize_t sent = ::send(fd, sending.data(), sending.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
       if (sent < 0 && errno != EAGAIN) return;  // refused: it has closed

@@ -25,13 +25,15 @@ def have_clang() -> bool:
 
 
 def build() -> None:
-    """All fuzzers, in `build/fuzz/`. Raises CalledProcessError with the compiler's words."""
+    """All fuzzers, in `build/fuzz/`. Raises RuntimeError with the compiler's words."""
     cmake = shutil.which("cmake", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if cmake is None:
         raise FileNotFoundError("cmake is not there: pip install cmake")
     options = ["-DUFFD_LOADGEN_FUZZ=ON", "-DCMAKE_CXX_COMPILER=clang++", "-DCMAKE_BUILD_TYPE=Debug"]
     for command in ([cmake, "-S", str(ROOT), "-B", str(FOLDER), *options], [cmake, "--build", str(FOLDER), "-j", "2"]):
-        subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}")
 
 
 def fuzz(target: str, runs: int, timeout_s: float) -> subprocess.CompletedProcess[str]:
@@ -52,8 +54,8 @@ def main() -> int:
     target, runs = sys.argv[1], int(sys.argv[2])
     try:
         build()
-    except subprocess.CalledProcessError as error:
-        print(error.stdout)
+    except RuntimeError as error:
+        print(error)
         return 1
     done = fuzz(target, runs, 3600)
     print(done.stderr)

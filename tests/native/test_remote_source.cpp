@@ -391,6 +391,31 @@ TEST("a source serves on whatever its other peers send") {
   CHECK(source.served().refused >= 4);
 }
 
+TEST("a source does not keep a connection for a push that was asked to take an hour, when its peer has gone") {
+  SourceServer source(memory());
+  const Descriptor stop(::eventfd(0, EFD_CLOEXEC));
+  const Descriptor peer = tcp::connect_to(tcp::resolve("127.0.0.1", source.port(), false), stop.get(), ~0ull);
+  const wire::Header hello = wire::header(wire::FrameType::hello, sizeof(wire::Hello));
+  const wire::Hello wanted{1, kPages * 4096, 4096, kSeed};
+  const std::vector<std::byte> everything(kPages / 8, std::byte{0xff});
+  const wire::Header push = wire::header(wire::FrameType::push, kPages / 8, 1, 4096 * kPages / 3600);
+  std::array parts{iovec{const_cast<wire::Header*>(&hello), sizeof hello}, iovec{const_cast<wire::Hello*>(&wanted), sizeof wanted},
+                   iovec{const_cast<wire::Header*>(&push), sizeof push},
+                   iovec{const_cast<std::byte*>(everything.data()), everything.size()}};
+  tcp::send_all(peer.get(), parts, stop.get(), kNanosecondsPerSecond);
+  ::shutdown(peer.get(), SHUT_WR);
+  tcp::Inbox inbox(1 << 20);
+  const std::uint64_t patience = Clock::monotonic_ns() + 10 * kNanosecondsPerSecond;
+  const double took = seconds_of([&] {
+    try {
+      while (Clock::monotonic_ns() < patience)
+        if (tcp::wait(peer.get(), POLLIN, stop.get(), kNanosecondsPerSecond)) inbox.take(inbox.receive(peer.get()));
+    } catch (const tcp::Ended&) {
+    }
+  });
+  CHECK(took < 10.0);
+}
+
 TEST("a snapshot file is read page by page, warm and cold, for shared and for anonymous memory") {
   char folder[] = "/var/tmp/uffd-loadgen-test-XXXXXX";  // a disk's file system: tmpfs cannot be cold
   CHECK(::mkdtemp(folder) != nullptr);

@@ -281,7 +281,8 @@ void SourceServer::push(int fd, const wire::Parsed& asked, Session& session) {
     if (bytes_per_s > 0.0) {
       const auto due = began + static_cast<std::uint64_t>(sent_bytes / bytes_per_s * 1e9);
       const std::uint64_t now = Clock::monotonic_ns();
-      if (due > now) tcp::wait(stop_event_.get(), POLLIN, stop_event_.get(), due - now);
+      // A peer may ask for a byte an hour; its connection is not kept until then when it has gone.
+      if (due > now && tcp::wait(fd, POLLRDHUP, stop_event_.get(), due - now)) throw tcp::Ended();
     }
     std::uint32_t count = 1;
     while (count < most && at + count < shape_.pages && is_wanted(at + count) && session.mark(at + count)) ++count;

@@ -90,7 +90,10 @@ bool wait(int fd, short events, int stop_fd, std::uint64_t timeout_ns) {
   std::array<pollfd, 2> fds{pollfd{fd, events, 0}, pollfd{stop_fd, POLLIN, 0}};
   const timespec timeout{static_cast<time_t>(timeout_ns / kNanosecondsPerSecond),
                          static_cast<long>(timeout_ns % kNanosecondsPerSecond)};
-  const int ready = ::ppoll(fds.data(), fds.size(), &timeout, nullptr);
+  int ready = 0;
+  do {
+    ready = ::ppoll(fds.data(), fds.size(), &timeout, nullptr);
+  } while (ready < 0 && errno == EINTR);  // a signal is no time-out; it comes too seldom for the clock to matter
   if (ready > 0 && fds[1].revents != 0) throw Stopped{};
   return ready > 0 && fds[0].revents != 0;
 }
