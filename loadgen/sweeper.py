@@ -13,6 +13,8 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
@@ -51,6 +53,14 @@ def register_sweeper() -> None:
     sys.modules[PLUGIN_MODULE] = here
     vars(package)["uffd_loadgen"] = here
     _PLUGINS.register(LoadgenSweeper)
+
+
+class Forget(Callback):
+    """Hydra's launcher returns every job with its whole configuration: what a sweep keeps must not grow with its runs."""
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
+        """The configuration is in the run's row."""
+        job_return.cfg = job_return.hydra_cfg = None
 
 
 def in_sweep(overrides: list[str], sweep_id: str) -> list[str]:
@@ -98,7 +108,9 @@ class LoadgenSweeper(BasicSweeper):
             dataset.remove_unfinished(left.sweep_id)
         driver.announce(first, left)
         if self._in_process:
-            self.launcher.hydra_context = HydraContext(loader, self.hydra_context.callbacks)  # type: ignore
+            callbacks = self.hydra_context.callbacks
+            callbacks.callbacks.insert(0, Forget())  # the first one is told last
+            self.launcher.hydra_context = HydraContext(loader, callbacks)  # type: ignore
             driver.current = driver.Driver(cluster, dataset, driver.watcher(first, len(jobs)))
         try:
             returned = self.launcher.launch(jobs, initial_job_idx=left.first_number) if jobs else []
