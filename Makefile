@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard workers/native/*.[ch]pp workers/native/*/*.[ch]pp)
 STAMP := $(VENV)/.installed
 
-.PHONY: run test cluster bench soak lint sanitize clean
+.PHONY: run test bench soak lint sanitize clean
 
 run: $(STAMP)
 	$(BIN)/loadgen experiment=default
@@ -13,10 +13,6 @@ run: $(STAMP)
 # Ray sleeps while it starts and ends: three at a time keep two CPUs busy.
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
-
-# Several Ray nodes on this machine, and launchers: minutes of starting Ray.
-cluster: $(STAMP)
-	$(BIN)/python -m pytest tests/cluster --timeout 300
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench.bench

@@ -12,6 +12,8 @@ from tests.cluster.ray_cluster import CONNECT, Place, ray_cluster, short_folder
 from tests.cluster.stored import assert_three_guests_on_three_hosts
 from tests.e2e.command import run
 
+pytestmark = pytest.mark.timeout(300)  # several Rays start
+
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:

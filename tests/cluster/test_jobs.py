@@ -18,6 +18,8 @@ from tests.cluster.installed import checkout, install
 from tests.cluster.ray_cluster import CONNECT, Place, free_port, ray_cluster, short_folder
 from tests.e2e.command import run_program
 
+pytestmark = pytest.mark.timeout(300)  # several Rays start
+
 
 @dataclass(frozen=True)
 class Jobs:

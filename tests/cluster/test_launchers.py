@@ -12,6 +12,8 @@ from tests.cluster.ray_cluster import CONNECT, short_folder
 from tests.cluster.slurm import require_slurm, slurm
 from tests.e2e.command import BIN, run
 
+pytestmark = pytest.mark.timeout(300)  # several Rays start
+
 
 def assert_measured_one_after_the_other(dataset: Path) -> None:
     """One sweep of two strategies with one vCPU each."""

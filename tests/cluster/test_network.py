@@ -23,6 +23,8 @@ from tests.e2e.processes import wait_for
 from tests.e2e.stored import rows
 from workers.host_lock import LOCK_FILE, HostLock
 
+pytestmark = pytest.mark.timeout(300)  # several Rays start
+
 QUICK_TO_NOTICE = {
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "500",

@@ -155,6 +155,17 @@ TEST("hazard 5: while a remove event is unread resolving says EAGAIN, for as man
   CHECK_EQUAL(resolver.install(resolver.claim(9, PageRecord::vcpu_claim()), page.data(), false, counters).pages, 1u);
 }
 
+TEST("hazard 5: a remove event that is never read is the watchdog's business: no number of tries ends the run") {
+  GuestPlan plan = with_balloon("no_uffd_wait", MemoryType::shmem, "dontneed", true);
+  plan.kind = Kind::minor;
+  plan.vmm.watchdog_s = 2.0;
+  const auto result = run_guest(plan, false);
+  CHECK((*result)[Counter::eagain_changing] > 0);
+  CHECK((*result)[Counter::retries] > 0);
+  CHECK(result->stop_reason.find("stuck: ") == 0);
+  CHECK(result->stop_reason.find("stage: installing") != std::string::npos);
+}
+
 TEST("hazard 6: a device gets EFAULT on a mapping that refuses to sleep, and none on a second one that a reader serves") {
   for (const bool second : {false, true}) {
     GuestPlan plan = disturbed("no_uffd_wait");

@@ -231,6 +231,7 @@ Verdict Vcpu::memory_error() noexcept {
       locks_.during(LockCause::resolve, [&] { return vmm_.resolver.install(run, from, false, counters_); });
   stamp(&FaultRecord::installed);
   if (installed.pages != 0) state_.resolved_by_vcpu.store(resolved_ += installed.pages - installed.again, kRelaxed);
+  if (installed.error == EAGAIN) return retry();  // for as long as it lasts: the touch comes back, and the watchdog looks on
   if (installed.error == EFAULT && vmm_.guest.config().drops) return refetch(page, run) ? retry() : stopped();
   if (installed.error != 0) {
     vmm_.guest.stop("a resolve was refused with errno " + std::to_string(installed.error) + " for page " + std::to_string(page));
@@ -303,7 +304,7 @@ Verdict Vcpu::poison(std::uint64_t page) noexcept {
   const int error = vmm_.resolver.poison(page, true, counters_);
   stamp(&FaultRecord::installed);
   if (error == 0) return memory_error();
-  if (error != EEXIST)
+  if (error != EEXIST && error != EAGAIN)
     vmm_.guest.stop("poisoning page " + std::to_string(page) + " was refused with errno " + std::to_string(error));
   return retry();
 }
