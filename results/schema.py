@@ -13,7 +13,7 @@ History
   `start_spread_ns`, and in every other table `guest` and `host`. Nothing of version 1 was taken away or changed its meaning.
   2026-11-25: disturbances (`disturb` to `device_mapping`, what was achieved of them, their counters and threads), and the
   mmap_lock by cause (`mmap_lock_reads_`); `prefetch` with what its stream brought by when; how far each vCPU had got by when
-  (`mark_ns` to `longest_fault_ns`).
+  (`mark_ns` to `longest_fault_ns`). 2026-11-26: `blocks_offlined`.
 
 A column is added by one line here and a word in the history: in the newest version's line for as long as that version has
 not been released, in a new version's afterwards. A data set holds one version only. Older ones stay readable: columns and
@@ -120,6 +120,7 @@ COUNTERS = (
     Column("device_resolved", _COUNT, "pages", "pages resolved for them; no vCPU's pages_resolved has these"),
     Column("pages_dropped", _COUNT, "pages", "pages the balloon took away"),
     Column("compactions", _COUNT, "calls", "compactions the migrator had the kernel do"),
+    Column("blocks_offlined", _COUNT, "blocks", "memory blocks the migrator took offline and brought back"),
     Column("pages_migrated", _COUNT, "pages", "guest pages that had another frame afterwards"),
     Column("maps", _COUNT, "calls", "pairs of mmap and munmap"),
     Column("device_accesses", _COUNT, "accesses", "accesses of devices, by system call"),

@@ -56,6 +56,7 @@ enum class Counter : std::size_t {
   // Disturbances.
   pages_dropped,     // by the balloon
   compactions,       // by the migrator
+  blocks_offlined,   // memory blocks it had taken offline and brought back
   pages_migrated,    // guest pages whose frame was another one afterwards
   maps,              // stretches mapped and unmapped
   device_accesses,   // by system call
@@ -71,7 +72,7 @@ inline constexpr std::array<const char*, static_cast<std::size_t>(Counter::count
     "events_dropped", "reads", "reads_empty", "wakes", "deferred", "fetched_pages", "delays", "delay_ns",
     "prefetched_pages", "prefetch_late", "populate_waits", "stray_waits", "unknown_events", "abandoned", "records_dropped",
     "eagain_changing", "contents_lost", "removes", "pages_discarded", "device_waits", "device_resolved", "pages_dropped",
-    "compactions", "pages_migrated", "maps", "device_accesses", "device_refused", "device_poisoned"};
+    "compactions", "blocks_offlined", "pages_migrated", "maps", "device_accesses", "device_refused", "device_poisoned"};
 
 class alignas(64) Counters {
  public:

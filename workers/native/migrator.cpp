@@ -1,18 +1,23 @@
-// The migrator: has the kernel move guest pages to other frames. On one NUMA node only compaction does that, and it dries up:
-// so memory is fragmented before each round (a stretch is filled and every other page of it given back, as the holes that
-// compaction moves pages into). Where there are several nodes, move_pages moves them to and fro. A guest page that has
-// another frame afterwards, in pagemap, has been moved; nothing else counts.
+// The migrator: has the kernel move guest pages to other frames. On one NUMA node compaction does that, and it dries up: so
+// memory is fragmented before each round (a stretch is filled and every other page of it given back, as the holes that
+// compaction moves pages into). It moves pages to the top of memory only, the lowest first: when a round has moved none of the
+// guest's, the memory block that holds most of them is taken offline and brought back, as a host does that gives memory away.
+// Where there are several nodes, move_pages moves them to and fro. A guest page that has another frame afterwards, in pagemap,
+// has been moved; nothing else counts.
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
+#include <set>
 
 #include "access_order.hpp"
 #include "disturbance.hpp"
 #include "error.hpp"
 #include "kernel.hpp"
 #include "mapping.hpp"
+#include "memory_block.hpp"
 
 namespace uffd {
 namespace {
@@ -62,8 +67,11 @@ class Migrator final : public Disturbance {
         ++me.counters[Counter::compactions];
       }
       after = frames();
-      for (std::uint64_t page = 0; page < after.size(); ++page) {
-        if (((before[page] & after[page]) & kPresent) == 0 || ((before[page] ^ after[page]) & kFrame) == 0) continue;
+      if (nodes_.size() <= 1 && moved(before, after).empty() && unplug_fullest(after)) {
+        ++me.counters[Counter::blocks_offlined];
+        after = frames();
+      }
+      for (const std::uint64_t page : moved(before, after)) {
         scene_.vcpus.record.leave_stage2(page);  // KVM's MMU notifier does it when the kernel takes the old frame away
         ++me.counters[Counter::pages_migrated];
         ++me.done;
@@ -84,6 +92,28 @@ class Migrator final : public Disturbance {
     for (std::uint64_t page = 0; step > 1 && page < scene_.guest.pages(); ++page) entries[page] = entries[page * step];
     entries.resize(scene_.guest.pages());
     return entries;
+  }
+
+  static std::vector<std::uint64_t> moved(const std::vector<std::uint64_t>& before, const std::vector<std::uint64_t>& after) {
+    std::vector<std::uint64_t> pages;
+    for (std::uint64_t page = 0; page < after.size(); ++page)
+      if (((before[page] & after[page]) & kPresent) != 0 && ((before[page] ^ after[page]) & kFrame) != 0) pages.push_back(page);
+    return pages;
+  }
+
+  /// Of the blocks that have not refused yet. False when there is none, or it refuses.
+  bool unplug_fullest(const std::vector<std::uint64_t>& entries) {
+    const std::uint64_t block_frames = memory_block_bytes() / kBasePageBytes;
+    if (block_frames == 0) return false;
+    std::map<std::uint64_t, std::uint64_t> pages;
+    for (const std::uint64_t entry : entries)
+      if ((entry & kPresent) != 0) ++pages[(entry & kFrame) / block_frames];
+    for (const std::uint64_t block : refused_) pages.erase(block);
+    const auto fullest = std::max_element(pages.begin(), pages.end(), [](auto& a, auto& b) { return a.second < b.second; });
+    if (fullest == pages.end()) return false;
+    if (take_offline_and_back(fullest->first)) return true;
+    refused_.insert(fullest->first);
+    return false;
   }
 
   void fragment(Mapping& held) const {
@@ -114,6 +144,7 @@ class Migrator final : public Disturbance {
   std::vector<int> nodes_;
   Random random_;
   Descriptor pagemap_, compact_;
+  std::set<std::uint64_t> refused_;  // memory blocks: what is in them now will not move later either
   std::size_t turn_ = 0;
 };
 
