@@ -1,11 +1,9 @@
 // Real guests through /dev/kvm: the same strategies, page server and records as the thread engine's, on real vCPUs.
-#include <unistd.h>
-
 #include <map>
 
 #include "check.hpp"
 #include "error.hpp"
-#include "whole_guest.hpp"
+#include "kvm_guest.hpp"
 
 using namespace uffd;
 
@@ -13,24 +11,12 @@ namespace {
 
 constexpr const char* kStrategies[] = {"uffd_wait", "no_uffd_wait"};
 
-bool no_kvm() {
-  if (::access("/dev/kvm", R_OK | W_OK) == 0) return false;
-  std::puts("skipped: /dev/kvm cannot be used");
-  return true;
-}
-
 GuestPlan kvm_plan(const char* strategy, std::uint32_t vcpus = 2, std::uint64_t pages = 256) {
-  GuestPlan plan;
-  plan.vmm.engine = "kvm";
+  GuestPlan plan = on_kvm();
   plan.vmm.strategy = strategy;
   plan.vmm.watchdog_s = 20.0;
   plan.guest.region_bytes = pages * 4096;
   plan.guest.vcpus = plan.guest.vcpus_per_vmm = vcpus;
-  return plan;
-}
-
-GuestPlan in_kernel_mode(GuestPlan plan) {
-  plan.vmm.engine_options["guest_mode"] = 1;
   return plan;
 }
 
