@@ -69,15 +69,16 @@ struct KvmNoUffdWait {
     slot(0, 0, own_bytes, own);
     slot(1, kRegionAt, bytes, view.memory);
     const int run_bytes = bare::must(ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), "KVM_GET_VCPU_MMAP_SIZE");
-    std::vector<char> space(sizeof(kvm_cpuid2) + 256 * sizeof(kvm_cpuid_entry2));
-    auto* cpuid = reinterpret_cast<kvm_cpuid2*>(space.data());
-    cpuid->nent = 256;
-    const bool told = ioctl(kvm, KVM_GET_SUPPORTED_CPUID, cpuid) == 0;
+    struct {  // kvm_cpuid2 is as long as this in C only
+      std::uint32_t count = 256, pad = 0;
+      kvm_cpuid_entry2 entries[256] = {};
+    } cpuid;
+    bare::must(ioctl(kvm, _IOC(_IOC_READ | _IOC_WRITE, KVMIO, 0x05, 8), &cpuid), "KVM_GET_SUPPORTED_CPUID");
     for (std::uint64_t i = 0; i < count; ++i) {
       const int vcpu = bare::must(ioctl(vm, KVM_CREATE_VCPU, i), "KVM_CREATE_VCPU");
       void* run = mmap(nullptr, static_cast<std::size_t>(run_bytes), PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
       if (run == MAP_FAILED) bare::die("mmap of a vCPU");
-      if (told) bare::must(ioctl(vcpu, KVM_SET_CPUID2, cpuid), "KVM_SET_CPUID2");
+      bare::must(ioctl(vcpu, _IOC(_IOC_WRITE, KVMIO, 0x90, 8), &cpuid), "KVM_SET_CPUID2");
       kvm_sregs system{};
       bare::must(ioctl(vcpu, KVM_GET_SREGS, &system), "KVM_GET_SREGS");
       kvm_segment flat{};
