@@ -3,6 +3,7 @@
 
 #include "check.hpp"
 #include "error.hpp"
+#include "kvm/userfault_bits.hpp"
 #include "kvm_guest.hpp"
 
 using namespace uffd;
@@ -208,6 +209,19 @@ TEST("kvm: a guest that touches outside its slots ends by name") {
   vmm.run();
   CHECK(guest.stop_reason().find("the guest of vCPU 0 touched guest-physical address 0x1001") != std::string::npos);
   CHECK(guest.stop_reason().find("which is in no memory slot") != std::string::npos);
+}
+
+TEST("kvm: of a slot that exits on missing pages every page does, until it is cleared, and none of its neighbours with it") {
+  UserfaultBits bits(130 * 4096);
+  const auto* words = reinterpret_cast<const std::uint64_t*>(bits.address());
+  CHECK_EQUAL(words[0] & words[1], ~0ull);
+  CHECK_EQUAL(words[2] & 3, 3u);
+  bits.clear(64 * 4096, 4096);
+  bits.clear(128 * 4096, 2 * 4096);
+  CHECK_EQUAL(words[0], ~0ull);
+  CHECK_EQUAL(words[1], ~0ull << 1);
+  CHECK_EQUAL(words[2] & 3, 0u);
+  CHECK(bits.there() && !UserfaultBits().there());
 }
 
 TEST("kvm: what needs a kernel that exits when fast GUP fails is refused with that reason, and so is a thread's way to exit") {
