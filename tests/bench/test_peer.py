@@ -61,6 +61,21 @@ def test_a_peer_that_prints_no_rate_or_fails_is_an_error_in_its_own_words(tmp_pa
 
 
 @needs_kvm
+def test_each_strategy_is_set_beside_the_peer_with_its_vcpus_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named = program(tmp_path, "")
+    named.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/asked\necho "Overall demand paging rate: 1.0 pgs/sec"\n')
+    monkeypatch.setenv(VARIABLE, str(named))
+    monkeypatch.setattr(cases_peer, "VCPUS", (1,))
+    lines = list(cases_peer.demand_paging_test(Asked(pairs=2, seconds=0.1, quick=True, build=tmp_path)))
+    assert [line.measure for line in lines] == [
+        f"{strategy} a fault, 1 vCPU, 1 reader"
+        for strategy in ("uffd_wait, 1 page", "no_uffd_wait, 1 page", "no_uffd_wait, 8 pages")
+    ]
+    assert [line.met for line in lines] == [True, None, True]  # anything is faster than a page a second
+    assert set((tmp_path / "asked").read_text().splitlines()) == {"-u MINOR -s shmem -a -v1 -r1 -b8M"}
+
+
+@needs_kvm
 @pytest.mark.skipif(SOURCE is None, reason=f"no kernel source: {HOW_TO_GET_IT}")
 def test_the_peer_is_built_from_debians_kernel_source_and_says_its_rate(tmp_path: Path) -> None:
     assert SOURCE is not None
