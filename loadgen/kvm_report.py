@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -24,7 +27,21 @@ def kvm_facts() -> list[tuple[str, str]]:
         ("KVM vCPUs", f"at most {kvm['most_vcpus']} in a VM, {kvm['best_vcpus']} recommended"),
         *((f"KVM exit, guest in {mode} mode", one_page_guest(number)) for number, mode in enumerate(modes)),
         ("KVM exit after fast GUP", kvm["exit_on_missing"] or "there is one"),
+        *own_accesses(),
     ]
+
+
+def own_accesses() -> Iterator[tuple[str, str]]:
+    """What becomes of each access that KVM makes by itself to a page that is not there."""
+    try:
+        tried = _native.try_own_accesses()
+    except OSError as error:
+        yield "KVM's own accesses", str(error)
+        return
+    for access, found in itertools.groupby(sorted(tried, key=itemgetter("access", "refuses")), itemgetter("access")):
+        asleep, refused = found
+        served = f"{asleep['seen']}, {asleep['events']} resolved by a reader"
+        yield f"KVM's own access: {access}", f"{served}; on a mapping that refuses to sleep: {refused['seen']}"
 
 
 def one_page_guest(guest_mode: int) -> str:

@@ -26,7 +26,7 @@ from loadgen.rules import (
     swap,
     words,
 )
-from workers.registry import strategy_entries
+from workers.registry import engine_entries, strategy_entries
 
 
 def validate(cfg: DictConfig, host: Host, hosts: int = 1, *, whole: bool = True) -> None:
@@ -62,7 +62,8 @@ def _here(values: dict[str, Any], host: Host) -> Iterator[Iterable[str]]:
     yield placement.problems(values, host)
     yield access.problems(values)
     yield source.problems(values)
-    yield disturb.problems(values["disturb"], entry, memory_type_of(entry, values["memory"]["type"]), host)
+    engine = engine_entries()[values["engine"]["name"]]
+    yield disturb.problems(values["disturb"], entry, engine, memory_type_of(entry, values["memory"]["type"]), host)
     yield prefetch.problems(values)
     yield swap.problems(values, host)
     yield page_server.problems(values)

@@ -28,6 +28,11 @@ def probe_kvm() -> dict[str, Any]:
     """What /dev/kvm gives: `usable` (bool), `error` (str), `most_vcpus` and `best_vcpus` of a VM, `capabilities` (names),
     `exit_on_missing` (str: why a page that fast GUP does not find makes no exit; empty: it does)."""
 
+def try_own_accesses() -> list[dict[str, Any]]:
+    """What becomes of the accesses that KVM makes by itself to a page that is not there: `access` (str), `refuses` (bool: the
+    mapping does, with UFFD_FEATURE_SIGBUS; else it sleeps and is served), `events` (resolved meanwhile), `seen` (str). Raises
+    OSError."""
+
 def exit_kind(strategy: str, options: Mapping[str, int]) -> str:
     """How its vCPUs come back under these options: "none", "signal", "probe" or "populate"."""
 

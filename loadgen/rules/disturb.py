@@ -28,10 +28,17 @@ def words(disturb: dict[str, Any]) -> Iterator[tuple[str, Any, tuple[str, ...]]]
     yield "disturb.devices.device_mapping", disturb["devices"]["device_mapping"], DEVICE_MAPPINGS
 
 
-def problems(disturb: dict[str, Any], strategy: dict[str, Any], memory_type: str, host: Host) -> Iterator[str]:
-    """`strategy`: its entry of the native registry."""
+def problems(
+    disturb: dict[str, Any], strategy: dict[str, Any], engine: dict[str, Any], memory_type: str, host: Host
+) -> Iterator[str]:
+    """`strategy`, `engine`: their entries of the native registry."""
     if disturb["balloon"]["rate_per_s"] > 0:
         yield from _balloon(disturb["balloon"], strategy, memory_type, host)
+    if disturb["balloon"]["stage2"] == "stale" and not engine["emulates_exits"]:
+        yield (
+            f"engine={engine['name']}: KVM takes a dropped page out of its stage-2 tables by itself, so none can go stale: "
+            "use disturb.balloon.stage2=dropped, or engine=thread"
+        )
     if disturb["devices"]["threads"] > 0:
         yield from _devices(disturb["devices"], strategy, memory_type, host)
     if disturb["migrator"]["rate_per_s"] > 0 and not host.may_migrate:

@@ -17,13 +17,23 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import cases_kvm, cases_paging, cases_rig, cases_size, cases_source, cases_store, cases_swapped
+from tests.bench import (
+    cases_kvm,
+    cases_paging,
+    cases_peer,
+    cases_rig,
+    cases_size,
+    cases_source,
+    cases_store,
+    cases_swapped,
+)
 from tests.bench.lines import Asked, Case, Line, table
 
 CASES: dict[str, Case] = {
     **cases_paging.CASES,
     **cases_swapped.CASES,
     **cases_kvm.CASES,
+    **cases_peer.CASES,
     **cases_size.CASES,
     **cases_store.CASES,
     **cases_rig.CASES,

@@ -33,6 +33,9 @@ class Shape:
     seed: int = 1
     engine: str = "thread"
     memory: str = "shmem"
+    read_share: float = 1.0
+    wait: str = "poll"
+    fault_around_pages: int = 1
 
     @property
     def region_bytes(self) -> int:
@@ -70,11 +73,13 @@ class Measured:
         return self.seconds * 1e9 / self.accesses
 
 
-def options_of(strategy: str) -> dict[str, int]:
-    """Every option of a strategy at its default. Raises ValueError for a strategy the registry does not know."""
+def options_of(strategy: str, fault_around_pages: int = 1) -> dict[str, int]:
+    """Every option of a strategy at its default but for the one named. Raises ValueError for a strategy the registry does not
+    know."""
     for entry in _native.strategies():
         if entry["name"] == strategy:
-            return {option["name"]: option["default"] for option in entry["options"]}
+            options = {option["name"]: option["default"] for option in entry["options"]}
+            return options | {"fault_around_pages": fault_around_pages} if "fault_around_pages" in options else options
     raise ValueError(f"no strategy {strategy} in the registry")
 
 
@@ -107,7 +112,7 @@ def in_process(shape: Shape) -> Measured:
             "vcpus_per_vmm": shape.vcpus,
             "seed": shape.seed,
             "rings": min(shape.vcpus, shape.readers),
-            "fault_around_pages": 1,
+            "fault_around_pages": shape.fault_around_pages,
         }
     )
     guest.fill(np.full(shape.pages, _native.KINDS.index(shape.kind), dtype=np.uint8))
@@ -115,12 +120,12 @@ def in_process(shape: Shape) -> Measured:
         guest,
         {
             "readers": shape.readers,
-            "wait": "poll",
+            "wait": shape.wait,
             "events_per_read": 16,
             "delay_us": 0.0,
             "delay_exponential": False,
             "seed": shape.seed,
-            "fault_around_pages": 1,
+            "fault_around_pages": shape.fault_around_pages,
             "reader_cpus": shape.cpus_of(shape.reader_cpus, shape.readers),
         },
     )
@@ -132,7 +137,7 @@ def in_process(shape: Shape) -> Measured:
             "vcpus": shape.vcpus,
             "uffds": 1,
             "strategy": shape.strategy,
-            "options": options_of(shape.strategy),
+            "options": options_of(shape.strategy, shape.fault_around_pages),
             "engine": shape.engine,
             "verify": shape.verify,
             "watchdog_s": 30.0,
@@ -142,7 +147,7 @@ def in_process(shape: Shape) -> Measured:
             "access": {
                 "order": shape.order,
                 "overlap": False,
-                "read_share": 1.0,
+                "read_share": shape.read_share,
                 "passes": shape.passes,
                 "accesses": 0,
                 "stride_pages": 1,

@@ -41,8 +41,10 @@ def test_the_bare_loop_on_swapped_pages_swaps_them_out_before_every_pass_and_rea
 
 
 @pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="/dev/kvm cannot be used")
-def test_the_bare_kvm_loop_has_its_guests_read_every_page_of_every_pass(build: Path) -> None:
-    with Waiting(compile_bare("bare_kvm_no_uffd_wait", build), BareShape(pages=100, vcpus=3).arguments(passes=2)) as loop:
+@pytest.mark.parametrize("idle_exits", ("0", "1"))
+def test_the_bare_kvm_loop_has_its_guests_read_every_page_of_every_pass(idle_exits: str, build: Path) -> None:
+    arguments = [*BareShape(pages=100, vcpus=3).arguments(passes=2), "--idle-exits", idle_exits]
+    with Waiting(compile_bare("bare_kvm_no_uffd_wait", build), arguments) as loop:
         assert [loop.measure()["pages"] for _ in range(2)] == [100, 100]
 
 

@@ -32,6 +32,7 @@ def kvm_host(host: Host) -> Host:
         (["strategy=no_slow_gup"], f"engine=kvm: {NO_EXIT}"),
         (["strategy=populate"], f"engine=kvm: {NO_EXIT}"),
         (["strategy=no_uffd_wait", "strategy.exit_via=populate"], "use strategy.exit_via=signal, or engine=thread"),
+        (["disturb=balloon", "disturb.balloon.stage2=stale"], "so none can go stale: use disturb.balloon.stage2=dropped"),
         (["vcpus=16", "vcpus_per_vmm=16"], "vcpus_per_vmm=16, but this kernel gives a KVM guest at most 8 vCPUs"),
     ],
 )
@@ -49,6 +50,8 @@ def test_a_run_that_real_vcpus_cannot_make_is_refused_with_the_way_out(
         ["strategy=eager", "fault_mix=absent"],
         ["strategy=file_map", "fault_mix=absent", "source=file"],
         ["strategy=null"],
+        ["disturb=[balloon,devices,mmap_writers,migrator]", "prefetch=order"],
+        ["disturb=devices_second", "strategy=no_uffd_wait", "disturb.balloon.track_removes=false"],
         ["memory=hugetlb"],
         ["memory=anon", "fault_mix=swapped", "swap=zram"],
         ["experiment=slow_gup_trip_kvm", "strategy=uffd_wait", "fault_mix.swapped=1"],

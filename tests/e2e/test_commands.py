@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from tests.e2e.command import run
@@ -10,6 +11,9 @@ def test_the_doctor_says_what_this_host_can_do_and_how_to_get_the_rest(tmp_path:
     assert done.returncode == 0, done.stderr
     assert "userfaultfd" in done.stdout and "device" in done.stdout
     assert "no page of it can be minor" in done.stdout
+    if os.access("/dev/kvm", os.R_OK | os.W_OK):
+        for access in ("page_table", "operand", "steal_time", "clock"):
+            assert f"KVM's own access: {access}" in done.stdout
     if " 0 free" in done.stdout:
         assert "sysctl vm.nr_hugepages" in done.stdout
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from results.store import DataSet
 
 MEMORY_BLOCKS = Path("/sys/devices/system/memory/block_size_bytes")
 SHORT = ("access.accesses=3000",)
+KVM = partial(pytest.param, marks=pytest.mark.skipif(not os.access("/dev/kvm", os.W_OK), reason="/dev/kvm cannot be used"))
 
 
 def configured(*overrides: str) -> DictConfig:
@@ -111,9 +113,12 @@ def test_a_punched_hole_is_found_without_an_event_and_filled_again(bench: Bench)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="memory is compacted by root only")
-def test_a_migrator_has_the_kernel_move_guest_pages_to_other_frames(bench: Bench, host_alone: None) -> None:
-    guest = ("fault_mix=hit", "memory.region_mib=16", "strategy=no_slow_gup", "access.passes=4", "access.rate_per_s=8000")
-    row = bench.run("disturb=migrator", *guest)
+@pytest.mark.parametrize(("engine", "strategy"), [("thread", "no_slow_gup"), KVM("kvm", "no_uffd_wait")])
+def test_a_migrator_has_the_kernel_move_guest_pages_to_other_frames(
+    engine: str, strategy: str, bench: Bench, host_alone: None
+) -> None:
+    guest = ("fault_mix=hit", "memory.region_mib=16", "access.passes=4", "access.rate_per_s=8000")
+    row = bench.run("disturb=migrator", f"engine={engine}", f"strategy={strategy}", *guest)
     assert row["status"] == "ok", row["reason"]
     assert row["compactions"] > 0 and row["wrong_words"] == 0
     if MEMORY_BLOCKS.exists():
@@ -123,10 +128,19 @@ def test_a_migrator_has_the_kernel_move_guest_pages_to_other_frames(bench: Bench
         assert row["not_achieved"].startswith("migrator: ") and row["pages_migrated"] < 100 * row["duration_s"]
 
 
-def test_a_small_soak_of_everything_at_once_ends_with_every_page_right(bench: Bench) -> None:
-    for strategy in ("uffd_wait", "no_slow_gup", "no_uffd_wait"):
+@pytest.mark.parametrize(
+    ("engine", "strategies"),
+    [("thread", ("uffd_wait", "no_slow_gup", "no_uffd_wait")), KVM("kvm", ("uffd_wait", "no_uffd_wait"))],
+)
+def test_a_small_soak_of_everything_at_once_ends_with_every_page_right(
+    engine: str, strategies: tuple[str, ...], bench: Bench
+) -> None:
+    for strategy in strategies:
         row = bench.run(
+            f"engine={engine}",
             f"strategy={strategy}",
+            "prefetch=order",
+            "prefetch.mib_per_s=8",
             "fault_mix=mixed",
             "disturb=[balloon,devices,mmap_writers]",
             "disturb.balloon.method=remove",
@@ -140,5 +154,6 @@ def test_a_small_soak_of_everything_at_once_ends_with_every_page_right(bench: Be
         assert row["status"] == "ok", row["reason"]
         assert row["wrong_words"] == 0 and row["ended_in_flight"] == 0
         assert row["disturb"] == "balloon+mmap_writers+devices" and row["device_accesses"] > 0 and row["maps"] > 0
+        assert row["prefetched_pages"] > 0
     roles = {thread["role"] for thread in bench.dataset.read("threads").to_pylist()}
     assert {"balloon", "mmap_writer", "device", "vcpu", "reader"} <= roles

@@ -5,49 +5,12 @@
 #include <thread>
 
 #include "check.hpp"
+#include "disturbed_guest.hpp"
 #include "error.hpp"
-#include "whole_guest.hpp"
 
 using namespace uffd;
 
 namespace {
-
-// About 0.2 s of two vCPUs that touch the whole region at random, and a balloon that drops what they touch.
-GuestPlan disturbed(const char* strategy, MemoryType memory = MemoryType::shmem) {
-  GuestPlan plan;
-  plan.vmm.strategy = strategy;
-  plan.guest.memory = memory;
-  plan.guest.region_bytes = 256 * 4096;
-  plan.kind = Kind::hit;
-  plan.vmm.access.order = "uniform";
-  plan.vmm.access.overlap = true;
-  plan.vmm.access.accesses = 4000;
-  plan.vmm.access.rate_per_s = 20'000;
-  plan.vmm.record_capacity = 8192;
-  return plan;
-}
-
-GuestPlan with_balloon(const char* strategy, MemoryType memory, const char* method, bool track_removes) {
-  GuestPlan plan = disturbed(strategy, memory);
-  plan.vmm.disturb.balloon = {.rate_per_s = 3000, .method = method, .track_removes = track_removes};
-  return plan;
-}
-
-void check_ended_well(const GuestResult& result) {
-  const Counters& vcpus = result.vcpus;
-  const Counters& server = result.server;
-  CHECK_EQUAL(result.stop_reason, "");
-  CHECK_EQUAL(result.wrong_words, 0u);
-  CHECK_EQUAL(vcpus[Counter::trips],
-              vcpus[Counter::trips_resolved] + vcpus[Counter::trips_lost] + vcpus[Counter::resolved_again] +
-                  vcpus[Counter::populate_ok] + vcpus[Counter::retries] + vcpus[Counter::memory_errors] +
-                  vcpus[Counter::trips_stopped]);
-  CHECK_EQUAL(server[Counter::events], server[Counter::events_resolved] + server[Counter::resolved_again] +
-                                           server[Counter::events_lost] + server[Counter::events_poisoned] +
-                                           server[Counter::events_dropped]);
-  for (const auto& vmm : result.vmms)
-    CHECK_EQUAL(vmm->page_states()[static_cast<std::size_t>(PageState::in_flight)], 0u);
-}
 
 // A page may go between the look at the record and the populate, for no event can come before it: 3 of 144,000 drops on a busy
 // machine, at most one a run. What tracking takes away is every other sleep, and a mapping that refuses to sleep knows none.

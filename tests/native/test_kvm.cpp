@@ -1,11 +1,10 @@
 // Real guests through /dev/kvm: the same strategies, page server and records as the thread engine's, on real vCPUs.
-#include <unistd.h>
-
 #include <map>
 
 #include "check.hpp"
 #include "error.hpp"
-#include "whole_guest.hpp"
+#include "kvm/userfault_bits.hpp"
+#include "kvm_guest.hpp"
 
 using namespace uffd;
 
@@ -13,24 +12,12 @@ namespace {
 
 constexpr const char* kStrategies[] = {"uffd_wait", "no_uffd_wait"};
 
-bool no_kvm() {
-  if (::access("/dev/kvm", R_OK | W_OK) == 0) return false;
-  std::puts("skipped: /dev/kvm cannot be used");
-  return true;
-}
-
 GuestPlan kvm_plan(const char* strategy, std::uint32_t vcpus = 2, std::uint64_t pages = 256) {
-  GuestPlan plan;
-  plan.vmm.engine = "kvm";
+  GuestPlan plan = on_kvm();
   plan.vmm.strategy = strategy;
   plan.vmm.watchdog_s = 20.0;
   plan.guest.region_bytes = pages * 4096;
   plan.guest.vcpus = plan.guest.vcpus_per_vmm = vcpus;
-  return plan;
-}
-
-GuestPlan in_kernel_mode(GuestPlan plan) {
-  plan.vmm.engine_options["guest_mode"] = 1;
   return plan;
 }
 
@@ -222,6 +209,19 @@ TEST("kvm: a guest that touches outside its slots ends by name") {
   vmm.run();
   CHECK(guest.stop_reason().find("the guest of vCPU 0 touched guest-physical address 0x1001") != std::string::npos);
   CHECK(guest.stop_reason().find("which is in no memory slot") != std::string::npos);
+}
+
+TEST("kvm: of a slot that exits on missing pages every page does, until it is cleared, and none of its neighbours with it") {
+  UserfaultBits bits(130 * 4096);
+  const auto* words = reinterpret_cast<const std::uint64_t*>(bits.address());
+  CHECK_EQUAL(words[0] & words[1], ~0ull);
+  CHECK_EQUAL(words[2] & 3, 3u);
+  bits.clear(64 * 4096, 4096);
+  bits.clear(128 * 4096, 2 * 4096);
+  CHECK_EQUAL(words[0], ~0ull);
+  CHECK_EQUAL(words[1], ~0ull << 1);
+  CHECK_EQUAL(words[2] & 3, 0u);
+  CHECK(bits.there() && !UserfaultBits().there());
 }
 
 TEST("kvm: what needs a kernel that exits when fast GUP fails is refused with that reason, and so is a thread's way to exit") {

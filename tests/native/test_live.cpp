@@ -75,6 +75,21 @@ TEST("what each thread used is counted for the measured phase, and where it ran"
   }
 }
 
+TEST("with several readers of one userfaultfd in epoll, a fault wakes one of them") {
+  GuestPlan plan;
+  plan.guest.vcpus = plan.guest.vcpus_per_vmm = 1;
+  plan.guest.region_bytes = 200 * 4096;
+  plan.vmm.strategy = "uffd_wait";
+  plan.vmm.access.think_ns = 200'000;  // every reader sleeps again before the next fault
+  plan.server.readers = 4;
+  plan.server.wait = "epoll";
+  const auto result = run_guest(plan);
+  CHECK_EQUAL(result->pages_resolved, 200u);
+  std::uint64_t sleeps = 0;
+  for (const ReaderInfo& thread : result->threads) sleeps += thread.usage.voluntary_switches;
+  CHECK(sleeps >= 100 && sleeps < 400);  // woken all at once: 800
+}
+
 TEST("a vCPU that nobody serves is seen standing: which page, in which state and stage") {
   GuestPlan plan;
   plan.guest.vcpus = plan.guest.vcpus_per_vmm = 1;

@@ -44,7 +44,7 @@ Reader::Reader(PageServer& server, std::uint32_t index, ReaderInfo& info)
   epoll_ = Descriptor(::epoll_create1(EPOLL_CLOEXEC));
   if (!epoll_.valid()) throw KernelError("epoll_create1", errno);
   const auto add = [this](int fd, void* tag) {
-    epoll_event event{.events = EPOLLIN, .data = {.ptr = tag}};
+    epoll_event event{.events = EPOLLIN | EPOLLEXCLUSIVE, .data = {.ptr = tag}};  // a fault wakes one reader, not all of them
     if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) throw KernelError("epoll_ctl", errno);
   };
   for (Peer* peer : peers_) add(peer->uffd.fd(), peer);

@@ -1,27 +1,32 @@
 // A bare KVM_RUN loop: a guest in user mode reads a word of each page and compares it; what exits is CONTINUEd without a wake.
+// `--idle-exits 1`: after each page it rings a doorbell that nobody answers, one exit more.
 #include <linux/kvm.h>
 
 #include <cstring>
 
 #include "bare.hpp"
 
-// r8: {address of a word, what it should be}, r9: how many, r10: {the address under way, wrong words}, r11: wrong words.
+// r8: {address of a word, what it should be}, r9: how many, r10: {the address under way, wrong words}, r11: wrong words,
+// r12: whether to ring after each.
 asm(R"(
   .section .rodata
 bare_guest:
+   movl $0xd0000000, %ecx
 1: movq (%r8), %rbx
    movq %rbx, (%r10)
    movq (%rbx), %rax
    cmpq 8(%r8), %rax
    je 2f
    incq %r11
-2: addq $16, %r8
+2: testq %r12, %r12
+   jz 3f
+   movq %r12, (%rcx)
+3: addq $16, %r8
    decq %r9
    jnz 1b
    movq %r11, 8(%r10)
-   movl $0xd0000000, %ecx
-   movq %rax, (%rcx)
-3: jmp 3b
+   movq %r9, (%rcx)
+4: jmp 4b
 bare_guest_end:
    .text
 )");
@@ -39,9 +44,10 @@ struct KvmNoUffdWait {
   bare::View view;
   char* own;
   std::vector<Vcpu> vcpus;
+  std::uint64_t idle_exits;
 
   KvmNoUffdWait(int fd, std::uint64_t bytes, const bare::Args& args, std::uint64_t)
-      : view(bare::registered(fd, bytes, UFFD_FEATURE_SIGBUS)) {
+      : view(bare::registered(fd, bytes, UFFD_FEATURE_SIGBUS)), idle_exits(args.number("--idle-exits", 0)) {
     const std::uint64_t count = args.number("--vcpus", 1), pages = bytes / bare::kPage;
     const std::uint64_t corner = (bare::kPage + (pages / count + 1) * 16 + bare::kPage - 1) / bare::kPage * bare::kPage;
     const std::uint64_t own_bytes = kCorners + corner * count;
@@ -63,15 +69,16 @@ struct KvmNoUffdWait {
     slot(0, 0, own_bytes, own);
     slot(1, kRegionAt, bytes, view.memory);
     const int run_bytes = bare::must(ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0), "KVM_GET_VCPU_MMAP_SIZE");
-    std::vector<char> space(sizeof(kvm_cpuid2) + 256 * sizeof(kvm_cpuid_entry2));
-    auto* cpuid = reinterpret_cast<kvm_cpuid2*>(space.data());
-    cpuid->nent = 256;
-    const bool told = ioctl(kvm, KVM_GET_SUPPORTED_CPUID, cpuid) == 0;
+    struct {  // kvm_cpuid2 is as long as this in C only
+      std::uint32_t count = 256, pad = 0;
+      kvm_cpuid_entry2 entries[256] = {};
+    } cpuid;
+    bare::must(ioctl(kvm, _IOC(_IOC_READ | _IOC_WRITE, KVMIO, 0x05, 8), &cpuid), "KVM_GET_SUPPORTED_CPUID");
     for (std::uint64_t i = 0; i < count; ++i) {
       const int vcpu = bare::must(ioctl(vm, KVM_CREATE_VCPU, i), "KVM_CREATE_VCPU");
       void* run = mmap(nullptr, static_cast<std::size_t>(run_bytes), PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
       if (run == MAP_FAILED) bare::die("mmap of a vCPU");
-      if (told) bare::must(ioctl(vcpu, KVM_SET_CPUID2, cpuid), "KVM_SET_CPUID2");
+      bare::must(ioctl(vcpu, _IOC(_IOC_WRITE, KVMIO, 0x90, 8), &cpuid), "KVM_SET_CPUID2");
       kvm_sregs system{};
       bare::must(ioctl(vcpu, KVM_GET_SREGS, &system), "KVM_GET_SREGS");
       kvm_segment flat{};
@@ -110,11 +117,15 @@ struct KvmNoUffdWait {
     registers.r8 = vcpu.at + bare::kPage;
     registers.r9 = order.size();
     registers.r10 = vcpu.at;
+    registers.r12 = idle_exits;
     registers.rflags = 2;
     bare::must(ioctl(vcpu.fd, KVM_SET_REGS, &registers), "KVM_SET_REGS");
     while (true) {
       if (ioctl(vcpu.fd, KVM_RUN, 0) == 0) {
-        if (vcpu.run->exit_reason == KVM_EXIT_MMIO && vcpu.run->mmio.phys_addr == kDoorbell) return notes[1];
+        if (vcpu.run->exit_reason == KVM_EXIT_MMIO && vcpu.run->mmio.phys_addr == kDoorbell) {
+          if (vcpu.run->mmio.data[0] != 0) continue;
+          return notes[1];
+        }
         std::fprintf(stderr, "KVM exit reason %u\n", vcpu.run->exit_reason);
         std::_Exit(1);
       }

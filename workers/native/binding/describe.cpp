@@ -7,6 +7,7 @@
 
 #include "clock.hpp"
 #include "engine.hpp"
+#include "kvm/own_access.hpp"
 #include "kvm/probe.hpp"
 #include "strategy.hpp"
 #include "userfaultfd.hpp"
@@ -81,6 +82,19 @@ nb::dict describe_kvm() {
   out["best_vcpus"] = capability.best_vcpus;
   out["capabilities"] = capability.names;
   out["exit_on_missing"] = capability.exit_on_missing;
+  return out;
+}
+
+nb::list describe_own_accesses() {
+  nb::list out;
+  for (const OwnAccess& one : try_own_accesses()) {
+    nb::dict row;
+    row["access"] = one.access;
+    row["refuses"] = one.refuses;
+    row["events"] = one.events;
+    row["seen"] = one.seen;
+    out.append(row);
+  }
   return out;
 }
 

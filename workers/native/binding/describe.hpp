@@ -8,6 +8,7 @@ namespace uffd {
 nanobind::list describe_strategies();
 nanobind::list describe_engines();
 nanobind::dict describe_kvm();
+nanobind::list describe_own_accesses();
 nanobind::dict describe_userfaultfd();
 nanobind::dict describe_clock();
 

@@ -49,6 +49,7 @@ NB_MODULE(_native, m) {
   m.def("strategies", &describe_strategies);
   m.def("engines", &describe_engines);
   m.def("probe_kvm", &describe_kvm);
+  m.def("try_own_accesses", &describe_own_accesses);
   m.def("exit_kind",
         [](const std::string& strategy, const std::map<std::string, std::int64_t>& options) {
           const StrategyInfo& info = strategy_info(strategy);

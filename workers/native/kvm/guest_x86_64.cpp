@@ -4,7 +4,6 @@
 
 #include <sys/ioctl.h>
 
-#include <array>
 #include <cerrno>
 #include <cstring>
 
@@ -149,12 +148,10 @@ void write_guest_tables(std::byte* memory, std::uint64_t end, std::uint64_t code
 }
 
 void start_guest(int kvm, int, int fd, const GuestStart& start) {
-  // What CPU there is, as far as KVM says (the software flavour says nothing and wants nothing).
-  constexpr unsigned kEntries = 256;
-  alignas(kvm_cpuid2) std::array<std::byte, sizeof(kvm_cpuid2) + kEntries * sizeof(kvm_cpuid_entry2)> space{};
-  auto* cpuid = reinterpret_cast<kvm_cpuid2*>(space.data());
-  cpuid->nent = kEntries;
-  if (::ioctl(kvm, KVM_GET_SUPPORTED_CPUID, cpuid) == 0) must(fd, KVM_SET_CPUID2, cpuid, "KVM_SET_CPUID2");
+  // What CPU there is, as far as KVM says.
+  KvmList<kvm_cpuid_entry2, 256> cpuid;
+  if (::ioctl(kvm, kGetSupportedCpuid, &cpuid) != 0) throw KernelError("KVM_GET_SUPPORTED_CPUID", errno);
+  must(fd, kSetCpuid2, &cpuid, "KVM_SET_CPUID2");
   std::uint64_t banks = 1ull << 24 | 10;  // software recovery, ten banks; where it is refused nothing can be injected
   ::ioctl(fd, KVM_X86_SETUP_MCE, &banks);
 

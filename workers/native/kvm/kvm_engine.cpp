@@ -45,7 +45,7 @@ class KvmEngine final : public Engine {
     if (setup.vmm.exit == ExitKind::probe) {
       const std::string lack = exit_on_missing_lack();
       if (!lack.empty()) throw ConfigError("engine=kvm: " + lack);
-      region_flags_ = kExitOnMissingFlag;
+      exit_on_missing_ = true;
     }
     ThreadEngine::install_handlers();
   }
@@ -53,7 +53,7 @@ class KvmEngine final : public Engine {
   /// The VM is made when the first vCPU knows how long its pass is; all of a VMM process have the same length to a page.
   void make(std::uint64_t orders) {
     VmLayout layout = layout_of(setup_, orders);
-    layout.region_flags = region_flags_;
+    layout.exit_on_missing = exit_on_missing_;
     vm_ = std::make_unique<Vm>(layout);
   }
 
@@ -69,7 +69,7 @@ class KvmEngine final : public Engine {
  private:
   EngineSetup setup_;
   bool kernel_mode_;
-  std::uint32_t region_flags_ = 0;
+  bool exit_on_missing_ = false;
   std::unique_ptr<Vm> vm_;
 };
 
@@ -83,6 +83,11 @@ class KvmSeat final : public Engine::Seat {
   bool run();
   bool call(GuestCall why);
   bool trip(Exit exit, std::uint64_t page);
+  /// Where the region exits on missing pages. Whoever has resolved it: each page exits once at most.
+  void no_exit_if_resolved(std::uint64_t page) noexcept {
+    if (vm_.userfault_bits().there() && vcpu_.vmm().resolver.record().state(page) == PageState::resolved)
+      vm_.userfault_bits().clear(page * page_bytes_, page_bytes_);
+  }
   bool end_access(Exit exit);
   void complete_mmio();
   [[noreturn]] void failed(const std::string& how) const;
@@ -143,6 +148,8 @@ KvmSeat::KvmSeat(Vcpu& vcpu, KvmEngine& engine)
       page_bytes_(vcpu.vmm().page_bytes),
       touching_(vcpu) {
   fill_order();
+  if (vm_.userfault_bits().there() && vcpu.index() == engine.setup().first_vcpu)  // the others wait at the barrier for this one
+    for (std::uint64_t page = 0; page < vcpu.vmm().guest.pages(); ++page) no_exit_if_resolved(page);
   run();  // to its first call
   Ticks before = 0;
   for (int round = 0; round < 2; ++round) {
@@ -246,6 +253,7 @@ bool KvmSeat::call(GuestCall why) {
   vcpu_.take(progress);
   const Verdict verdict = vcpu_.on_exit(exit);
   if (verdict != Verdict::abandon) {
+    no_exit_if_resolved(page);
     if (exit == Exit::mmio) complete_mmio();
   } else {
     vcpu_.abandon();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <linux/kvm.h>
+#include <sys/ioctl.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -28,6 +29,17 @@ struct kvm_userspace_memory_region2 {
 #endif
 
 namespace uffd {
+
+/// A list as KVM takes it: a count, and entries. The headers' structs for it are 4 bytes longer in C++ than in C (an empty struct
+/// before the flexible array has a size here), and so are ioctl numbers made of them, which KVM then does not know.
+template <typename Entry, std::uint32_t kEntries>
+struct KvmList {
+  std::uint32_t count = kEntries;
+  std::uint32_t pad = 0;
+  Entry entries[kEntries] = {};
+};
+inline constexpr unsigned long kGetSupportedCpuid = _IOC(_IOC_READ | _IOC_WRITE, KVMIO, 0x05, 8);
+inline constexpr unsigned long kSetCpuid2 = _IOC(_IOC_WRITE, KVMIO, 0x90, 8), kSetMsrs = _IOC(_IOC_WRITE, KVMIO, 0x89, 8);
 
 /// What KVM_EXIT_MEMORY_FAULT carries, in the union of kvm_run where KVM_EXIT_MMIO has its own.
 struct MemoryFault {

@@ -59,8 +59,9 @@ Vm::Vm(const VmLayout& layout) : kvm_(open_kvm()), vm_(::ioctl(kvm_.get(), KVM_C
   write_guest_tables(own_.host, end, code_at_, layout.kernel_mode);
   std::memcpy(own_.host + code_at_, first_guest_byte, code_bytes);
 
-  add_slot(0, own_, 0);
-  for (std::uint32_t i = 0; i < slots_.size(); ++i) add_slot(i + 1, slots_[i], i == 0 ? layout.region_flags : 0);
+  add_slot(0, own_, false);
+  if (layout.exit_on_missing) userfault_bits_ = UserfaultBits(slots_[0].bytes);
+  for (std::uint32_t i = 0; i < slots_.size(); ++i) add_slot(i + 1, slots_[i], i == 0 && layout.exit_on_missing);
 
   run_bytes_ = static_cast<std::uint64_t>(::ioctl(kvm_.get(), KVM_GET_VCPU_MMAP_SIZE, 0));
   for (std::uint32_t i = 0; i < layout.vcpus; ++i) {
@@ -85,9 +86,9 @@ Vm::~Vm() {
   for (const VmVcpu& vcpu : vcpus_) ::munmap(vcpu.run, run_bytes_);
 }
 
-void Vm::add_slot(std::uint32_t number, const GuestSlot& slot, std::uint32_t flags) {
+void Vm::add_slot(std::uint32_t number, const GuestSlot& slot, bool exits_on_missing) {
   const auto host = reinterpret_cast<std::uint64_t>(slot.host);
-  if (flags == 0) {
+  if (!exits_on_missing) {
     kvm_userspace_memory_region region{number, 0, slot.at, slot.bytes, host};
     if (::ioctl(vm_.get(), KVM_SET_USER_MEMORY_REGION, &region) != 0)
       throw KernelError("KVM_SET_USER_MEMORY_REGION", errno, slot.at, slot.bytes);
@@ -95,10 +96,11 @@ void Vm::add_slot(std::uint32_t number, const GuestSlot& slot, std::uint32_t fla
   }
   kvm_userspace_memory_region2 region{};
   region.slot = number;
-  region.flags = flags;
+  region.flags = kExitOnMissingFlag;
   region.guest_phys_addr = slot.at;
   region.memory_size = slot.bytes;
   region.userspace_addr = host;
+  region.pad2[0] = userfault_bits_.address();
   if (::ioctl(vm_.get(), KVM_SET_USER_MEMORY_REGION2, &region) != 0)
     throw KernelError("KVM_SET_USER_MEMORY_REGION2", errno, slot.at, slot.bytes);
 }

@@ -8,6 +8,7 @@
 #include "../mapping.hpp"
 #include "guest_program.hpp"
 #include "kvm_words.hpp"
+#include "userfault_bits.hpp"
 
 namespace uffd {
 
@@ -34,7 +35,7 @@ struct VmLayout {
   std::uint32_t vcpus = 1;
   std::uint64_t orders_per_vcpu = 0;    ///< entries of each access-order array
   bool kernel_mode = false;
-  std::uint32_t region_flags = 0;
+  bool exit_on_missing = false;         ///< of the region's pages, where the kernel can
 };
 
 /// A vCPU's corner of the guest's own slot.
@@ -59,14 +60,17 @@ class Vm {
   const GuestSlot& own() const noexcept { return own_; }
   VmVcpu& vcpu(std::uint32_t index) noexcept { return vcpus_[index]; }
   std::uint64_t code_at() const noexcept { return code_at_; }
+  /// Of the region; without bits unless it exits on missing pages.
+  UserfaultBits& userfault_bits() noexcept { return userfault_bits_; }
 
  private:
-  void add_slot(std::uint32_t number, const GuestSlot& slot, std::uint32_t flags);
+  void add_slot(std::uint32_t number, const GuestSlot& slot, bool exits_on_missing);
 
   Descriptor kvm_, vm_;
   Mapping own_memory_;
   GuestSlot own_;
   std::vector<GuestSlot> slots_;
+  UserfaultBits userfault_bits_;
   std::vector<VmVcpu> vcpus_;
   std::uint64_t run_bytes_ = 0;
   std::uint64_t code_at_ = 0;
