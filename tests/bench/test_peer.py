@@ -1,4 +1,4 @@
-"""The bench's peer: found or left out by name, built from the kernel's source, and its output understood."""
+"""The bench's peer: found or left out by name, and its output understood."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from tests.bench import cases_peer, peer
 from tests.bench.lines import Asked
 from tests.bench.peer import HOW_TO_GET_IT, VARIABLE, PeerShape, newest_source, pages_per_s
 
-SOURCE = newest_source()
 needs_kvm = pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="/dev/kvm cannot be used")
 
 
@@ -71,12 +70,5 @@ def test_each_strategy_is_set_beside_the_peer_with_its_vcpus_and_memory(tmp_path
         f"{strategy} a fault, 1 vCPU, 1 reader"
         for strategy in ("uffd_wait, 1 page", "no_uffd_wait, 1 page", "no_uffd_wait, 8 pages")
     ]
-    assert [line.met for line in lines] == [True, None, True]  # anything is faster than a page a second
+    assert [line.met for line in lines] == [True, True, None]  # anything is faster than a page a second
     assert set((tmp_path / "asked").read_text().splitlines()) == {"-u MINOR -s shmem -a -v1 -r1 -b8M"}
-
-
-@needs_kvm
-@pytest.mark.skipif(SOURCE is None, reason=f"no kernel source: {HOW_TO_GET_IT}")
-def test_the_peer_is_built_from_debians_kernel_source_and_says_its_rate(tmp_path: Path) -> None:
-    assert SOURCE is not None
-    assert pages_per_s(peer.build(SOURCE, tmp_path), PeerShape(vcpus=2, mib_per_vcpu=1)) > 0
