@@ -1,0 +1,20 @@
+"""The bench's peer is built from the kernel's source, which is as large as everything else the tests install."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.bench.peer import HOW_TO_GET_IT, PeerShape, build, newest_source, pages_per_s
+
+pytestmark = pytest.mark.soak
+SOURCE = newest_source()
+
+
+@pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="/dev/kvm cannot be used")
+@pytest.mark.skipif(SOURCE is None, reason=f"no kernel source: {HOW_TO_GET_IT}")
+def test_the_peer_is_built_from_debians_kernel_source_and_says_its_rate(tmp_path: Path) -> None:
+    assert SOURCE is not None
+    assert pages_per_s(build(SOURCE, tmp_path), PeerShape(vcpus=2, mib_per_vcpu=1)) > 0
