@@ -45,6 +45,7 @@ def derive(run: Mapping[str, Any], vcpus: Sequence[Mapping[str, Any]], latencies
     pages = run.get("pages_resolved")
     pages_per_s = _ratio(pages, duration_s)
     page_bytes = run.get("page_bytes")
+    p50_ns = latencies.closed.per_mille(500)
     return {
         "achieved_delay_us": _achieved_delay_us(run),
         "overhead_s": _overhead_s(run, duration_s),
@@ -52,10 +53,13 @@ def derive(run: Mapping[str, Any], vcpus: Sequence[Mapping[str, Any]], latencies
         "start_spread_ns": start_spread_ns,
         "pages_per_s": pages_per_s,
         "pages_per_s_net": _ratio(pages, net_duration_s),
+        "prefetched_pages_per_s": _ratio(run.get("prefetched_pages"), duration_s),
+        "emulated_s": None if duration_s is None or net_duration_s is None else duration_s - net_duration_s,
         "pages_4kib_per_s": None if pages_per_s is None or page_bytes is None else pages_per_s * (page_bytes / SMALL_PAGE_BYTES),
         "faults_per_s": _ratio(run.get("faults"), duration_s),
         "faults_per_s_net": _ratio(run.get("faults"), net_duration_s),
-        "latency_p50_ns": latencies.closed.per_mille(500),
+        "latency_p50_ns": p50_ns,
+        "latency_p50_net_ns": _net_latency_ns(run, p50_ns),
         "latency_p99_ns": latencies.closed.per_mille(990),
         "latency_p999_ns": latencies.closed.per_mille(999),
         "latency_open_p50_ns": latencies.open.per_mille(500),
@@ -105,6 +109,15 @@ def _net_duration_s(run: Mapping[str, Any], duration_s: float | None, hosts: int
         return None
     left_s = float(duration_s - trips * exit_ns / NS_PER_S / min(vcpus, cores))
     return left_s if left_s >= LEAST_LEFT * duration_s else None
+
+
+def _net_latency_ns(run: Mapping[str, Any], latency_ns: int | None) -> float | None:
+    """A fault's latency without the emulated exits it took on average; None when less than LEAST_LEFT of it is left."""
+    trips, exit_ns, faults = run.get("trips"), run.get("emulated_exit_ns"), run.get("faults")
+    if latency_ns is None or trips is None or exit_ns is None or not faults:
+        return None
+    left_ns = float(latency_ns - trips * exit_ns / faults)
+    return left_ns if left_ns >= LEAST_LEFT * latency_ns else None
 
 
 def _ratio(amount: float | None, seconds: float | None) -> float | None:

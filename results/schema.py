@@ -13,7 +13,8 @@ History
   `start_spread_ns`, and in every other table `guest` and `host`. Nothing of version 1 was taken away or changed its meaning.
   2026-11-25: disturbances (`disturb` to `device_mapping`, what was achieved of them, their counters and threads), and the
   mmap_lock by cause (`mmap_lock_reads_`); `prefetch` with what its stream brought by when; how far each vCPU had got by when
-  (`mark_ns` to `longest_fault_ns`). 2026-11-26: `blocks_offlined`.
+  (`mark_ns` to `longest_fault_ns`). 2026-11-26: `blocks_offlined`,
+  `prefetched_pages_per_s`, `emulated_s`, `latency_p50_net_ns`.
 
 A column is added by one line here and a word in the history: in the newest version's line for as long as that version has
 not been released, in a new version's afterwards. A data set holds one version only. Older ones stay readable: columns and
@@ -300,10 +301,13 @@ RUN_COLUMNS = (
     Column("start_spread_ns", _NS, "ns", "most by which vCPUs of one host started apart", derived=True),
     Column("pages_per_s", _REAL, "pages/s", "pages_resolved / duration_s", derived=True),
     Column("pages_per_s_net", _REAL, "pages/s", "the same, net of the cost of emulated exits", derived=True),
+    Column("prefetched_pages_per_s", _REAL, "pages/s", "prefetched_pages / duration_s: none is in pages_per_s", derived=True),
+    Column("emulated_s", _REAL, "s", "of duration_s, the emulated exits: what the rates net of them leave out", derived=True),
     Column("pages_4kib_per_s", _REAL, "4-KiB pages/s", "pages_per_s in pages of 4 KiB", derived=True),
     Column("faults_per_s", _REAL, "faults/s", "faults / duration_s", derived=True),
     Column("faults_per_s_net", _REAL, "faults/s", "the same, net of the cost of emulated exits", derived=True),
     Column("latency_p50_ns", _NS, "ns", "median of resumed - raised", derived=True),
+    Column("latency_p50_net_ns", _REAL, "ns", "latency_p50_ns without a fault's emulated exits, on average", derived=True),
     Column("latency_p99_ns", _NS, "ns", "99th percentile of resumed - raised", derived=True),
     Column("latency_p999_ns", _NS, "ns", "99.9th percentile of resumed - raised", derived=True),
     Column("latency_open_p50_ns", _NS, "ns", "median of resumed - intended; null in the closed loop", derived=True),

@@ -35,6 +35,7 @@ class SummaryRow:
     pages_per_s_net: Estimate | None
     ratio_net: Estimate | None
     latencies: Mapping[str, Estimate | None]
+    prefetched_pages_per_s: float | None
     groups: tuple[float, float] | None
 
 
@@ -121,5 +122,6 @@ def _row(group: Sequence[Row], axes: Sequence[str], baseline: Mapping[int, Row])
         pages_per_s_net=median(run["pages_per_s_net"] for run in group),
         ratio_net=ratio_to(baseline, group, "pages_per_s_net"),
         latencies={name: median(run[name] for run in group) for name in (*LATENCIES, *OPEN_LATENCIES)},
+        prefetched_pages_per_s=median_or_none(run["prefetched_pages_per_s"] for run in group),
         groups=two_groups([run["pages_per_s"] for run in group]),
     )

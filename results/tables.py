@@ -31,12 +31,15 @@ def print_summary(summary: Summary, file: TextIO | None = None) -> None:
 
 
 def summary_cells(summary: Summary) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-    """Heads and rows of the strategies x vCPUs table. Open-loop latencies stand beside the others where there are any."""
+    """Heads and rows of the strategies x vCPUs table. What a background stream brought and open-loop latencies stand beside the
+    others where there are any: the other rates are of pages that vCPUs asked for."""
     opened = [name for name in OPEN_LATENCIES if any(row.latencies[name] for row in summary.rows)]
+    prefetched = any(row.prefetched_pages_per_s for row in summary.rows)
     against = f"x {summary.baseline}"
     heads = (
         *("strategy", *(axis.replace("_", " ") for axis in summary.axes), "runs", "kpages/s", "interval"),
         *(against, "interval", "net kpages/s", f"net {against}", "interval"),
+        *(("prefetched kpages/s",) if prefetched else ()),
         *(_latency_head(name) for name in (*LATENCIES, *opened)),
     )
     rows = [
@@ -45,6 +48,7 @@ def summary_cells(summary: Summary) -> tuple[Sequence[str], Sequence[Sequence[st
             *(thousand(value_of_estimate(row.pages_per_s)), spread(row.pages_per_s, 1e3, 1)),
             *(speed_up(row.ratio), spread(row.ratio, 1, 2)),
             *(thousand(value_of_estimate(row.pages_per_s_net)), speed_up(row.ratio_net), spread(row.ratio_net, 1, 2)),
+            *((thousand(row.prefetched_pages_per_s),) if prefetched else ()),
             *(us(value_of_estimate(row.latencies[name])) for name in (*LATENCIES, *opened)),
         )
         for row in summary.rows

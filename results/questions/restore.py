@@ -21,7 +21,7 @@ ROWS = ("strategy", "source_cache", "prefetch")
 
 _NOT_SHOWN = ("strategy_options", "memory_type", "sweep_id", "readers", "reader_cpus")
 _AXES = tuple(column.name for column in RUN_COLUMNS if column.axis)
-_COLUMNS = ("run_id", "status", "pages", "pages_resolved", "prefetched_pages", "prefetch_late", "memory_errors")
+_COLUMNS = ("run_id", "status", "pages", "pages_resolved", "prefetched_pages", "prefetch_late", "memory_errors", "emulated_s")
 
 
 def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
@@ -53,6 +53,7 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
                     [one.longest_stall_ns for one in measured],
                 )
             ),
+            decimals(median_or_none(None if run["emulated_s"] is None else run["emulated_s"] * 1e3 for run in group), 2),
             decimals(median_or_none(one.second_touch_ns for one in measured), 0),
             cell(median_or_none(run["pages_resolved"] for run in group)),
             cell(median_or_none(run["prefetched_pages"] for run in group)),
@@ -67,6 +68,7 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
         "90 % ms",
         "100 % ms",
         "longest stall ms",
+        "emulated ms",
         "second touch ns",
         "on demand",
         "prefetched",
@@ -76,6 +78,7 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
         "from the common start to: the first access done by any vCPU; 50, 90, 100 % of the pages resident (resolved for a vCPU, "
         "or installed by the background stream)",
         "longest stall: of one access of a vCPU; eager has none after its first touch, which waits for all of memory",
+        "emulated: of the whole time, the calibrated cost of emulated exits: real ones would take it and give their own",
         "second touch: mean of the accesses of the second pass, overhead of the generator included",
         "late: pages the stream came to when somebody else had them in hand; file_map's stream reads ahead into the page cache",
     )

@@ -167,6 +167,16 @@ def test_repeats_that_gather_in_two_places_are_said_to(tmp_path: Path) -> None:
     assert "repeats gather around 165.3 and 1000.0 kpages/s: the median lies in neither" in out.getvalue()
 
 
+def test_what_a_stream_brought_stands_beside_what_vcpus_asked_for(tmp_path: Path) -> None:
+    dataset = DataSet.open(str(tmp_path))
+    store(dataset, "run-a", seconds=2.0, prefetched_pages=300_000)
+    out = io.StringIO()
+    print_summary(summary(dataset), out)
+    head, _, row = [line for line in out.getvalue().splitlines() if line.startswith("|")]
+    cells = dict(zip((cell.strip() for cell in head.split("|")), (cell.strip() for cell in row.split("|")), strict=True))
+    assert (cells["kpages/s"], cells["prefetched kpages/s"]) == ("500.0", "150.0")
+
+
 def test_open_loop_latencies_stand_beside_the_closed_loop_ones(tmp_path: Path) -> None:
     dataset = DataSet.open(str(tmp_path))
     with dataset.writer("run-a", "sweep-1") as writer:
