@@ -164,8 +164,15 @@ def _connect(address: str) -> None:
                 "node that answers from here, with the RAY_AUTH_MODE and token it was started with"
             ]
         ) from None
-    # Ray would print on stdout, which is for results, that a node is gone; the run that lost it says so.
-    ray._private.worker._worker_logs_enabled = False
+    keep_off_stdout()
+
+
+def keep_off_stdout() -> None:
+    """Ray prints on stdout, which is for results, that a node is gone; the run that lost it says so. `log_to_driver` has no say
+    in that, and nothing public has: a Ray without the flag that has goes on printing, and is used all the same."""
+    worker: Any = getattr(getattr(ray, "_private", None), "worker", None)
+    if hasattr(worker, "_worker_logs_enabled"):
+        worker._worker_logs_enabled = False
 
 
 def _entries() -> list[dict[str, Any]]:

@@ -71,6 +71,7 @@ def run_guests(session: Session, planned: PlannedRun, dataset: DataSet, progress
     spec = planned.spec
     began = session.begin_run() + waited_s
     measured = Measured({"started_at": datetime.now(UTC), "waited_s": waited_s}, [])
+    nodes = session.nodes_of(planned)  # asked for now: those that are lost meanwhile are forgotten
     seats: list[Seat] = []
 
     def died(error: RayActorError) -> None:
@@ -122,7 +123,6 @@ def run_guests(session: Session, planned: PlannedRun, dataset: DataSet, progress
             session.renew()
         wall_s = session.end_run() - began
         measured.columns |= {"idle_actors": session.idle_actors(seats), "wall_s": wall_s}
-        nodes = [seat.node for seat in seats] or session.nodes_of(planned)
         described = dataclasses.replace(planned, spec=seats[0].spec) if seats else planned
         row = describe(described) | environment(nodes) | measured.columns
         row |= {"status": measured.status, "reason": measured.reason or None}

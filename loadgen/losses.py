@@ -1,7 +1,8 @@
 """What a run does when a process of it dies while it is measured.
 
-A VMM process takes its own vCPUs with it, the others of its guest are served on. A page server is succeeded by another one under
-`recover`, and without it, or with its host gone, its guest is lost. The guests that are left run to their end, and are stored.
+A VMM process takes its own vCPUs with it, the others of its guest are served on. Under `recover` a page server is succeeded by
+another one, and so is one that dies over that, for the watchdog's time; without it, or with the host gone, the guest is lost. The
+guests that are left run to their end, and are stored.
 """
 
 from __future__ import annotations
@@ -16,11 +17,10 @@ from ray.exceptions import RayActorError, RayError
 
 from loadgen.handles import aside
 from loadgen.looks import POLL_S, RunLooks
+from loadgen.patience import Patience
 from loadgen.session import Seat
 
 STEP_TIMEOUT_S = 300.0
-MOST_TRIES = 5
-"""Page servers that may die one after the other while they take over, or are asked for one and the same thing."""
 
 T = TypeVar("T")
 
@@ -104,14 +104,16 @@ class Losses:
                 seat.server.replace()
 
     def _asked(self, seat: Seat, method: str) -> Any:
-        for tries in range(MOST_TRIES):
+        patience = Patience(seat.spec.watchdog_s)
+        while True:
             try:
                 return ray.get(getattr(seat.server, method).remote(), timeout=STEP_TIMEOUT_S)
             except RayActorError as error:
-                if not self._recover or tries == MOST_TRIES - 1:
+                if not self._recover or patience.over():
                     raise
                 self._lose_server(seat, error)
-        return None
+                if seat not in self._seats:
+                    raise
 
     def _lose_vmm(self, seat: Seat, vcpu: Any, error: RayActorError) -> None:
         self._gone.append(vcpu)
@@ -129,8 +131,7 @@ class Losses:
             self._lose_guest(seat, error)
             return
         try:
-            succeed(seat, [vcpu for vcpu in seat.vcpus if vcpu not in self._gone])
-            self.recoveries += 1
+            self.recoveries += succeed(seat, [vcpu for vcpu in seat.vcpus if vcpu not in self._gone])
         except RayActorError as last:
             self._died(last)
             self._lose_guest(seat, last)
@@ -152,32 +153,33 @@ def alive(actor: Any) -> bool:
     return True
 
 
-def succeed(seat: Seat, vcpus: Sequence[Any]) -> None:
-    """A new page server in place of the guest's that died, of whose VMM processes these are alive. Raises RayActorError when one
-    of them has died too, or page servers die one after the other."""
-    for tries in range(MOST_TRIES):
+def succeed(seat: Seat, vcpus: Sequence[Any]) -> int:
+    """A new page server in place of the guest's that died, of whose VMM processes these are alive; how many it took until one
+    served. Raises RayActorError when one of them has died too, or page servers die one after the other."""
+    patience = Patience(seat.spec.watchdog_s)
+    while True:
         seat.server.replace()
         try:
             held = ray.get(aside(vcpus[0].address).remote(), timeout=STEP_TIMEOUT_S)
             address = ray.get(seat.server.take_over.remote(seat.spec, held), timeout=STEP_TIMEOUT_S)
             handed = [aside(vcpu.hand_over).remote(address) for vcpu in vcpus]
             ray.get([*handed, seat.server.serve.remote()], timeout=STEP_TIMEOUT_S)
-            return
+            return patience.tries + 1
         except RayActorError:
-            if tries == MOST_TRIES - 1 or alive(seat.server):
+            if alive(seat.server) or patience.over():
                 raise
 
 
 def prepared_anew(seats: Sequence[Seat], prepare: Callable[[], T], *, recover: bool) -> T:
     """What `prepare` returns, which is called again with new page servers when it raised because one had died: nothing has been
     measured yet. Raises RayActorError."""
-    for tries in range(MOST_TRIES):
+    patience = Patience(max(seat.spec.watchdog_s for seat in seats))
+    while True:
         try:
             return prepare()
         except RayActorError:
             dead = [seat for seat in seats if not alive(seat.server)]
-            if not recover or not dead or tries == MOST_TRIES - 1:
+            if not recover or not dead or patience.over():
                 raise
             for seat in dead:
                 seat.server.replace()
-    raise AssertionError

@@ -29,6 +29,9 @@ class Node(Protocol):
     address: str
     host: Host
 
+    def gone(self) -> bool:
+        """Whether it is known to be lost, without waiting for it."""
+
     def take(self) -> bool:
         """Whether this driver is now the only one that measures there."""
 
@@ -51,6 +54,10 @@ class Here:
     def join(self, node_id: str) -> None:
         """The driver is itself a worker of this node of Ray's: its parent is what the actors' processes descend from."""
         self.id, self._root = node_id, os.getppid()
+
+    def gone(self) -> bool:
+        """As `Node` says: the driver is there."""
+        return False
 
     def take(self) -> bool:
         """As `Node` says."""
@@ -112,6 +119,11 @@ class RayNode:
             self.agent = self._send()
             return self._answers()
         return True
+
+    def gone(self) -> bool:
+        """As `Node` says; whatever Ray has found out by now."""
+        entries: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        return not any(one["NodeID"] == self.id and one["Alive"] for one in entries)
 
     def take(self) -> bool:
         """As `Node` says. At a node that is gone there is nothing to wait for: the run will find it so, and fail."""

@@ -26,6 +26,7 @@ from workers.spec import RunSpec
 from workers.vcpu import Vcpu
 
 START_TIMEOUT_S = 60.0
+PLACED_POLL_S = 1.0
 QUIET_S = 0.5
 QUIET_LOOKS = 2
 RESERVED = {"memory": 1 << 20}
@@ -74,14 +75,22 @@ class GuestActors:
         if self._group is None:
             pin = [{"ray.io/node-id": self.node.id}]
             self._group = placement_group([RESERVED], strategy="STRICT_PACK", bundle_label_selector=pin)
-            if not self._group.wait(START_TIMEOUT_S):
-                raise GuestNotPlaced(f"node {self.node.name} has no room for a guest's actors")
+            self._wait_until_placed()
         beside = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=0)
         if self.server is None:
             page_server = actor_class(PageServer).options(max_concurrency=4, scheduling_strategy=beside)
             self.server = Replaceable(lambda: page_server.remote(self._deadman_s))
         while len(self.vcpus) < vmms:
             self.vcpus.append(actor_class(Vcpu).options(scheduling_strategy=beside).remote(self._deadman_s))
+
+    def _wait_until_placed(self) -> None:
+        """Raises GuestNotPlaced: Ray itself would wait for a node that is gone as for one that has no room yet."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self._group.wait(PLACED_POLL_S):
+            if self.node.gone():
+                raise GuestNotPlaced(f"node {self.node.name} is gone: there is nobody to start a guest's actors on it")
+            if time.monotonic() > deadline:
+                raise GuestNotPlaced(f"node {self.node.name} has no room for a guest's actors")
 
     def name_of(self, actor_id: str | None) -> str:
         """An actor in the user's words, by the id (hex) that Ray's errors carry; empty when it is not of this guest."""

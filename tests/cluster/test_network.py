@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -35,6 +35,8 @@ QUICK_TO_NOTICE = {
 DEADMAN_S = 6
 BOUND_S = 45
 """From a node's end to that of its guests' run, the rest of the other guests' included."""
+PLACED_BOUND_S = 30
+"""From a node's end to that of a run that would have had a guest on it: half of what a node without room is given."""
 ACTORS = ("ray::Vcpu", "ray::PageServer", "ray::Agent")
 SLOW = ("memory.region_mib=4", "access.rate_per_s=150")
 """A measured phase of some seconds: there is time to lose a node in it."""
@@ -131,11 +133,34 @@ def test_a_node_that_is_cut_off_ends_its_actors_itself_and_the_sweep_goes_on_wit
     assert_went_on_without("node2", rows(tmp_path))
 
 
-def test_a_node_that_is_lost_while_its_host_is_waited_for_costs_one_run(cluster: Cluster, tmp_path: Path) -> None:
+@contextlib.contextmanager
+def lock_file() -> Iterator[IO[str]]:
+    """The host's, to be locked by the test."""
     host = HostLock()
     host.take()  # its file is there now
     host.give()
-    with open(LOCK_FILE) as lock, cluster.driver(tmp_path, "guests=3", "repeats=3", *SLOW) as driver:
+    with open(LOCK_FILE) as lock:
+        yield lock
+
+
+def test_a_node_that_is_lost_before_the_first_run_ends_it_early_by_name(cluster: Cluster, tmp_path: Path) -> None:
+    with lock_file() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with cluster.driver(tmp_path, "guests=3", "repeats=2", *SLOW) as driver:
+            driver.next("waiting")
+            cluster.network.machines[2].end()
+            lost = time.monotonic()
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            driver.next("run_ended")
+            assert time.monotonic() - lost < PLACED_BOUND_S
+            driver.next("sweep_ended")
+    first, second = rows(tmp_path)
+    assert (first["status"], first["reason"].partition(":")[0]) == ("failed", "node node2 is gone")
+    assert (second["status"], second["guest_hosts"]) == ("ok", "node0,node1,node0"), second["reason"]
+
+
+def test_a_node_that_is_lost_while_its_host_is_waited_for_costs_one_run(cluster: Cluster, tmp_path: Path) -> None:
+    with lock_file() as lock, cluster.driver(tmp_path, "guests=3", "repeats=3", *SLOW) as driver:
         driver.next("look")
         ours = threading.Thread(target=fcntl.flock, args=(lock, fcntl.LOCK_EX), daemon=True)
         ours.start()  # it is the next one to have the host

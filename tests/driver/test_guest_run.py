@@ -272,16 +272,20 @@ def test_without_recover_a_page_server_that_dies_ends_the_run_by_name(rig: Rig) 
     assert (rig.server.replaced, rig.session.renewed) == (0, 1)
 
 
-def test_page_servers_that_die_one_after_the_other_end_the_run(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("start_s", "tries"), [(1.0, 10), (60.0, 5)])
+def test_page_servers_that_die_one_after_the_other_end_the_run_after_the_watchdogs_time_and_some_tries(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, start_s: float, tries: int
+) -> None:
     def replace() -> None:
         rig.server.replaced += 1
 
+    monkeypatch.setattr("loadgen.patience.monotonic", lambda: rig.server.replaced * start_s)
     monkeypatch.setattr(rig.server, "replace", replace)
     rig.unended(nothing)
     for step in ("look", "sign_of_life", "take_over"):
         rig.server.failures[step] = ActorDiedError()
     assert rig.run("recover=true", "watchdog_s=10")["status"] == "crashed"
-    assert rig.server.replaced == 5
+    assert rig.server.replaced == tries
 
 
 def test_an_error_of_an_actor_makes_the_run_failed_with_the_errors_words(rig: Rig) -> None:

@@ -1,51 +1,23 @@
-"""A data set in object storage: moto's S3 server, as a process of its own on loopback."""
+"""A data set in object storage."""
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 
-import pyarrow.fs
 import pytest
 
 from results.store import DataSet, DataSetError
+from tests.object_store import CREDENTIALS, s3_server
 from tests.results.rows import run_row, store
 
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    """The start of URIs in a bucket, without the query that names the server."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            assert server.poll() is None and time.monotonic() < deadline, "moto's server does not listen"
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                break
-            time.sleep(0.1)
-        with pytest.MonkeyPatch.context() as patch:
-            for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-                patch.setenv(key, "test")
-            patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-            filesystem = pyarrow.fs.S3FileSystem(
-                endpoint_override=f"127.0.0.1:{port}", scheme="http", region="us-east-1", allow_bucket_creation=True
-            )
-            filesystem.create_dir("bucket")
-            yield f"s3://bucket/{{}}?scheme=http&endpoint_override=127.0.0.1:{port}&region=us-east-1"
-    finally:
-        server.kill()
-        server.wait()
+    """URIs in a bucket, the query naming the server; their paths are to be filled in."""
+    with s3_server() as server, pytest.MonkeyPatch.context() as patch:
+        for key, value in CREDENTIALS.items():
+            patch.setenv(key, value)
+        yield f"s3://bucket/{{}}?scheme=http&endpoint_override={server}&region=us-east-1"
 
 
 def test_runs_are_stored_in_a_bucket_and_read_from_it(bucket: str) -> None:
