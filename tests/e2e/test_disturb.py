@@ -6,64 +6,26 @@ import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_module
-from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig, open_dict
 
-from loadgen.app import config_path
-from loadgen.cluster import Cluster, cluster_for
-from loadgen.command_line import quote_null
-from loadgen.driver import check
-from loadgen.guest_run import run_guests
-from loadgen.schema import register
-from loadgen.session import Session
-from loadgen.sweeper import register_sweeper
 from results import questions
-from results.store import DataSet
+from tests.e2e.in_session import Bench, InSession
 
 MEMORY_BLOCKS = Path("/sys/devices/system/memory/block_size_bytes")
 SHORT = ("access.accesses=3000",)
 KVM = partial(pytest.param, marks=pytest.mark.skipif(not os.access("/dev/kvm", os.W_OK), reason="/dev/kvm cannot be used"))
 
 
-def configured(*overrides: str) -> DictConfig:
-    GlobalHydra.instance().clear()
-    with initialize_config_module(config_path().removeprefix("pkg://"), version_base="1.3"):
-        cfg = compose("config", [quote_null(override) for override in overrides])
-    with open_dict(cfg):
-        cfg.sweep_id, cfg.repeat = "bench", 0
-    return cfg
-
-
-class Bench:
-    """Runs of one data set in one session; each gives its row."""
-
-    def __init__(self, cluster: Cluster, session: Session, folder: Path) -> None:
-        self.cluster, self.session, self.dataset, self.runs = cluster, session, DataSet.open(str(folder)), 0
-
-    def run(self, *overrides: str) -> dict[str, Any]:
-        self.runs += 1
-        planned = check(configured(*overrides), self.cluster, self.runs)
-        return run_guests(self.session, planned, self.dataset, lambda _: None).row
-
-
 @pytest.fixture(scope="module")
-def rig() -> Iterator[tuple[Cluster, Session]]:
-    register()
-    register_sweeper()
-    cluster = cluster_for(configured())
-    session = Session(cluster)
-    yield cluster, session
-    session.close()
-    cluster.close()
+def session() -> Iterator[InSession]:
+    with InSession() as session:
+        yield session
 
 
 @pytest.fixture
-def bench(rig: tuple[Cluster, Session], tmp_path: Path) -> Bench:
-    return Bench(*rig, tmp_path / "dataset")
+def bench(session: InSession, tmp_path: Path) -> Bench:
+    return Bench(session, tmp_path / "dataset")
 
 
 def test_a_balloon_nobody_hears_of_puts_vcpus_to_sleep_or_is_taken_for_a_memory_error(bench: Bench) -> None:
