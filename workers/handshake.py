@@ -14,17 +14,16 @@ import fcntl
 import json
 import os
 import select
-import shutil
 import socket
 import struct
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
+
+from workers.socket_folder import SocketFolder
 
 MAGIC = "uffd-loadgen"
 VERSION = 1
@@ -284,19 +283,19 @@ class Acceptor:
         self._lock = threading.Condition()
         self._connections: list[Connection] = []
         self.refused: list[str] = []
-        self._directory = Path(tempfile.mkdtemp(prefix="uffd-loadgen-"))
-        self.path = str(self._directory / "page-server.sock")
+        self._folder = SocketFolder()
+        self.path = str(self._folder.path / "page-server.sock")
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._listener.bind(self.path)
             if self._uids != {os.getuid()}:  # other uids were named: they must be able to reach it; SO_PEERCRED decides
-                self._directory.chmod(0o711)
+                self._folder.path.chmod(0o711)
                 os.chmod(self.path, 0o666)
             self._listener.listen(1024)
             self._stop = os.eventfd(0, os.EFD_CLOEXEC)
         except BaseException:
             self._listener.close()
-            shutil.rmtree(self._directory, ignore_errors=True)
+            self._folder.remove()
             raise
         self._peers: list[threading.Thread] = []
         self._thread = threading.Thread(target=self._accept, name="handshake", daemon=True)
@@ -344,7 +343,7 @@ class Acceptor:
         self._listener.close()
         for connection in self._connections:
             connection.close()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        self._folder.remove()
 
     def _named(self) -> dict[tuple[int, int], Connection]:
         return {(connection.vmm, connection.shard): connection for connection in self._connections}

@@ -49,9 +49,9 @@ def short_folder() -> Iterator[str]:
 def ray_cluster(
     folder: str, places: Sequence[Place], *head_options: str, settings: Mapping[str, str] | None = None
 ) -> Iterator[str]:
-    """A node at each place, the first of them the head, whose address this is; all have joined. `folder`: where Ray keeps its
-    files; `settings`: environment variables that all nodes get."""
-    env = environment() | CONNECT | dict(settings or {})
+    """A node at each place, the first of them the head, whose address this is; all have joined. `folder`: where Ray and the
+    actors keep their files, those of machines that lose their power too; `settings`: environment variables that all nodes get."""
+    env = environment() | {"TMPDIR": folder} | CONNECT | dict(settings or {})
     address = f"{places[0].address}:{free_port()}"
     port = address.rpartition(":")[2]
     nodes: list[_Node] = []
