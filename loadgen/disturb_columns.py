@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from results.quantiles import Quantiles
 from workers.disturb_spec import ROLES, DisturbSpec
 from workers.reports import VmmReport
 
@@ -47,9 +50,23 @@ def achieved(reports: Sequence[VmmReport]) -> dict[str, Any]:
     return columns | {"not_achieved": "; ".join(short) or None}
 
 
+def device_sleeps(reports: Sequence[VmmReport]) -> dict[str, Any]:
+    """How long accesses of devices took that slept in the kernel; null where none did."""
+    devices = [thread for report in reports for thread in report.disturbers if thread["role"] == "device"]
+    sleeps = Quantiles()
+    for thread in devices:
+        if thread["sleeps_ns"]:
+            sleeps.add(np.repeat(*np.array(thread["sleeps_ns"], np.int64).T))
+    return {
+        "device_sleep_p50_ns": sleeps.per_mille(500),
+        "device_sleep_p99_ns": sleeps.per_mille(990),
+        "device_sleep_max_ns": max((thread["longest_sleep_ns"] for thread in devices), default=0) or None,
+    }
+
+
 def disturber_rows(reports: Sequence[VmmReport]) -> list[dict[str, Any]]:
     """Rows of `threads`: over the measured phase, with their counters."""
-    not_columns = {"usage", "done", "rate_per_s", "seconds", "wrong_words", "first_wrong"}
+    not_columns = {"usage", "done", "rate_per_s", "seconds", "wrong_words", "first_wrong", "sleeps_ns", "longest_sleep_ns"}
     return [
         {key: value for key, value in thread.items() if key not in not_columns}
         | {"vmm": vmm, "asked_per_s": thread["rate_per_s"] or None, "achieved_per_s": per_s(thread), **thread["usage"]}

@@ -17,7 +17,7 @@ import numpy as np
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from loadgen.disturb_columns import achieved
+from loadgen.disturb_columns import achieved, device_sleeps
 from loadgen.host_changes import HostChangeError
 from loadgen.lock_columns import lock_reads
 from loadgen.looks import POLL_S, RunLooks
@@ -214,6 +214,7 @@ def _measure(seats: list[Seat], measured: Measured, losses: Losses, progress: Pr
         columns[f"ended_{state.replace(' ', '_')}"] = sum(one.page_states.get(state, 0) for guest in reports for one in guest)
     columns |= lock_reads(measured.vcpus)
     columns |= achieved([report for guest in reports for report in guest])
+    columns |= device_sleeps([report for guest in reports for report in guest])
     columns["pages_gone"] = sum(one.get("gone", 0) for one in verified) if verified else None
     disturbers = [thread for guest in reports for report in guest for thread in report.disturbers]
     checked = [*measured.vcpus, *disturbers, *verified]

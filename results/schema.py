@@ -14,7 +14,7 @@ History
   2026-11-25: disturbances (`disturb` to `device_mapping`, what was achieved of them, their counters and threads), and the
   mmap_lock by cause (`mmap_lock_reads_`); `prefetch` with what its stream brought by when; how far each vCPU had got by when
   (`mark_ns` to `longest_fault_ns`). 2026-11-26: `blocks_offlined`,
-  `prefetched_pages_per_s`, `emulated_s`, `latency_p50_net_ns`.
+  `prefetched_pages_per_s`, `emulated_s`, `latency_p50_net_ns`. 2026-11-27: `device_sleeps` and how long they took.
 
 A column is added by one line here and a word in the history: in the newest version's line for as long as that version has
 not been released, in a new version's afterwards. A data set holds one version only. Older ones stay readable: columns and
@@ -125,8 +125,9 @@ COUNTERS = (
     Column("pages_migrated", _COUNT, "pages", "guest pages that had another frame afterwards"),
     Column("maps", _COUNT, "calls", "pairs of mmap and munmap"),
     Column("device_accesses", _COUNT, "accesses", "accesses of devices, by system call"),
-    Column("device_refused", _COUNT, "accesses", "of them, EFAULT because the mapping refuses to sleep"),
-    Column("device_poisoned", _COUNT, "accesses", "of them, EFAULT because the page is poisoned"),
+    Column("device_sleeps", _COUNT, "accesses", "of them, slept in the kernel: until the page was there, or for the mmap_lock"),
+    Column("device_refused", _COUNT, "accesses", "of device_accesses, EFAULT because the mapping refuses to sleep"),
+    Column("device_poisoned", _COUNT, "accesses", "of device_accesses, EFAULT because the page is poisoned"),
 )
 
 _LOCK_READS = tuple(
@@ -261,6 +262,10 @@ RUN_COLUMNS = (
         for state in ("unresolved", "in_flight", "resolved", "poisoned", "discarded")
     ),
     *(Column(f"{role}_achieved_per_s", _REAL, "1/s", f"what {role} threads did of what was asked") for role in DISTURBERS),
+    *(
+        Column(f"device_sleep_{what}_ns", _NS, "ns", f"{text} of a device_sleeps access; null: none")
+        for what, text in (("p50", "median length, to 3 %,"), ("p99", "99th percentile, to 3 %,"), ("max", "greatest length"))
+    ),
     Column("not_achieved", _TEXT, "", "disturbances that did less than 0.9 of what was asked; null: none"),
     Column("pages_gone", _COUNT, "pages", "pages that ended as resolved and were not there: dropped, and nobody told the VMM"),
     Column("wrong_words", _COUNT, "words", "words of contents that were not what they should have been"),

@@ -79,6 +79,8 @@ LINES = (
         "trips",
     ),
     Line("device accesses that sleep until a reader serves them; 1000 accesses", _devices, ("device_waits",), "device_accesses"),
+    Line("length of such a sleep, p50, us", _devices, ("device_sleep_p50_ns",), "one", 1e-3),
+    Line("length of such a sleep, p99, us", _devices, ("device_sleep_p99_ns",), "one", 1e-3),
     Line("device accesses refused with EFAULT; 1000 accesses", _devices, ("device_refused",), "device_accesses"),
 )
 _COLUMNS = (

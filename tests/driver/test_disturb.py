@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from omegaconf import DictConfig
 
-from loadgen.disturb_columns import achieved, describe_disturb, disturber_rows
+from loadgen.disturb_columns import achieved, describe_disturb, device_sleeps, disturber_rows
 from loadgen.errors import ConfigError
 from loadgen.host import Host
 from loadgen.plan import plan_run
@@ -106,6 +106,20 @@ def test_what_falls_short_of_nine_tenths_is_named_in_the_run_row() -> None:
         "device_achieved_per_s": 1000.0,
         "not_achieved": "balloon: 85 of 100 a second",
     }
+
+
+def test_sleeps_of_devices_are_merged_over_threads_and_processes() -> None:
+    def device(sleeps: list[tuple[int, int]], longest: int) -> dict[str, object]:
+        return disturber("device", 1, 1.0) | {"sleeps_ns": sleeps, "longest_sleep_ns": longest}
+
+    first = VmmReport({}, [], {}, [device([(1000, 98)], 990), disturber("balloon", 1, 1.0)])
+    second = VmmReport({}, [], {}, [device([(5000, 1), (7000, 1)], 6800), device([], 0)])
+    assert device_sleeps([first, second]) == {
+        "device_sleep_p50_ns": 1000,
+        "device_sleep_p99_ns": 5000,
+        "device_sleep_max_ns": 6800,
+    }
+    assert set(device_sleeps([VmmReport({}, [], {}, [device([], 0)])]).values()) == {None}
 
 
 def test_what_runs_as_fast_as_it_goes_is_always_achieved() -> None:

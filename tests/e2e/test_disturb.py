@@ -68,6 +68,11 @@ def test_a_system_call_on_a_mapping_that_refuses_to_sleep_gets_efault(bench: Ben
         "experiment=device_efault", "access.accesses=300", "strategy=no_uffd_wait", "disturb.devices.device_mapping=second"
     )
     assert second["status"] == "ok" and second["device_refused"] == 0 and second["device_waits"] > 0
+    assert same["device_sleeps"] * 50 <= same["device_accesses"], "for the mmap_lock, if at all"
+    assert second["device_sleeps"] >= 0.9 * second["device_resolved"], "one may be woken before it is asleep"
+    assert 0 < second["device_sleep_p50_ns"] <= second["device_sleep_p99_ns"] <= second["device_sleep_max_ns"] * 1.04
+    answer = questions.answer("device_efault", bench.dataset)
+    assert {"device sleeps", "device slept p50 us", "device slept max us"} <= set(answer.heads)
 
 
 def test_a_punched_hole_is_found_without_an_event_and_filled_again(bench: Bench) -> None:

@@ -144,6 +144,7 @@ TEST("hazard 6: a device gets EFAULT on a mapping that refuses to sleep, and non
       CHECK_EQUAL((*result)[Counter::device_refused], 0u);
       CHECK(result->server[Counter::device_waits] > 0);
       CHECK(result->server[Counter::device_resolved] > 0);
+      CHECK((*result)[Counter::device_sleeps] > 0);
     } else {
       CHECK((*result)[Counter::device_refused] > 0);
       CHECK_EQUAL(result->server[Counter::device_waits], 0u);

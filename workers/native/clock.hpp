@@ -38,6 +38,9 @@ class Clock {
     return static_cast<std::uint64_t>(t.tv_sec) * kNanosecondsPerSecond + static_cast<std::uint64_t>(t.tv_nsec);
   }
 
+  std::uint64_t to_ns(Ticks ticks) const noexcept {
+    return static_cast<std::uint64_t>(static_cast<double>(ticks) * 1e9 / ticks_per_s_);
+  }
   Ticks from_ns(double ns) const noexcept { return static_cast<Ticks>(ns * ticks_per_s_ / 1e9); }
 
  private:

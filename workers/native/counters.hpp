@@ -60,6 +60,7 @@ enum class Counter : std::size_t {
   pages_migrated,    // guest pages whose frame was another one afterwards
   maps,              // stretches mapped and unmapped
   device_accesses,   // by system call
+  device_sleeps,     // of them, slept in the kernel: for a page, or for the mmap_lock
   device_refused,    // of them, EFAULT: the mapping refuses to sleep for them
   device_poisoned,   // of them, EFAULT: the page is poisoned
   count
@@ -72,7 +73,7 @@ inline constexpr std::array<const char*, static_cast<std::size_t>(Counter::count
     "events_dropped", "reads", "reads_empty", "wakes", "deferred", "fetched_pages", "delays", "delay_ns",
     "prefetched_pages", "prefetch_late", "populate_waits", "stray_waits", "unknown_events", "abandoned", "records_dropped",
     "eagain_changing", "contents_lost", "removes", "pages_discarded", "device_waits", "device_resolved", "pages_dropped",
-    "compactions", "blocks_offlined", "pages_migrated", "maps", "device_accesses", "device_refused", "device_poisoned"};
+    "compactions", "blocks_offlined", "pages_migrated", "maps", "device_accesses", "device_sleeps", "device_refused", "device_poisoned"};
 
 class alignas(64) Counters {
  public:

@@ -1,9 +1,12 @@
 // Devices: threads that reach guest memory by system calls, as back ends of virtual devices do. write(2) out of it and read(2)
 // into it fault inside the kernel, so they cannot exit: on a mapping that sleeps a reader serves them, on one that refuses to
 // (UFFD_FEATURE_SIGBUS) they get EFAULT. The other end is a pipe: writing to it copies the bytes, which /dev/null would not.
+// It never blocks, so an access that slept did so for guest memory: for its page, or for the mmap_lock.
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 
@@ -54,7 +57,7 @@ class Devices final : public Disturbance {
   }
 
   void write_out(const Descriptor& from, const Descriptor& to, std::uint64_t page, std::uint64_t chunk, Disturber& me) const {
-    const ssize_t done = ::syscall(SYS_write, to.get(), at(page, chunk), kChunkBytes);  // as read_in()
+    const ssize_t done = access(SYS_write, to, page, chunk, me);
     if (done < 0 && errno != EFAULT) throw KernelError("write of guest memory to a pipe", errno);
     if (done < static_cast<ssize_t>(kChunkBytes)) refused(page, me);
     Chunk words;
@@ -64,19 +67,41 @@ class Devices final : public Disturbance {
         me.first_wrong = "device: " + describe_wrong_word(page, chunk * words.size() + i, words[i], expected(page, chunk, i));
   }
 
-  // The bytes are those the page has anyway, so nothing changes but the page's being there. By syscall(), for a device and a vCPU
-  // on one word are no data race of this program, as the thread sanitizer would have it of read().
+  // The bytes are those the page has anyway, so nothing changes but the page's being there.
   void read_in(const Descriptor& from, const Descriptor& to, std::uint64_t page, std::uint64_t chunk, Disturber& me) const {
     Chunk words;
     for (std::uint64_t i = 0; i < words.size(); ++i) words[i] = expected(page, chunk, i);
     if (::write(to.get(), words.data(), kChunkBytes) != static_cast<ssize_t>(kChunkBytes))
       throw KernelError("write to a pipe", errno);
-    const ssize_t done = ::syscall(SYS_read, from.get(), at(page, chunk), kChunkBytes);
+    const ssize_t done = access(SYS_read, from, page, chunk, me);
     if (done < 0 && errno != EFAULT) throw KernelError("read from a pipe into guest memory", errno);
     if (done < static_cast<ssize_t>(kChunkBytes)) {
       refused(page, me);
       drain(from, words);
     }
+  }
+
+  // By syscall(), for a device and a vCPU on one word are no data race of this program, as the thread sanitizer would have it of
+  // read() and write(). errno is the call's.
+  ssize_t access(long call, const Descriptor& end, std::uint64_t page, std::uint64_t chunk, Disturber& me) const {
+    const long switches = voluntary_switches();
+    const Ticks began = Clock::get().now();
+    const ssize_t done = ::syscall(call, end.get(), at(page, chunk), kChunkBytes);
+    const int error = errno;
+    const Ticks took = Clock::get().now() - began;
+    if (voluntary_switches() != switches) {
+      me.sleeps.add(took, 1);
+      me.longest_sleep = std::max(me.longest_sleep, took);
+      ++me.counters[Counter::device_sleeps];
+    }
+    errno = error;
+    return done;
+  }
+
+  static long voluntary_switches() {
+    rusage usage{};
+    ::getrusage(RUSAGE_THREAD, &usage);  // cannot fail: the arguments are right
+    return usage.ru_nvcsw;
   }
 
   static std::uint64_t drain(const Descriptor& from, Chunk& words) {

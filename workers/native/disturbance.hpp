@@ -10,6 +10,7 @@
 
 #include "clock.hpp"
 #include "counters.hpp"
+#include "duration_histogram.hpp"
 #include "guest.hpp"
 #include "page_record.hpp"
 #include "placement.hpp"
@@ -82,6 +83,8 @@ class Disturber {
   std::uint64_t done = 0;  ///< units that count as achieved
   std::uint64_t wrong_words = 0;
   std::string first_wrong;
+  DurationHistogram sleeps;    ///< how long those of its accesses took that slept in the kernel
+  Ticks longest_sleep = 0;
 
  private:
   friend class Disturbances;

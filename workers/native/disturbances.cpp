@@ -27,7 +27,7 @@ bool Disturber::next() {
   due_ = std::max(due_ + clock.from_ns(1e9 / rate_per_s_), now - clock.from_ns(kLongestBacklogS * 1e9));
   for (; now < due_; now = clock.now()) {
     if (ending()) return false;
-    const auto left = static_cast<std::uint64_t>(static_cast<double>(due_ - now) * 1e9 / clock.ticks_per_s());
+    const auto left = clock.to_ns(due_ - now);
     const timespec nap{0, static_cast<long>(std::min(left, kLookAgainNs))};
     ::nanosleep(&nap, nullptr);
   }

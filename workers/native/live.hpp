@@ -7,26 +7,12 @@
 #include <cstdint>
 #include <vector>
 
+#include "duration_histogram.hpp"
 #include "fault_record.hpp"
 #include "guest.hpp"
 #include "page_record.hpp"
 
 namespace uffd {
-
-/// Counts of durations in buckets a thirty-second of a power of two wide: a quantile in 16 KiB, to 3 %.
-class DurationHistogram {
- public:
-  void add(Ticks ticks, std::uint64_t weight) noexcept;
-  /// The upper end of the bucket that holds the quantile; 0 when nothing was added.
-  Ticks quantile(double share) const noexcept;
-
- private:
-  static constexpr unsigned kBits = 5;
-  static std::size_t bucket_of(Ticks ticks) noexcept;
-  static Ticks upper_end(std::size_t bucket) noexcept;
-  std::array<std::uint64_t, (64 - kBits + 1) << kBits> counts_{};
-  std::uint64_t total_ = 0;
-};
 
 class Live {
  public:

@@ -229,8 +229,7 @@ void PageServer::serve_ring(std::uint32_t index, ReaderInfo& info) {
       request.put = true;
       if (!delay.none()) {
         ++counters[Counter::delays];
-        counters[Counter::delay_ns] +=
-            static_cast<std::uint64_t>(static_cast<double>(clock.now() - request.began) * 1e9 / clock.ticks_per_s());
+        counters[Counter::delay_ns] += clock.to_ns(clock.now() - request.began);
       }
       const std::uint64_t wanted = guest_.vcpu(request.vcpu).wanted_page.load(std::memory_order_relaxed);
       if (poisoned_at_source(guest_, wanted)) {
@@ -308,7 +307,7 @@ void PageServer::serve_ring(std::uint32_t index, ReaderInfo& info) {
       const Ticks now = clock.now();
       const Ticks due = requests.top().due;
       if (due <= now) continue;
-      nap = static_cast<std::uint64_t>(static_cast<double>(due - now) * 1e9 / clock.ticks_per_s());
+      nap = clock.to_ns(due - now);
     }
     futex_wait_noted(ring.doorbell, rung, ring.asleep, nap);
   }

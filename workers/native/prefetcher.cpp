@@ -161,7 +161,7 @@ bool Prefetcher::sleep_until(Ticks due) const noexcept {
   const Clock& clock = Clock::get();
   for (Ticks now = clock.now(); now < due; now = clock.now()) {
     if (over()) return false;
-    const auto ns = static_cast<std::uint64_t>(static_cast<double>(due - now) * 1e9 / clock.ticks_per_s());
+    const auto ns = clock.to_ns(due - now);
     const timespec nap{0, static_cast<long>(std::min(ns, kLongestNs))};
     ::nanosleep(&nap, nullptr);
   }

@@ -71,7 +71,7 @@ void Reader::serve() {
     Ticks due = wake_due_;
     if (!jobs_.empty() && (due == 0 || jobs_.top().due < due)) due = jobs_.top().due;
     if (due > now) {
-      const auto ns = static_cast<std::uint64_t>(static_cast<double>(due - now) * 1e9 / clock.ticks_per_s());
+      const auto ns = clock.to_ns(due - now);
       until_due = {static_cast<time_t>(ns / kNanosecondsPerSecond), static_cast<long>(ns % kNanosecondsPerSecond)};
     }
     timeout = &until_due;
@@ -299,8 +299,7 @@ void Reader::advance(Job job) {
     case Step::put:
       if (!delay_.none()) {
         ++counters_[Counter::delays];
-        counters_[Counter::delay_ns] += static_cast<std::uint64_t>(
-            static_cast<double>(Clock::get().now() - job.began) * 1e9 / Clock::get().ticks_per_s());
+        counters_[Counter::delay_ns] += Clock::get().to_ns(Clock::get().now() - job.began);
       }
       if (poisoned_at_source(guest_, job.event.page)) {
         poison(job.event);

@@ -115,7 +115,7 @@ bool Vcpu::wait_until(Ticks when) const noexcept {
     if (when - now <= spun) continue;
     state_.stage.store(Stage::thinking, kRelaxed);
     const Ticks nap = std::min(when - now - spun, longest);
-    const auto ns = static_cast<std::uint64_t>(static_cast<double>(nap) * 1e9 / clock.ticks_per_s());
+    const auto ns = clock.to_ns(nap);
     const timespec time{static_cast<time_t>(ns / kNanosecondsPerSecond), static_cast<long>(ns % kNanosecondsPerSecond)};
     ::nanosleep(&time, nullptr);
   }

@@ -37,7 +37,7 @@ void put_progress(nb::dict& entry, const Vcpu& vcpu, const TickLine& line) {
   entry["mark_accesses"] = accesses;
   entry["mark_pages"] = pages;
   entry["pass_end_ns"] = ends;
-  entry["longest_fault_ns"] = std::llround(static_cast<double>(vcpu.longest_fault()) * 1e9 / Clock::get().ticks_per_s());
+  entry["longest_fault_ns"] = Clock::get().to_ns(vcpu.longest_fault());
 }
 
 nb::list region_list(std::uint64_t address, std::uint64_t size, std::uint64_t offset, std::uint64_t page_bytes) {
@@ -142,6 +142,7 @@ nb::list vmm_vcpus(const Vmm& vmm) {
 }
 
 nb::list vmm_disturbers(const Vmm& vmm) {
+  const Clock& clock = Clock::get();
   nb::list out;
   for (const Disturbances::Thread& thread : vmm.disturbers()) {
     nb::dict entry = to_dict(thread.work->counters);
@@ -152,9 +153,13 @@ nb::list vmm_disturbers(const Vmm& vmm) {
     entry["usage"] = to_dict(thread.usage);
     entry["done"] = thread.work->done;
     entry["rate_per_s"] = thread.rate_per_s;
-    entry["seconds"] = static_cast<double>(thread.ended - thread.began) / Clock::get().ticks_per_s();
+    entry["seconds"] = static_cast<double>(thread.ended - thread.began) / clock.ticks_per_s();
     entry["wrong_words"] = thread.work->wrong_words;
     entry["first_wrong"] = thread.work->first_wrong;
+    nb::list sleeps;
+    for (const auto& [ticks, count] : thread.work->sleeps.buckets()) sleeps.append(nb::make_tuple(clock.to_ns(ticks), count));
+    entry["sleeps_ns"] = sleeps;
+    entry["longest_sleep_ns"] = clock.to_ns(thread.work->longest_sleep);
     out.append(entry);
   }
   return out;
