@@ -120,7 +120,7 @@ COUNTERS = (
     Column("device_waits", _COUNT, "events", "events of threads that are no vCPU: devices, which cannot exit"),
     Column("device_resolved", _COUNT, "pages", "pages resolved for them; no vCPU's pages_resolved has these"),
     Column("pages_dropped", _COUNT, "pages", "pages the balloon took away"),
-    Column("compactions", _COUNT, "calls", "compactions the migrator had the kernel do"),
+    Column("compactions", _COUNT, "calls", "compactions the migrator had the kernel do, that came to their end"),
     Column("blocks_offlined", _COUNT, "blocks", "memory blocks the migrator took offline and brought back"),
     Column("pages_migrated", _COUNT, "pages", "guest pages that had another frame afterwards"),
     Column("maps", _COUNT, "calls", "pairs of mmap and munmap"),

@@ -55,7 +55,7 @@ enum class Counter : std::size_t {
   device_resolved,   // pages resolved for one
   // Disturbances.
   pages_dropped,     // by the balloon
-  compactions,       // by the migrator
+  compactions,       // by the migrator, that came to their end
   blocks_offlined,   // memory blocks it had taken offline and brought back
   pages_migrated,    // guest pages whose frame was another one afterwards
   maps,              // stretches mapped and unmapped

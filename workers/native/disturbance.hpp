@@ -80,6 +80,7 @@ class Disturber {
   bool ending() const noexcept { return over_.load(std::memory_order_relaxed) || guest_.stopping(); }
 
   Counters counters;
+  std::atomic<bool> ended{false};
   std::uint64_t done = 0;  ///< units that count as achieved
   std::uint64_t wrong_words = 0;
   std::string first_wrong;

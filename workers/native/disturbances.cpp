@@ -78,7 +78,16 @@ void Disturbances::run(Disturbance& disturbance, Thread& thread) noexcept {
   thread.ended = Clock::get().now();
   thread.seen.add_current();
   thread.usage = ThreadUsage::of_this_thread();
+  thread.work->ended.store(true, std::memory_order_relaxed);
   running_.fetch_sub(1, std::memory_order_release);
+}
+
+std::string Disturbances::still_running() const {
+  std::string names;
+  for (const Thread& thread : threads_)
+    if (!thread.work->ended.load(std::memory_order_relaxed))
+      names += (names.empty() ? "" : ", ") + thread.role + " " + std::to_string(thread.number);
+  return names;
 }
 
 }  // namespace uffd

@@ -40,6 +40,8 @@ class Disturbances {
     for (std::thread& thread : handles_) thread.join();
     handles_.clear();
   }
+  /// Names the threads that have not ended.
+  std::string still_running() const;
   const std::vector<Thread>& threads() const noexcept { return threads_; }
 
  private:

@@ -1,7 +1,7 @@
 // The migrator: has the kernel move guest pages to other frames. On one NUMA node compaction does that, and it dries up: so
 // memory is fragmented before each round (a stretch is filled and every other page of it given back, as the holes that
 // compaction moves pages into). It moves pages to the top of memory only, the lowest first: when a round has moved none of the
-// guest's, the memory block that holds most of them is taken offline and brought back, as a host does that gives memory away.
+// guest's, or took too long (it is the whole machine's, and waits for pages that are written back), the memory block that holds most of them is taken offline and brought back, as a host does that gives memory away.
 // Where there are several nodes, move_pages moves them to and fro. A guest page that has another frame afterwards, in pagemap,
 // has been moved; nothing else counts.
 #include <sys/syscall.h>
@@ -18,12 +18,14 @@
 #include "kernel.hpp"
 #include "mapping.hpp"
 #include "memory_block.hpp"
+#include "shell.hpp"
 
 namespace uffd {
 namespace {
 
 constexpr std::uint64_t kFrame = (1ull << 55) - 1;
 constexpr std::uint64_t kPresent = 1ull << 63;
+constexpr const char* kCompact = "timeout -s KILL 1 sh -c 'echo 1 >/proc/sys/vm/compact_memory'";
 constexpr std::uint64_t kBatch = 64;  // pages of one move_pages
 
 std::vector<int> numa_nodes() {
@@ -44,8 +46,7 @@ class Migrator final : public Disturbance {
     pagemap_ = Descriptor(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
     if (!pagemap_.valid()) throw KernelError("open of /proc/self/pagemap", errno);
     if (nodes_.size() > 1) return;
-    compact_ = Descriptor(::open("/proc/sys/vm/compact_memory", O_WRONLY | O_CLOEXEC));
-    if (!compact_.valid()) throw KernelError("open of /proc/sys/vm/compact_memory", errno);
+    if (::access("/proc/sys/vm/compact_memory", W_OK) != 0) throw KernelError("access to /proc/sys/vm/compact_memory", errno);
   }
 
   const char* role() const override { return "migrator"; }
@@ -63,8 +64,7 @@ class Migrator final : public Disturbance {
         move_some();
       } else {
         fragment(held);
-        if (::write(compact_.get(), "1", 1) != 1) throw KernelError("write to /proc/sys/vm/compact_memory", errno);
-        ++me.counters[Counter::compactions];
+        if (run_script(kCompact, {})) ++me.counters[Counter::compactions];
       }
       after = frames();
       if (nodes_.size() <= 1 && moved(before, after).empty() && unplug_fullest(after)) {
@@ -143,7 +143,7 @@ class Migrator final : public Disturbance {
   Scene scene_;
   std::vector<int> nodes_;
   Random random_;
-  Descriptor pagemap_, compact_;
+  Descriptor pagemap_;
   std::set<std::uint64_t> refused_;  // memory blocks: what is in them now will not move later either
   std::size_t turn_ = 0;
 };

@@ -244,7 +244,8 @@ void Vmm::stop_disturbances() {
   const Seconds patience(config_.watchdog_s > 0 ? config_.watchdog_s : 10.0);
   disturbances_->stop([&] {
     if (!guest_.stopping() && std::chrono::steady_clock::now() - began > patience)
-      guest_.stop("stuck: a disturbance did not end: it sleeps in a fault, or in dropping a page whose remove event nobody reads");
+      guest_.stop("stuck: " + disturbances_->still_running() +
+                  " did not end: asleep in a fault, in dropping a page whose remove event nobody reads, or in the kernel's own work");
     if (!guest_.stopping()) return;
     end_sleepers();
     read_events();
