@@ -2,6 +2,7 @@
 
 #include <sys/syscall.h>
 
+#include <atomic>
 #include <csetjmp>
 #include <csignal>
 #include <mutex>
@@ -26,15 +27,18 @@ constexpr std::uint64_t kHugePageBytes = 2 << 20;
 [[gnu::tls_model("initial-exec")]] thread_local const void* volatile memory_error_at = nullptr;
 
 struct sigaction previous_sigbus;
+std::atomic<bool> passed_on{false};
 
+/// To its previous owner, once: a handler installed over ours (Ray's, when it starts) hands it back to ours when it is done.
 void pass_on(int signal, siginfo_t* info, void* context) {
-  if (previous_sigbus.sa_flags & SA_SIGINFO) {
-    previous_sigbus.sa_sigaction(signal, info, context);
-  } else if (previous_sigbus.sa_handler != SIG_DFL && previous_sigbus.sa_handler != SIG_IGN) {
-    previous_sigbus.sa_handler(signal);
-  } else {
-    ::signal(signal, SIG_DFL);  // the instruction faults again and the process ends as it would have
+  if (!passed_on.exchange(true)) {
+    if (previous_sigbus.sa_flags & SA_SIGINFO) return previous_sigbus.sa_sigaction(signal, info, context);
+    if (previous_sigbus.sa_handler != SIG_DFL && previous_sigbus.sa_handler != SIG_IGN) {
+      return previous_sigbus.sa_handler(signal);
+    }
   }
+  ::signal(signal, SIG_DFL);
+  ::raise(signal);  // not every SIGBUS is of an instruction that would fault again
 }
 
 [[gnu::hot]] void on_sigbus(int signal, siginfo_t* info, void* raw) {
@@ -156,16 +160,19 @@ void ThreadEngine::kick(std::uint32_t, pthread_t thread) noexcept { ::pthread_ki
 int ThreadEngine::kick_signal() { return SIGRTMIN + 5; }
 
 void ThreadEngine::install_handlers() {
-  static std::once_flag once;
-  std::call_once(once, [] {
-    struct sigaction action {};
-    action.sa_flags = SA_SIGINFO | SA_RESTART | SA_NODEFER;
-    sigemptyset(&action.sa_mask);
-    action.sa_sigaction = on_sigbus;
-    if (::sigaction(SIGBUS, &action, &previous_sigbus) != 0) throw KernelError("sigaction of SIGBUS", errno);
-    action.sa_sigaction = on_kick;
-    if (::sigaction(kick_signal(), &action, nullptr) != 0) throw KernelError("sigaction of the kick signal", errno);
-  });
+  static std::mutex installing;
+  const std::lock_guard lock(installing);
+  struct sigaction now {};
+  if (::sigaction(SIGBUS, nullptr, &now) != 0) throw KernelError("sigaction of SIGBUS", errno);
+  if ((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == on_sigbus) return;
+  previous_sigbus = now;
+  struct sigaction action {};
+  action.sa_flags = SA_SIGINFO | SA_RESTART | SA_NODEFER;
+  sigemptyset(&action.sa_mask);
+  action.sa_sigaction = on_kick;
+  if (::sigaction(kick_signal(), &action, nullptr) != 0) throw KernelError("sigaction of the kick signal", errno);
+  action.sa_sigaction = on_sigbus;
+  if (::sigaction(SIGBUS, &action, nullptr) != 0) throw KernelError("sigaction of SIGBUS", errno);
 }
 
 [[gnu::hot]] bool ThreadEngine::enter_stage2(Vcpu& vcpu, std::uint64_t page) noexcept {

@@ -37,7 +37,8 @@ class ThreadEngine final : public Engine {
     return read ? touch_read(word) : touch_write(word);
   }
 
-  /// Installs the process's handlers once: SIGBUS (chained to whoever had it) and the signal that ends a sleep.
+  /// The process's handlers for SIGBUS (chained to whoever had it) and for the signal that ends a sleep. Installs them again
+  /// where somebody has put theirs over them: Ray does when it starts.
   static void install_handlers();
   /// The signal that interrupts a vCPU thread asleep in a touch.
   static int kick_signal();

@@ -1,0 +1,48 @@
+"""Whoever else wants SIGBUS in the process of a vCPU: Ray installs a handler of its own when it starts."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+RUN_RAY_RUN = """
+import dataclasses, os, signal, sys
+from tests.workers.test_actors import SPEC, run
+from workers.page_server import PageServer
+from workers.spec import StrategySpec
+from workers.vcpu import Vcpu
+
+def exits():
+    server, vcpu = PageServer(), Vcpu()
+    spec = dataclasses.replace(SPEC, strategy=StrategySpec("no_uffd_wait", {"fault_around_pages": 1}), vcpus=1)
+    _, [report] = run(spec, server, [vcpu])
+    vcpu.close()
+    server.close()
+    return sum(row["trips_resolved"] for row in report.vcpus)
+
+print(exits())
+import ray
+ray.init(num_cpus=1, include_dashboard=False)
+ray.shutdown()
+print(exits(), flush=True)
+if sys.argv[1] == "bus_error":
+    os.kill(os.getpid(), signal.SIGBUS)
+"""
+
+
+def run_ray_run(ending: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", RUN_RAY_RUN, ending], check=False, capture_output=True, text=True, timeout=120)
+
+
+def test_a_guest_exits_by_sigbus_after_ray_has_started_in_its_process() -> None:
+    ended = run_ray_run("well")
+    assert ended.returncode == 0, ended.stderr
+    before, after = map(int, ended.stdout.split()[-2:])
+    assert before == after > 0
+
+
+def test_a_bus_error_that_is_no_exit_still_ends_the_process() -> None:
+    ended = run_ray_run("bus_error")
+    assert ended.returncode == -signal.SIGBUS, ended.stderr
+    assert "SIGBUS received" in ended.stderr, "Ray's handler had its turn"
