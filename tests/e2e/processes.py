@@ -64,8 +64,8 @@ def kill(pid: int) -> bool:
 
 
 def folders() -> set[str]:
-    """Temporary folders of sessions and of page servers."""
-    return {*glob.glob(f"{temporary()}/ulg-*"), *glob.glob(f"{temporary()}/uffd-loadgen-*")}
+    """Temporary folders of sessions and of page servers, and what Ray puts into a home."""
+    return {*glob.glob(f"{temporary()}/ulg-*"), *glob.glob(f"{temporary()}/uffd-loadgen-*"), *glob.glob(f"{Path.home()}/.ray/*")}
 
 
 def memfds(folder: str) -> list[str]:
