@@ -95,10 +95,10 @@ def _ratio_of_medians(base: npt.NDArray[np.float64], other: npt.NDArray[np.float
 
 
 def _bootstrap(samples: tuple[npt.NDArray[np.float64], ...], statistic: Any) -> tuple[float | None, float | None]:
-    from scipy.stats import bootstrap  # most of a second to import, and `loadgen --help` does not need it
-
     if min(map(len, samples)) < 2:
         return None, None
+    from scipy.stats import bootstrap  # most of a second to import, which a single run does not need
+
     found = bootstrap(
         samples,
         statistic,
