@@ -37,6 +37,7 @@ $(STAMP): $(SOURCES)
 	@command -v g++ >/dev/null || { echo "g++ not found: apt-get install g++"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[test]'
+	$(BIN)/python -m compileall -q -q -j 0 $(VENV)/lib || true  # pip would do it on one CPU
 	touch $@
 
 clean:
