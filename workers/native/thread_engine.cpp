@@ -2,10 +2,10 @@
 
 #include <sys/syscall.h>
 
-#include <atomic>
 #include <csetjmp>
 #include <csignal>
 #include <mutex>
+#include <utility>
 
 #include "error.hpp"
 #include "kernel.hpp"
@@ -26,12 +26,13 @@ constexpr std::uint64_t kHugePageBytes = 2 << 20;
 [[gnu::tls_model("initial-exec")]] thread_local int pagemap = -1;
 [[gnu::tls_model("initial-exec")]] thread_local const void* volatile memory_error_at = nullptr;
 
-struct sigaction previous_sigbus;
-std::atomic<bool> passed_on{false};
+[[gnu::tls_model("initial-exec")]] thread_local bool passed_on = false;
 
-/// To its previous owner, once: a handler installed over ours (Ray's, when it starts) hands it back to ours when it is done.
+struct sigaction previous_sigbus;
+
+/// To its previous owner, once a thread: a handler installed over ours (Ray's, when it starts) hands it back to ours when it is done.
 void pass_on(int signal, siginfo_t* info, void* context) {
-  if (!passed_on.exchange(true)) {
+  if (!std::exchange(passed_on, true)) {
     if (previous_sigbus.sa_flags & SA_SIGINFO) return previous_sigbus.sa_sigaction(signal, info, context);
     if (previous_sigbus.sa_handler != SIG_DFL && previous_sigbus.sa_handler != SIG_IGN) {
       return previous_sigbus.sa_handler(signal);
