@@ -1,4 +1,4 @@
-"""The native tests as part of `make test`: on the real kernel, with the sanitizers that slow them least."""
+"""The native tests as part of `make test`: on the real kernel, under the address and undefined-behaviour sanitizers."""
 
 from __future__ import annotations
 
