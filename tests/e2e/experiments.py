@@ -39,14 +39,16 @@ def answered(experiment: str, question: str) -> str:
         told = run(Path(folder), "loadgen-report", "answer", question, "outputs/dataset", timeout_s=LONGEST_S)
     if swept.returncode or told.returncode:
         raise RuntimeError(f"{experiment}: {swept.stderr}{told.stderr}")
-    doubts = [line for line in swept.stdout.splitlines() if "not to be trusted" in line]
+    doubts = "".join(f"{line}\n\n" for line in swept.stdout.splitlines() if "not to be trusted" in line)
     table = "\n".join(line.rstrip() for line in told.stdout.strip().splitlines())
-    return "\n".join([f"## {experiment}", "", asked(experiment), "", "```", table, "```", "", *doubts])
+    return f"## {experiment}\n\n{asked(experiment)}\n\n```\n{table}\n```\n\n{doubts}"
 
 
 def main() -> int:
     """Print the page, section by section as the experiments end."""
     host = probe()
+    if not host.tracefs:
+        sys.exit("the mmap_lock is counted by tracepoints: mount -t tracefs nodev /sys/kernel/tracing  (as root)")
     machine = f"{len(host.cpus)} CPUs ({host.cpu_model}), {host.memory_bytes >> 30} GiB, Linux {platform.release()}"
     print(
         f"""# What the experiments answered on one machine
@@ -56,7 +58,7 @@ ends with. On {machine}. Another machine answers differently: run them on yours.
 """
     )
     for experiment, question in ASKED:
-        print(answered(experiment, question), flush=True)
+        print(answered(experiment, question), end="", flush=True)
     return 0
 
 
