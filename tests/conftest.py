@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from loadgen.host_changes import HostChanges
-from tests.e2e.command import temporary
+from tests.e2e.command import remove_temporary
 from workers.spec import SwapSpec
 
 NR_HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
@@ -22,8 +21,7 @@ RESERVED = 32
 @pytest.fixture(scope="session", autouse=True)
 def _drivers_folder_removed() -> Iterator[None]:
     yield
-    if temporary.cache_info().currsize:
-        shutil.rmtree(temporary(), ignore_errors=True)
+    remove_temporary()
 
 
 @pytest.fixture

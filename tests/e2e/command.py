@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,12 @@ def temporary() -> str:
     """The temporary folder of this process's drivers: what they leave behind is told from what those of tests beside it have in
     hand. Its name is short, for Unix sockets lie below it."""
     return tempfile.mkdtemp(prefix="ult-")
+
+
+def remove_temporary() -> None:
+    """Remove it, if drivers were given one: before this process ends."""
+    if temporary.cache_info().currsize:
+        shutil.rmtree(temporary(), ignore_errors=True)
 
 
 def run(

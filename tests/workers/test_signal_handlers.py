@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.workers.test_actors import PAGES
 
@@ -33,8 +34,11 @@ os.kill(os.getpid(), signal.SIGBUS)
 """
 
 
-def test_a_guest_exits_by_sigbus_after_ray_has_started_and_a_bus_error_that_is_no_exit_still_ends_the_process() -> None:
-    command, environment = [sys.executable, "-c", RUN_RAY_RUN], {**os.environ, "RAY_AUTH_MODE": "disabled"}
+def test_a_guest_exits_by_sigbus_after_ray_has_started_and_a_bus_error_that_is_no_exit_still_ends_the_process(
+    short_path: Path,
+) -> None:
+    command = [sys.executable, "-c", RUN_RAY_RUN]
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": str(short_path)}
     ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=110, env=environment)
     exits = [line for line in ended.stdout.splitlines() if line.startswith("exits ")]
     assert exits == [f"exits {PAGES * 3 // 4}"] * 2, ended.stderr
