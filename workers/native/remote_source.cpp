@@ -22,6 +22,7 @@ namespace {
 constexpr std::uint64_t kReconnectNs = 50'000'000;   // between two tries to reach a source that refuses
 constexpr std::uint64_t kLongestNs = 100'000'000;    // how long a wait sleeps before it looks at the time
 constexpr std::uint64_t kStalledNs = 2'000'000'000;  // how long the source may take nothing of a bitmap
+constexpr std::size_t kFramesAtOnce = 8;             // that are placed together: the first waits for the last of them
 
 void append(std::vector<std::byte>& to, const wire::Header& header) {
   const auto* bytes = reinterpret_cast<const std::byte*>(&header);
@@ -93,10 +94,10 @@ void RemoteSource::start() {
     link->heard_ns = Clock::monotonic_ns();
     link->thread = std::thread([this, one = link.get()] {
       try {
-        if (one->index < config_.connections)
-          receive_answers(*one);
-        else
+        if (is_push(*one))
           receive_push(*one);
+        else
+          receive_answers(*one);
       } catch (const tcp::Stopped&) {
       } catch (const std::exception& error) {
         guest_.stop(name_ + ": " + error.what());
@@ -234,59 +235,95 @@ void RemoteSource::send_outbox(Link& link) noexcept {
 }
 
 // Pages that have arrived: written where they belong, declared complete, and then whatever waited for the last of them is
-// finished. Each page is written once: a second copy of it would run over what the guest has written since.
-void RemoteSource::place(Link& link, const wire::Parsed& frame) {
+// finished. Each page is written once: a second copy of it would run over what the guest has written since. Declaring waits
+// until the writing has reached memory, so frames that came together are written first and declared afterwards.
+void RemoteSource::place(Link& link, std::span<const wire::Parsed> frames) {
   const std::uint64_t page_bytes = shape().page_bytes;
-  const wire::Header& header = frame.header;
-  const bool pushed = link.index >= config_.connections;
-  const auto data = [&](std::uint32_t i) { return frame.payload.data() + i * page_bytes; };
+  const bool pushed = is_push(link);
+  const auto each = [&](const auto& visit) {
+    std::size_t at = 0;
+    for (const wire::Parsed& frame : frames)
+      for (std::uint32_t i = 0; i < frame.header.count; ++i, ++at)
+        visit(at, frame, frame.header.first + i, frame.payload.data() + i * page_bytes);
+  };
+  std::size_t count = 0, placed = 0;
+  for (const wire::Parsed& frame : frames) count += frame.header.count;
   std::vector<bool>& ours = link.ours;
-  ours.assign(header.count, false);
+  ours.assign(count, false);
   link.finished.clear();
-  std::uint32_t placed = 0;
   if (pushed) {
-    for (std::uint32_t i = 0; i < header.count; ++i) ours[i] = guest_.claim_fetch(header.first + i);
+    each([&](std::size_t at, const wire::Parsed&, std::uint64_t page, const std::byte*) { ours[at] = guest_.claim_fetch(page); });
   } else {
     const std::lock_guard lock(mutex_);
-    for (std::uint32_t i = 0; i < header.count; ++i) {
-      const auto found = awaited_.find(header.first + i);
-      if (found == awaited_.end() || found->second.request != header.id || found->second.placing) continue;
-      ours[i] = found->second.placing = true;
-    }
+    each([&](std::size_t at, const wire::Parsed& frame, std::uint64_t page, const std::byte*) {
+      const auto found = awaited_.find(page);
+      if (found == awaited_.end() || found->second.request != frame.header.id || found->second.placing) return;
+      ours[at] = found->second.placing = true;
+    });
   }
-  for (std::uint32_t i = 0; i < header.count; ++i) {
-    if (!ours[i]) continue;
-    ++placed;
-    if (alias_ == nullptr) continue;
-    std::memcpy(alias_ + (header.first + i) * page_bytes, data(i), page_bytes);
-    guest_.set_complete(header.first + i);
+  if (alias_ != nullptr) {
+    each([&](std::size_t at, const wire::Parsed&, std::uint64_t page, const std::byte* data) {
+      if (ours[at]) std::memcpy(alias_ + page * page_bytes, data, page_bytes);
+    });
+    each([&](std::size_t at, const wire::Parsed&, std::uint64_t page, const std::byte*) {
+      if (ours[at]) guest_.set_complete(page);
+    });
   }
   {
     const std::lock_guard lock(mutex_);
-    for (std::uint32_t i = 0; i < header.count; ++i) {
-      if (!ours[i]) continue;
-      const auto found = awaited_.find(header.first + i);
-      if (found == awaited_.end()) continue;  // pushed, and nobody waits for it
+    each([&](std::size_t at, const wire::Parsed& frame, std::uint64_t page, const std::byte* data) {
+      if (!ours[at]) return;
+      ++placed;
+      if (!pushed) answered(link, frame.header.id);
+      const auto found = awaited_.find(page);
+      if (found == awaited_.end()) return;  // pushed, and nobody waits for it
       const auto arrived = [&](const std::shared_ptr<Job>& job) {
-        if (job->to != nullptr) std::memcpy(job->to + (header.first + i - job->run.first) * page_bytes, data(i), page_bytes);
+        if (job->to != nullptr) std::memcpy(job->to + (page - job->run.first) * page_bytes, data, page_bytes);
         if (--job->left == 0) link.finished.push_back(job);
       };
       arrived(found->second.first);
       for (const auto& job : found->second.others) arrived(job);
       awaited_.erase(found);
-    }
-    if (const auto request = requests_.find(header.id); request != requests_.end() && placed != 0) {
-      request->second.left -= std::min(request->second.left, placed);
-      if (request->second.left == 0) {
-        rtt_.add(link.heard_ns - std::min(link.heard_ns, request->second.sent_ns));
-        requests_.erase(request);
-      }
-    }
+    });
   }
   (pushed ? link.counts.pushed : link.counts.on_demand) += placed;
-  link.counts.twice += header.count - placed;
+  link.counts.twice += count - placed;
   (*link.counters)[Counter::fetched_pages] += placed;
   for (const auto& job : link.finished) job->done(*link.counters);
+}
+
+/// One page of a request has come. The lock is held.
+void RemoteSource::answered(const Link& link, std::uint64_t id) {
+  const auto request = requests_.find(id);
+  if (request == requests_.end() || --request->second.left != 0) return;
+  rtt_.add(link.heard_ns - std::min(link.heard_ns, request->second.sent_ns));
+  requests_.erase(request);
+}
+
+/// Places every frame that is whole. True once the source has pushed everything. Throws Lost at a frame that is out of place.
+bool RemoteSource::take_frames(Link& link, tcp::Inbox& inbox) {
+  const bool pushed = is_push(link);
+  std::array<wire::Parsed, kFramesAtOnce> frames;
+  while (true) {
+    std::size_t count = 0;
+    const char* wrong = nullptr;
+    bool over = false;
+    for (wire::Parsed frame; count < frames.size(); inbox.take(frame.bytes())) {
+      frame = wire::parse(inbox.view(), shape(), wire::Reader::page_server);
+      if (frame.state == wire::Parsed::State::more) break;
+      if (frame.state == wire::Parsed::State::bad) wrong = frame.error;
+      else if (pushed && frame.type() == wire::FrameType::pushed) over = true;
+      else if (frame.type() != wire::FrameType::pages || (frame.header.id == 0) != pushed) wrong = "it sent what nobody asked for";
+      if (over || wrong != nullptr) break;
+      frames[count++] = frame;
+    }
+    if (count != 0) {
+      link.lost_ns = 0;
+      place(link, {frames.data(), count});
+    }
+    if (wrong != nullptr) throw tcp::Lost(wrong);
+    if (over || count < frames.size()) return over;
+  }
 }
 
 /// The next bytes of a connection that asks, or none for now. Answers make room for the rest of the requests.
@@ -312,15 +349,7 @@ void RemoteSource::receive_answers(Link& link) {
       if (const std::size_t got = more_answers(link, inbox); got != 0) {
         link.counts.bytes += got;
         link.heard_ns = Clock::monotonic_ns();
-        for (wire::Parsed frame;; inbox.take(frame.bytes())) {
-          frame = wire::parse(inbox.view(), shape(), wire::Reader::page_server);
-          if (frame.state == wire::Parsed::State::more) break;
-          if (frame.state == wire::Parsed::State::bad) throw tcp::Lost(frame.error);
-          if (frame.type() != wire::FrameType::pages || frame.header.id == 0)
-            throw tcp::Lost("it sent a frame that nobody asked for");
-          link.lost_ns = 0;
-          place(link, frame);
-        }
+        take_frames(link, inbox);
         flush();  // a finished fault may have asked for the next one
       }
     } catch (const tcp::Lost& lost) {
@@ -427,15 +456,7 @@ void RemoteSource::receive_push(Link& link) {
         link.counts.bytes += got;
         if (got != 0) link.heard_ns = Clock::monotonic_ns();
       }
-      for (wire::Parsed frame;; inbox.take(frame.bytes())) {
-        frame = wire::parse(inbox.view(), shape(), wire::Reader::page_server);
-        if (frame.state == wire::Parsed::State::more) break;
-        if (frame.state == wire::Parsed::State::bad) throw tcp::Lost(frame.error);
-        if (frame.type() == wire::FrameType::pushed) return;
-        if (frame.type() != wire::FrameType::pages || frame.header.id != 0) throw tcp::Lost("it answered what nobody asked");
-        link.lost_ns = 0;
-        place(link, frame);
-      }
+      if (take_frames(link, inbox)) return;
       if (Clock::monotonic_ns() - link.heard_ns > timeout_ns_)
         throw tcp::Lost("it pushed nothing for " + seconds(timeout_ns_));
     } catch (const tcp::Lost& lost) {

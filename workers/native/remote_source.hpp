@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -127,7 +128,10 @@ class RemoteSource {
   bool overdue(Link& link);
   bool reconnect(Link& link);
   void send_outbox(Link& link) noexcept;
-  void place(Link& link, const wire::Parsed& frame);
+  bool is_push(const Link& link) const noexcept { return link.index >= config_.connections; }
+  bool take_frames(Link& link, tcp::Inbox& inbox);
+  void place(Link& link, std::span<const wire::Parsed> frames);
+  void answered(const Link& link, std::uint64_t id);
   void send_bitmap(int fd);
   void fail(const Link& link, std::uint64_t since_ns);
 
