@@ -1,6 +1,5 @@
 // How far a vCPU had got, and when: stamps at a few dozen evenly spaced points, so that what a restored guest waits for can be
-// computed afterwards for every strategy alike, whether or not its faults are seen or sampled. No memory but its own, for a KVM
-// guest keeps them too.
+// computed afterwards for every strategy alike, whether or not its faults are seen or sampled.
 #pragma once
 
 #include <algorithm>
@@ -27,7 +26,12 @@ class Milestones {
   bool due(std::uint64_t done) const noexcept { return done >= next_; }
   void mark(Ticks at, std::uint64_t done, std::uint64_t pages) noexcept {
     add({at, done, pages});
-    next_ = done >= last_ ? ~0ull : std::min(done / step_ * step_ + step_, last_);
+    next_ = after(done);
+  }
+  /// The one that is due next, and the one after `done`: counts of accesses done.
+  std::uint64_t next() const noexcept { return next_; }
+  std::uint64_t after(std::uint64_t done) const noexcept {
+    return done >= last_ ? ~0ull : std::min(done / step_ * step_ + step_, last_);
   }
   /// Pages brought in before the first access: one stamp a step.
   void populated(Ticks at, std::uint64_t pages, std::uint64_t of) noexcept {

@@ -36,6 +36,10 @@ class PageRecord {
   /// Whether the byte of a page in flight carries this claim.
   static constexpr bool claimed_by(std::uint8_t byte, std::uint8_t claim) { return (byte & ~kWasDiscarded) == claim; }
   static constexpr bool swapped_out(std::uint8_t byte) { return (byte & (7 | kOut)) == kResolvedOut; }
+  /// Whether a touch of the page is a fault, as far as is known.
+  static constexpr bool faults(std::uint8_t byte) {
+    return (byte & (7 | kOut)) != static_cast<std::uint8_t>(PageState::resolved);
+  }
   static constexpr bool in_stage2(std::uint8_t byte) { return (byte & (7 | kStage2)) == kMapped; }
 
   std::uint8_t byte(std::uint64_t page) const noexcept { return bytes_[page].load(std::memory_order_acquire); }

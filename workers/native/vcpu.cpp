@@ -41,7 +41,7 @@ Books books_of(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, 
 }  // namespace
 
 Vcpu::Vcpu(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, const AccessConfig& access, CpuList cpus)
-    : Walk(books_of(vmm, index, records, access)),
+    : AccessAccount(books_of(vmm, index, records, access)),
       vmm_(vmm),
       index_(index),
       config_(access),
@@ -60,7 +60,7 @@ void Vcpu::run(Engine& engine) noexcept {
       if (vmm_.count_mmap_lock) locks_ = LockCounter::of_this_thread();
       const ThreadUsage before = ThreadUsage::of_this_thread();
       locks_.begin();
-      intended_ = start_ = clock_.now();
+      next_due_ = start_ = clock_.now();
       if (vmm_.populate_first != nullptr) populate_first();
       seat->walk();
       if (config_.hold_ns != 0) wait_until(start_ + clock_.from_ns(static_cast<double>(config_.hold_ns)));
@@ -88,19 +88,59 @@ bool Vcpu::wait_at_barrier() noexcept {
   return !stopping();
 }
 
-[[gnu::always_inline]] inline std::uint64_t Vcpu::touch(std::uint64_t page, std::uint8_t known, std::uint64_t* word,
-                                                        bool read) noexcept {
-  return ThreadEngine::touch(*this, page, known, word, read);
+[[gnu::always_inline]] inline bool Vcpu::access(std::uint64_t page, bool read, Ticks due) noexcept {
+  const std::uint8_t known = books_.pages.byte(page);
+  begin(page, known, due);
+  raised_ = now();
+  if (PageRecord::faults(known))
+    open_record();
+  else
+    state_.stage.store(Stage::touching, kRelaxed);
+
+  auto* word = reinterpret_cast<std::uint64_t*>(books_.region + page * books_.page_bytes) +
+               books_.contents.touched_word(books_.contents.base(page));
+  Touched touched{.value = ThreadEngine::touch(*this, page, known, word, read)};
+
+  if (open_) {
+    touched.stopping = stopping();
+    touched.first = first_touch(books_.pages, page, known, books_.userfaultfd);
+    touched.resumed = clock_.now_and_cpu(touched.cpu);
+    seen_.add(touched.cpu);
+  }
+  return close(touched);
 }
 
-[[gnu::hot]] void Vcpu::loop() {
+// The words beside the one that was touched.
+void Vcpu::check_page() noexcept {
+  std::uint64_t first = 0;
+  const std::byte* at = books_.region + page_ * books_.page_bytes;
+  const std::uint64_t count = books_.contents.wrong_words(page_, at, first);
+  if (count != 0) wrong({count, page_, first, reinterpret_cast<const std::uint64_t*>(at)[first]});
+}
+
+// False: the run is being stopped.
+[[gnu::hot]] bool Vcpu::pass() {
+  const Ticks interval = books_.interval, think = books_.think;
+  const bool whole_page = books_.verify == Verify::page;
+  for (std::uint64_t left = order_.per_pass(); left != 0; --left) {
+    if (stopping()) return false;
+    const std::uint64_t page = order_.next_page();
+    const bool read = order_.next_is_read();
+    if (interval != 0 && !wait_until(next_due_)) return false;
+    if (access(page, read, interval == 0 ? 0 : next_due_) && whole_page) check_page();
+    next_due_ += interval;
+    state_.accesses.store(++done_, kRelaxed);
+    if (milestones_.due(done_)) [[unlikely]]
+      passed_milestone(now(), state_.resolved_by_reader.load(kRelaxed));
+    if (think != 0 && !wait_until(now() + think)) return false;
+  }
+  return true;
+}
+
+void Vcpu::loop() {
   for (std::uint32_t pass = 0; pass < config_.passes; ++pass) {
     order_.rewind();
-    const auto next = [this] {
-      const std::uint64_t page = order_.next_page();
-      return Access{page, order_.next_is_read()};
-    };
-    if (!walk(order_.per_pass(), next)) return;
+    if (!this->pass()) return;
     end_of_pass();
   }
 }
@@ -133,7 +173,7 @@ std::string Vcpu::first_wrong() const {
 }
 
 [[gnu::hot]] Verdict Vcpu::on_exit(Exit exit, int populate_error) noexcept {
-  if (!open_) open_record(page_, 0);
+  if (!open_) open_record();
   ++counters_[Counter::trips];
   if (++attempt_ == 1) {
     stamp(&FaultRecord::delivered);

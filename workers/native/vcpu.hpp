@@ -1,4 +1,4 @@
-// One vCPU: walks its access order, or has a guest walk it, and when an access exits, does what the strategy decides.
+// One vCPU: walks its access order, or has a guest make the accesses, and when one exits, does what the strategy decides.
 // The engine below it only knows how to touch a page and how an exit arrives; the strategy only knows what to do next.
 #pragma once
 
@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "access_account.hpp"
 #include "access_order.hpp"
 #include "clock.hpp"
 #include "engine.hpp"
@@ -18,7 +19,6 @@
 #include "resolver.hpp"
 #include "strategy.hpp"
 #include "thread_usage.hpp"
-#include "walk.hpp"
 
 namespace uffd {
 
@@ -49,7 +49,7 @@ enum class Verdict {
   abandon,    ///< give the access up: a memory error, or the run is being stopped
 };
 
-class Vcpu : private Walk<Vcpu> {
+class Vcpu : private AccessAccount {
  public:
   Vcpu(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, const AccessConfig& access, CpuList cpus);
 
@@ -63,27 +63,44 @@ class Vcpu : private Walk<Vcpu> {
   /// (Exit::populate). Called from the SIGBUS handler, at a touch and nowhere else, or by an engine between two exits.
   Verdict on_exit(Exit exit, int populate_error = Situation::kNotTried) noexcept;
 
-  /// For an engine whose guest keeps the books: the guest's progress is taken over, and given back after the exit.
-  void take(const Progress& progress) noexcept {
-    static_cast<Progress&>(*this) = progress;
-    slot_ = &records_[slot_index_];
+  /// For an engine whose guest makes the accesses and notes them: one of them is accounted for, before it is done when it exits.
+  struct Raised {
+    std::uint64_t page;
+    std::uint8_t known;  ///< the page's byte in the record
+    Ticks due, at;
+    bool opened;         ///< the guest has opened its record, where the books say that the next one is
+  };
+  void raise(const Raised& raised) noexcept {
+    begin(raised.page, raised.known, raised.due);
+    raised_ = raised.at;
+    if (!PageRecord::faults(raised.known)) return;
+    if (raised.opened)
+      take_over_record();
+    else
+      open_record();
   }
-  const Progress& progress() const noexcept { return *this; }
+  void finish(const Touched& touched) noexcept {
+    seen_.add(touched.cpu);
+    close(touched);
+    ++done_;
+  }
   /// The access under way will not be done: the run is being stopped.
-  void close_abandoned() noexcept {
+  void finish_abandoned(const Touched& touched) noexcept {
     abandoned_ = true;
-    if (open_) close_record(books_.pages.byte(page_));
-    open_ = false;
+    close(touched);
   }
+  void found_wrong(const WrongWord& found) noexcept { wrong(found); }
+  void passed_milestone(Ticks at, std::uint64_t resolved_by_readers) noexcept {
+    milestones_.mark(at, done_, resolved_ + resolved_by_readers);
+  }
+  bool has_record() const noexcept { return open_; }
+  /// The record of the access under way, when it passes through the scratch slot.
+  FaultRecord* scratch_record() noexcept { return open_ && slot_index_ == books_.record_capacity ? slot_ : nullptr; }
+  bool abandoned() const noexcept { return abandoned_; }
+  bool met_memory_error() const noexcept { return memory_error_; }
   const Books& books() const noexcept { return books_; }
   AccessOrder& order() noexcept { return order_; }
   const AccessConfig& access_config() const noexcept { return config_; }
-  /// What the guest has counted over all passes, and its stamps in place of this vCPU's own.
-  void add(const Counters& counters, const WrongWord& wrong, const Milestones& milestones) noexcept {
-    counters_ += counters;
-    wrong_ = wrong;
-    milestones_ = milestones;
-  }
   void end_of_pass() { pass_ends_.push_back(now()); }
   bool stopping() const noexcept { return vmm_.guest.stopping(); }
   bool owns(const void* address) const noexcept {
@@ -95,6 +112,7 @@ class Vcpu : private Walk<Vcpu> {
   std::uint32_t index() const noexcept { return index_; }
   const VmmShared& vmm() const noexcept { return vmm_; }
   VcpuState& state() const noexcept { return state_; }
+  std::uint64_t faults() const noexcept { return faults_; }
   std::uint64_t recorded() const noexcept { return recorded_; }
   FaultRecord* records() const noexcept { return records_; }
   const Counters& counters() const noexcept { return counters_; }
@@ -112,20 +130,13 @@ class Vcpu : private Walk<Vcpu> {
   Ticks end() const noexcept { return end_; }
 
  private:
-  friend Walk<Vcpu>;
   bool wait_at_barrier() noexcept;
-  std::uint64_t touch(std::uint64_t page, std::uint8_t known, std::uint64_t* word, bool read) noexcept;
+  bool pass();
+  bool access(std::uint64_t page, bool read, Ticks due) noexcept;
+  void check_page() noexcept;
   Ticks now() const noexcept { return clock_.now(); }
-  void stamp_resumed(FaultRecord& record) noexcept {
-    record.resumed = clock_.now_and_cpu(record.cpu);
-    seen_.add(record.cpu);
-  }
   void populate_first();
   void populate_everything(PopulateFirst& all);
-  void walked(std::uint64_t done) noexcept {
-    if (milestones_.due(done)) [[unlikely]]
-      milestones_.mark(now(), done, resolved_ + state_.resolved_by_reader.load(kRelaxed));
-  }
 
   Verdict resolve(std::uint64_t page) noexcept;
   Verdict resolve_again(std::uint64_t page) noexcept;
@@ -156,6 +167,7 @@ class Vcpu : private Walk<Vcpu> {
   Milestones milestones_;
   std::vector<Ticks> pass_ends_;
   std::string failure_;
+  Ticks next_due_ = 0;  ///< of an open loop
   Ticks start_ = 0, end_ = 0;
 };
 

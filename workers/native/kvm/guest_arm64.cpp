@@ -19,11 +19,11 @@ uffd_guest_vectors:               // VBAR_EL1: 16 entries of 128 bytes
   .rept 16
   mrs x1, tpidr_el1
   mrs x2, esr_el1
-  str x2, [x1, #8]
+  str x2, [x1]
   mrs x2, elr_el1
-  str x2, [x1, #16]
+  str x2, [x1, #8]
   mrs x2, far_el1
-  str x2, [x1, #24]
+  str x2, [x1, #16]
   movz x1, #0xd000, lsl #16
   mov x2, #3
   str x2, [x1]

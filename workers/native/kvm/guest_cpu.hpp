@@ -33,7 +33,6 @@ extern "C" {
 
 /// What the guest's trap handlers leave: they know it by its address only, and its fields by their order.
 struct alignas(64) GuestTraps {
-  std::uint64_t memory_errors;  ///< machine checks taken
   std::uint64_t vector, at, address, error;  ///< of the trap that ended the guest
 };
 

@@ -37,7 +37,6 @@ uffd_guest_machine_check:
   pushq %rax
   pushq %rcx
   pushq %rdx
-  incq %gs:0
   movl $0x17a, %ecx               # IA32_MCG_STATUS: one more may come
   xorl %eax, %eax
   xorl %edx, %edx
@@ -66,11 +65,11 @@ uffd_guest_traps:                 # 16 bytes each
   .set vector, vector + 1
   .endr
 uffd_guest_trap:
-  popq %gs:8
-  popq %gs:16                     # the instruction, or an error code before it
-  popq %gs:32
+  popq %gs:0
+  popq %gs:8                      # the instruction, or an error code before it
+  popq %gs:24
   movq %cr2, %rax
-  movq %rax, %gs:24
+  movq %rax, %gs:16
   movl $0xd0000000, %ecx
   movl $3, %eax
   movq %rax, (%rcx)

@@ -76,9 +76,8 @@ class Scene {
   }
   /// A word of the guest's own, always mapped memory, and its address there.
   std::uint64_t own_word(std::uint64_t value) {
-    vcpu_.order[0] = static_cast<std::uint32_t>(value);
-    vcpu_.order[1] = 0;
-    return vm_.own().at + static_cast<std::uint64_t>(reinterpret_cast<std::byte*>(vcpu_.order) - vm_.own().host);
+    vcpu_.accesses[0].value = value;
+    return reinterpret_cast<std::uint64_t>(vm_.own().in_guest(&vcpu_.accesses[0].value));
   }
   /// False: this KVM has no such MSR.
   bool set_msr(std::uint64_t number, std::uint64_t value) {
@@ -101,7 +100,7 @@ class Scene {
   VmLayout layout(bool kernel_mode) const {
     VmLayout layout;
     layout.slots = {GuestSlot{page_.data(), kPage, 0}};
-    layout.orders_per_vcpu = 2;
+    layout.accesses_per_vcpu = 1;
     layout.kernel_mode = kernel_mode;
     return layout;
   }

@@ -44,18 +44,18 @@ Vm::Vm(const VmLayout& layout) : kvm_(open_kvm()), vm_(::ioctl(kvm_.get(), KVM_C
     throw ConfigError("engine=kvm: this kernel gives a VM at most " + std::to_string(most) +
                       " vCPUs: use a smaller vcpus_per_vmm");
 
-  // The guest's own slot: tables, code, then for each vCPU traps, stack, GuestVcpu, access order.
+  // The guest's own slot: tables, code, then for each vCPU traps, stack, GuestVcpu, accesses.
   const auto code_bytes = static_cast<std::uint64_t>(end_guest_byte - first_guest_byte);
   code_at_ = up(kGuestTablesAt + guest_tables_bytes(end), kBasePageBytes);
   const std::uint64_t vcpu_bytes = up(sizeof(GuestVcpu), kBasePageBytes);
-  const std::uint64_t order_bytes = up(layout.orders_per_vcpu * sizeof(std::uint32_t), kBasePageBytes);
-  const std::uint64_t corner_bytes = kBasePageBytes + kStackBytes + vcpu_bytes + order_bytes;
+  const std::uint64_t accesses_bytes = up(layout.accesses_per_vcpu * sizeof(GuestAccess), kBasePageBytes);
+  const std::uint64_t corner_bytes = kBasePageBytes + kStackBytes + vcpu_bytes + accesses_bytes;
   const std::uint64_t corners_at = up(code_at_ + code_bytes, kBasePageBytes);
   own_memory_ = Mapping::anonymous(up(corners_at + layout.vcpus * corner_bytes, kBasePageBytes), kBasePageBytes);
   own_memory_.advise(MADV_POPULATE_WRITE, "madvise MADV_POPULATE_WRITE of the guest's own memory");
   own_ = {own_memory_.data(), own_memory_.bytes(), 0};
   if (own_.bytes > kGuestDoorbell)
-    throw ConfigError("engine=kvm: the access orders of a VMM process's vCPUs take more than 3 GiB: use fewer access.accesses");
+    throw ConfigError("engine=kvm: what the vCPUs of a VMM process need for themselves is more than 3 GiB: use a smaller vcpus_per_vmm");
   write_guest_tables(own_.host, end, code_at_, layout.kernel_mode);
   std::memcpy(own_.host + code_at_, first_guest_byte, code_bytes);
 
@@ -75,7 +75,7 @@ Vm::Vm(const VmLayout& layout) : kvm_(open_kvm()), vm_(::ioctl(kvm_.get(), KVM_C
     const std::uint64_t vcpu_at = traps_at + kBasePageBytes + kStackBytes;
     vcpu.traps = reinterpret_cast<GuestTraps*>(own_.host + traps_at);
     vcpu.guest = reinterpret_cast<GuestVcpu*>(own_.host + vcpu_at);
-    vcpu.order = reinterpret_cast<std::uint32_t*>(own_.host + vcpu_at + vcpu_bytes);
+    vcpu.accesses = reinterpret_cast<GuestAccess*>(own_.host + vcpu_at + vcpu_bytes);
     start_guest(kvm_.get(), vm_.get(), vcpu.fd.get(),
                 {code_at_, vcpu_at, vcpu_at, traps_at, own_.host + traps_at, layout.kernel_mode});
     vcpus_.push_back(std::move(vcpu));

@@ -33,7 +33,7 @@ struct GuestSlot {
 struct VmLayout {
   std::vector<GuestSlot> slots;         ///< host and bytes given; the addresses are dealt here. The first is the region
   std::uint32_t vcpus = 1;
-  std::uint64_t orders_per_vcpu = 0;    ///< entries of each access-order array
+  std::uint64_t accesses_per_vcpu = 0;  ///< that one is asked for at a time
   bool kernel_mode = false;
   bool exit_on_missing = false;         ///< of the region's pages, where the kernel can
 };
@@ -44,7 +44,7 @@ struct VmVcpu {
   kvm_run* run = nullptr;
   GuestVcpu* guest = nullptr;        ///< room for it; the user constructs it
   GuestTraps* traps = nullptr;
-  std::uint32_t* order = nullptr;
+  GuestAccess* accesses = nullptr;
 };
 
 class Vm {
