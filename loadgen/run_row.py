@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,14 @@ from loadgen.disturb_columns import describe_disturb
 from loadgen.host import package_version
 from loadgen.nodes import Node
 from loadgen.plan import PlannedRun
+from workers.registry import engine_entry, strategy_entry
 from workers.spec import PrefetchSpec, SourceSpec
+
+
+def _in_words(entry: Mapping[str, Any], options: Mapping[str, int]) -> str:
+    """The options of a native registry's entry as they are asked for, as JSON: a choice by its name."""
+    choices = {option["name"]: option["choices"] for option in entry["options"]}
+    return json.dumps({name: choices[name][value] if choices[name] else value for name, value in options.items()}, sort_keys=True)
 
 
 def describe(planned: PlannedRun) -> dict[str, Any]:
@@ -23,9 +30,9 @@ def describe(planned: PlannedRun) -> dict[str, Any]:
     return {
         "repeat": spec.repeat,
         "engine": spec.engine,
-        "engine_options": json.dumps(dict(spec.engine_options), sort_keys=True),
+        "engine_options": _in_words(engine_entry(spec.engine), spec.engine_options),
         "strategy": spec.strategy.name,
-        "strategy_options": json.dumps(dict(spec.strategy.options), sort_keys=True),
+        "strategy_options": _in_words(strategy_entry(spec.strategy.name), spec.strategy.options),
         "fault_mix": planned.fault_mix_name,
         "memory_type": spec.memory.type,
         "page_bytes": spec.memory.page_bytes,

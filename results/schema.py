@@ -152,9 +152,9 @@ RUN_COLUMNS = (
     Column("started_at", _TIME, "", "wall clock when the run began, in UTC"),
     # configuration
     Column("engine", _TEXT, "", "what touches pages and exits", axis=True),
-    Column("engine_options", _TEXT, "", "every option of the engine, as JSON with sorted keys", axis=True),
+    Column("engine_options", _TEXT, "", "every option of the engine, as sorted JSON, a choice by its name", axis=True),
     Column("strategy", _TEXT, "", "how an access to a page that is not mapped is handled", axis=True),
-    Column("strategy_options", _TEXT, "", "every option of the strategy, as JSON with sorted keys", axis=True),
+    Column("strategy_options", _TEXT, "", "every option of the strategy, as sorted JSON, a choice by its name", axis=True),
     Column("fault_mix", _TEXT, "", "page states prepared before the clock starts", axis=True),
     Column("memory_type", _TEXT, "", "shmem, hugetlb or anon", axis=True),
     Column("page_bytes", _COUNT, "bytes", "size of a page of the region", axis=True),
