@@ -1,28 +1,30 @@
-"""Real vCPUs beside the kernel's own demand_paging_test: as many vCPUs, as much memory, nothing pinned.
+"""Real vCPUs beside the kernel's own demand_paging_test: as many vCPUs and readers, as much memory, nothing pinned.
 
-It has a reader a vCPU."""
+Its guests run in kernel mode, and so do ours where each page is a fault.
+Compared are the pages that readers resolve, or vCPUs for themselves.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
-from tests.bench.cases_paging import CPUS
 from tests.bench.lines import Asked, Line
 from tests.bench.ours import Shape, in_process
 from tests.bench.pairs import interleave, interval, ratios
-from tests.bench.peer import HOW_TO_GET_IT, PeerShape, pages_per_s, peer
+from tests.bench.peer import HOW_TO_GET_IT, PeerRate, PeerShape, counter, peer, rate_of
 
 CASE = "demand_paging_test"
 VCPUS = (1, 2, 8)
-MIB_PER_VCPU = 64
+MIB_PER_VCPU = 32
 FEWER = 3
 """A run of the peer takes seconds: one gets so many of the pairs asked."""
 WARM_UP = 1
 SEVERAL_TIMES = 3.0
 """Faster an exit should be than a wait. How long an exit of KVM_RUN takes is KVM's; the case `kvm` has one that does nothing."""
+GUEST_MODES = ("user", "kernel")
 
 
 @dataclass(frozen=True)
@@ -32,22 +34,20 @@ class Ours:
     strategy: str
     bar: float | None = None
     fault_around_pages: int = 1
-    a_reader_a_cpu: bool = False
-
-    def readers(self, vcpus: int) -> int:
-        """As many as vCPUs, which is what the peer has, or no more than CPUs."""
-        return min(vcpus, len(CPUS)) if self.a_reader_a_cpu else vcpus
+    guest_mode: str = "kernel"
 
     def shape(self, peer: PeerShape) -> Shape:
         """With the peer's memory and order. Its guests write, and its readers wait in epoll."""
         return Shape(
             self.strategy,
-            pages=(peer.mib_per_vcpu << 20) // 4096 * peer.vcpus,
+            pages=peer.pages,
             vcpus=peer.vcpus,
-            readers=self.readers(peer.vcpus),
+            readers=peer.vcpus,
+            uffds=1 if peer.single else peer.vcpus,
             order="sequential",
             read_share=0.0,
             engine="kvm",
+            engine_options={"guest_mode": GUEST_MODES.index(self.guest_mode)},
             wait="epoll",
             fault_around_pages=self.fault_around_pages,
         )
@@ -55,9 +55,8 @@ class Ours:
 
 MEASURED = (
     Ours("uffd_wait", bar=1.0),
-    Ours("uffd_wait", a_reader_a_cpu=True),
     Ours("no_uffd_wait", bar=SEVERAL_TIMES),
-    Ours("no_uffd_wait", fault_around_pages=8),
+    Ours("no_uffd_wait", fault_around_pages=8, guest_mode="user"),
 )
 
 
@@ -69,32 +68,37 @@ def demand_paging_test(asked: Asked) -> Iterator[Line]:
     if program is None:
         yield Line(CASE, "left out", "", note=HOW_TO_GET_IT)
         return
+    counting = counter(asked.build)
     for vcpus in VCPUS:
-        shape = PeerShape(vcpus, MIB_PER_VCPU // 8 if asked.quick else MIB_PER_VCPU)
-        for ours in MEASURED:
-            if ours.a_reader_a_cpu and vcpus <= len(CPUS):
-                continue  # as many as vCPUs
-            yield _beside(asked, program, ours, shape)
+        for single in (True, False) if vcpus > 1 else (True,):
+            shape = PeerShape(vcpus, MIB_PER_VCPU // 4 if asked.quick else MIB_PER_VCPU, single)
+            for ours in MEASURED:
+                yield _beside(asked, ours, shape, partial(rate_of, program, counting, shape))
 
 
-def _beside(asked: Asked, program: Path, ours: Ours, shape: PeerShape) -> Line:
+def _beside(asked: Asked, ours: Ours, shape: PeerShape, its_rate: Callable[[], PeerRate]) -> Line:
+    printed: list[float] = []
+
     def rate() -> float:
         return in_process(ours.shape(shape)).pages_per_s
 
-    def its_rate() -> float:
-        return pages_per_s(program, shape)
+    def resolved() -> float:
+        its = its_rate()
+        printed.append(its.printed)
+        return its.resolved
 
-    interleave(rate, its_rate, WARM_UP)
-    left, right = interleave(rate, its_rate, max(2, asked.pairs // FEWER))
+    interleave(rate, resolved, WARM_UP)
+    left, right = interleave(rate, resolved, max(2, asked.pairs // FEWER))
     ratio = interval(ratios(left, right))
     return Line(
         CASE,
-        f"{ours.strategy}, {_count(ours.fault_around_pages, 'page')} a fault, {_count(shape.vcpus, 'vCPU')}, "
-        f"{_count(ours.readers(shape.vcpus), 'reader')}",
+        f"{ours.strategy}, {_count(ours.fault_around_pages, 'page')} a fault, in {ours.guest_mode} mode, "
+        f"{_count(shape.vcpus, 'vCPU')}, {'one userfaultfd' if shape.single else 'a userfaultfd each'}",
         str(ratio),
         "" if ours.bar is None else f">= {ours.bar:.2f}",
         None if ours.bar is None else ratio.reaches(ours.bar),
-        f"{interval(left).median / 1e3:.1f} of {interval(right).median / 1e3:.1f} kpages/s",
+        f"{interval(left).median / 1e3:.1f} of {interval(right).median / 1e3:.1f} kpages/s; "
+        f"it printed {interval(printed[WARM_UP:]).median / 1e3:.1f}",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +31,9 @@ class Shape:
     records: bool = True
     order: str = "permutation"
     seed: int = 1
+    uffds: int = 1
     engine: str = "thread"
+    engine_options: Mapping[str, int] = field(default_factory=dict)
     memory: str = "shmem"
     read_share: float = 1.0
     wait: str = "poll"
@@ -135,10 +137,11 @@ def in_process(shape: Shape) -> Measured:
             "vmm": 0,
             "first_vcpu": 0,
             "vcpus": shape.vcpus,
-            "uffds": 1,
+            "uffds": shape.uffds,
             "strategy": shape.strategy,
             "options": options_of(shape.strategy, shape.fault_around_pages),
             "engine": shape.engine,
+            "engine_options": dict(shape.engine_options),
             "verify": shape.verify,
             "watchdog_s": 30.0,
             "sample_every": 1,

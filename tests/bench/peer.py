@@ -24,6 +24,7 @@ PARTS = (
 )
 """What of the kernel's source `make headers` and the test need."""
 RATE = re.compile(r"Overall demand paging rate:\s*([\d.]+) pgs/sec")
+RESOLVED = re.compile(r"UFFDIO_CONTINUE: (\d+) pages")
 
 
 def newest_source(folder: Path = SOURCES) -> Path | None:
@@ -49,6 +50,14 @@ def build(source: Path, into: Path) -> Path:
     return program
 
 
+def counter(into: Path) -> Path:
+    """count_continues.cpp, built in `into`. Raises RuntimeError with the compiler's words."""
+    library = into / "count_continues.so"
+    if not library.exists():
+        _run("g++", "-O2", "-shared", "-fPIC", Path(__file__).with_name("count_continues.cpp"), "-o", library)
+    return library
+
+
 def peer(into: Path) -> Path | None:
     """The program, named or built in `into`; None when there is neither. Raises RuntimeError when it cannot be had."""
     named = os.environ.get(VARIABLE)
@@ -62,28 +71,49 @@ def peer(into: Path) -> Path | None:
 
 @dataclass(frozen=True)
 class PeerShape:
-    """One run of it: minor faults on shared memory behind one userfaultfd, as many readers as vCPUs, each vCPU in order."""
+    """One run of it: minor faults on shared memory, as many readers as vCPUs, each vCPU in order. `single`: behind one
+    userfaultfd, or else each vCPU's memory behind one of its own."""
 
     vcpus: int
     mib_per_vcpu: int
+    single: bool
+
+    @property
+    def pages(self) -> int:
+        """All that the guests touch."""
+        return (self.mib_per_vcpu << 20) // 4096 * self.vcpus
 
     def arguments(self) -> list[str]:
         """Its command line."""
-        return ["-u", "MINOR", "-s", "shmem", "-a", f"-v{self.vcpus}", f"-r{self.vcpus}", f"-b{self.mib_per_vcpu}M"]
+        shared = ["-a", f"-r{self.vcpus}"] if self.single else ["-r1"]
+        return ["-u", "MINOR", "-s", "shmem", *shared, f"-v{self.vcpus}", f"-b{self.mib_per_vcpu}M"]
 
 
-def pages_per_s(program: Path, shape: PeerShape) -> float:
-    """The rate of all vCPUs that one run of it printed, in pages of 4096 bytes a second. Raises RuntimeError."""
-    said = _run(program, *shape.arguments())
-    rate = RATE.search(said)
-    if rate is None:
+@dataclass(frozen=True)
+class PeerRate:
+    """Pages of 4096 bytes a second: `printed`, and those of them that a reader `resolved`. Of Linux 6.12, `-a` fills the memory
+    of the first vCPU alone, so that the others' pages are the kernel's to bring in, and counts them all the same."""
+
+    printed: float
+    resolved: float
+
+
+def rate_of(program: Path, counter: Path, shape: PeerShape) -> PeerRate:
+    """What one run came to. `counter`: count_continues.cpp, built. Raises RuntimeError."""
+    said = _run(program, *shape.arguments(), preload=counter)
+    printed, resolved = RATE.search(said), RESOLVED.search(said)
+    if printed is None:
         raise RuntimeError(f"{program.name} printed no overall rate (it needs -a and -r, Linux 6.10): {said.strip()}")
-    return float(rate.group(1))
+    if resolved is None:
+        raise RuntimeError(f"{program.name} resolved no page that could be counted: is it linked statically?")
+    rate = float(printed.group(1))
+    return PeerRate(rate, rate * int(resolved.group(1)) / shape.pages)
 
 
-def _run(*command: str | Path) -> str:
+def _run(*command: str | Path, preload: Path | None = None) -> str:
     words: Sequence[str] = [str(word) for word in command]
-    done = subprocess.run(words, capture_output=True, text=True)
+    environment = os.environ | ({} if preload is None else {"LD_PRELOAD": str(preload)})
+    done = subprocess.run(words, capture_output=True, text=True, env=environment)
     if done.returncode != 0:
         raise RuntimeError(f"`{' '.join(words)}` failed:\n{(done.stderr or done.stdout).strip()}")
-    return done.stdout
+    return done.stdout + done.stderr

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.bench import cases_peer, peer
+from tests.bench.bare import COMPILE, HERE
 from tests.bench.lines import Asked
-from tests.bench.peer import HOW_TO_GET_IT, VARIABLE, PeerShape, newest_source, pages_per_s
+from tests.bench.peer import HOW_TO_GET_IT, VARIABLE, PeerRate, PeerShape, counter, newest_source, rate_of
 
 needs_kvm = pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="/dev/kvm cannot be used")
 
 
-def program(folder: Path, says: str, status: int = 0) -> Path:
+def program(folder: Path, says: str, status: int = 0, more: str = "true") -> Path:
     path = folder / "demand_paging_test"
-    path.write_text(f"#!/bin/sh\necho '{says}'\nexit {status}\n")
+    path.write_text(f"#!/bin/sh\necho '{says}'\n{more}\nexit {status}\n")
     path.chmod(0o755)
     return path
 
@@ -46,29 +48,69 @@ def test_a_named_peer_that_is_not_there_is_an_error(tmp_path: Path, monkeypatch:
         peer.peer(tmp_path)
 
 
-def test_the_rate_is_the_one_of_all_vcpus(tmp_path: Path) -> None:
-    said = "Per-vcpu demand paging rate:\t5381.0 pgs/sec/vcpu\nOverall demand paging rate:\t43048.25 pgs/sec"
-    assert pages_per_s(program(tmp_path, said), PeerShape(vcpus=8, mib_per_vcpu=64)) == 43048.25
+STRATEGIES = (
+    "uffd_wait, 1 page a fault, in kernel",
+    "no_uffd_wait, 1 page a fault, in kernel",
+    "no_uffd_wait, 8 pages a fault, in user",
+)
+PAGED = "echo 'UFFDIO_CONTINUE: 256 pages' >&2"
 
 
-def test_a_peer_that_prints_no_rate_or_fails_is_an_error_in_its_own_words(tmp_path: Path) -> None:
-    shape = PeerShape(vcpus=1, mib_per_vcpu=1)
+def test_of_the_printed_rate_only_pages_that_a_reader_resolved_count(tmp_path: Path) -> None:
+    said = "Per-vcpu demand paging rate:\t5381.0 pgs/sec/vcpu\nOverall demand paging rate:\t43048.0 pgs/sec"
+    named = program(tmp_path, said, more=PAGED)
+    found = rate_of(named, counter(tmp_path), PeerShape(vcpus=8, mib_per_vcpu=1, single=True))
+    assert found == PeerRate(printed=43048.0, resolved=5381.0)
+
+
+RESOLVING = """
+#include "bare.hpp"
+int main() {
+  const int fd = bare::must(static_cast<int>(syscall(SYS_memfd_create, "peer", MFD_CLOEXEC)), "memfd_create");
+  bare::must(ftruncate(fd, 64 * bare::kPage), "ftruncate");
+  char* alias = bare::map(fd, 64 * bare::kPage);
+  bare::fill(alias, 64, 1);
+  const bare::View view = bare::registered(fd, 64 * bare::kPage, 0);
+  for (unsigned page = 0; page < 64; ++page) view.install(page, 0);
+  view.install(0, 0);  // EEXIST: not resolved once more
+  std::puts("Overall demand paging rate: 256.0 pgs/sec");
+}
+"""
+
+
+def test_pages_that_a_program_resolves_are_counted(tmp_path: Path) -> None:
+    source = tmp_path / "resolving.cpp"
+    source.write_text(RESOLVING)
+    named = tmp_path / "demand_paging_test"
+    subprocess.run([*COMPILE, f"-I{HERE / 'bare'}", str(source), "-o", str(named)], check=True)
+    found = rate_of(named, counter(tmp_path), PeerShape(vcpus=1, mib_per_vcpu=1, single=True))
+    assert found == PeerRate(printed=256.0, resolved=64.0)
+
+
+def test_a_peer_that_prints_no_rate_or_resolves_nothing_or_fails_is_an_error_in_its_own_words(tmp_path: Path) -> None:
+    shape, counting = PeerShape(vcpus=1, mib_per_vcpu=1, single=True), counter(tmp_path)
     with pytest.raises(RuntimeError, match=r"printed no overall rate \(it needs -a and -r, Linux 6.10\): usage"):
-        pages_per_s(program(tmp_path, "usage"), shape)
+        rate_of(program(tmp_path, "usage"), counting, shape)
+    with pytest.raises(RuntimeError, match="resolved no page that could be counted"):
+        rate_of(program(tmp_path, "Overall demand paging rate: 1.0 pgs/sec"), counting, shape)
     with pytest.raises(RuntimeError, match="failed:\nvcpu_run failed"):
-        pages_per_s(program(tmp_path, "vcpu_run failed", status=1), shape)
+        rate_of(program(tmp_path, "vcpu_run failed", status=1), counting, shape)
 
 
 @needs_kvm
 def test_each_strategy_is_set_beside_the_peer_with_its_vcpus_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    named = program(tmp_path, "")
-    named.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/asked\necho "Overall demand paging rate: 1.0 pgs/sec"\n')
+    named = program(tmp_path, "Overall demand paging rate: 1.0 pgs/sec", more=f'{PAGED}; echo "$@" >>{tmp_path}/asked')
     monkeypatch.setenv(VARIABLE, str(named))
-    monkeypatch.setattr(cases_peer, "VCPUS", (1,))
+    monkeypatch.setattr(cases_peer, "VCPUS", (1, 2))
     lines = list(cases_peer.demand_paging_test(Asked(pairs=2, seconds=0.1, quick=True, build=tmp_path)))
     assert [line.measure for line in lines] == [
-        f"{strategy} a fault, 1 vCPU, 1 reader"
-        for strategy in ("uffd_wait, 1 page", "no_uffd_wait, 1 page", "no_uffd_wait, 8 pages")
+        f"{strategy} mode, {beside}"
+        for beside in ("1 vCPU, one userfaultfd", "2 vCPUs, one userfaultfd", "2 vCPUs, a userfaultfd each")
+        for strategy in STRATEGIES
     ]
-    assert [line.met for line in lines] == [True, True, None]  # anything is faster than a page a second
-    assert set((tmp_path / "asked").read_text().splitlines()) == {"-u MINOR -s shmem -a -v1 -r1 -b8M"}
+    assert [line.met for line in lines] == [True, True, None] * 3  # anything is faster than a page a second
+    assert set((tmp_path / "asked").read_text().splitlines()) == {
+        "-u MINOR -s shmem -a -r1 -v1 -b8M",
+        "-u MINOR -s shmem -a -r2 -v2 -b8M",
+        "-u MINOR -s shmem -r1 -v2 -b8M",
+    }
