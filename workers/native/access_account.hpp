@@ -40,11 +40,24 @@ struct Touched {
   Ticks resumed = 0;
   std::uint16_t cpu = 0;
   bool first = false;     ///< first_touch() of its page
+  bool waited = false;    ///< a reader had its event
   bool stopping = false;  ///< the run was being stopped by then
 };
 
+/// Words that are not their page's: how many, and the first of them.
 struct WrongWord {
   std::uint64_t count = 0, page = 0, index = 0, found = 0;
+
+  void add(const WrongWord& more) noexcept {
+    const std::uint64_t before = count;
+    if (before == 0 && more.count != 0) *this = more;
+    count = before + more.count;
+  }
+  void add_those_of(const Contents& contents, std::uint64_t of_page, const std::uint64_t* words) noexcept {
+    std::uint64_t first = 0;
+    if (const std::uint64_t wrong = contents.wrong_words(of_page, words, first); wrong != 0)
+      add({wrong, of_page, first, words[first]});
+  }
 };
 
 /// The page has been touched. True when nobody had before, where it is the kernel that brings it in by itself: from swap, or
@@ -88,6 +101,8 @@ class AccessAccount {
   /// The same where a guest has opened it, in this very slot, and a reader may have written into it since.
   void take_over_record() noexcept { take_slot(); }
 
+  bool delivered() const noexcept { return open_ && slot_->delivered.load(std::memory_order_acquire) != 0; }
+
   /// The touch is over. False: it was given up, or its word is wrong.
   [[gnu::hot]] bool close(const Touched& touched) noexcept {
     // A run that is being stopped ends registration to wake its sleepers: what such a touch found is nobody's resolve.
@@ -98,13 +113,8 @@ class AccessAccount {
     const std::uint64_t base = books_.contents.base(page_);
     const std::uint64_t index = books_.contents.touched_word(base);
     if (touched.value == Contents::word(base, index)) return true;
-    wrong({1, page_, index, touched.value});
+    wrong_.add({1, page_, index, touched.value});
     return false;
-  }
-  void wrong(const WrongWord& found) noexcept {
-    if (found.count == 0) return;
-    if (wrong_.count == 0) wrong_ = {0, found.page, found.index, found.found};
-    wrong_.count += found.count;
   }
 
   Books books_;
@@ -153,7 +163,6 @@ class AccessAccount {
   [[gnu::hot]] void close_record(const Touched& touched) noexcept {
     slot_->resumed = touched.resumed;
     slot_->cpu = touched.cpu;
-    const bool waited = slot_->delivered.load(std::memory_order_acquire) != 0;
     FaultOutcome outcome = FaultOutcome::lost_race;
     if (memory_error_) {
       outcome = FaultOutcome::memory_error;
@@ -167,7 +176,7 @@ class AccessAccount {
     } else if (!books_.userfaultfd) {
       outcome = FaultOutcome::kernel;  // it mapped the page. Who touched it first has it counted
       if (touched.first && when_raised_ == PageState::unresolved) state_.resolved_by_vcpu.store(++resolved_, kRelaxed);
-    } else if (attempt_ == 0 && waited) {
+    } else if (attempt_ == 0 && touched.waited) {
       outcome = FaultOutcome::waited;
     } else if (attempt_ == 0 && PageRecord::swapped_out(known_)) {
       if (!touched.first) return;  // another vCPU's touch has brought it in

@@ -27,7 +27,6 @@ struct EngineSetup {
   const Mapping& faults;  ///< `record_capacity` + 1 fault records a vCPU, one vCPU after the other
   std::uint32_t first_vcpu;
   std::uint32_t vcpus;
-  std::uint64_t most_accesses;  ///< of a vCPU in a pass
   Options options;
 };
 

@@ -103,19 +103,12 @@ bool Vcpu::wait_at_barrier() noexcept {
 
   if (open_) {
     touched.stopping = stopping();
+    touched.waited = delivered();
     touched.first = first_touch(books_.pages, page, known, books_.userfaultfd);
     touched.resumed = clock_.now_and_cpu(touched.cpu);
     seen_.add(touched.cpu);
   }
   return close(touched);
-}
-
-// The words beside the one that was touched.
-void Vcpu::check_page() noexcept {
-  std::uint64_t first = 0;
-  const std::byte* at = books_.region + page_ * books_.page_bytes;
-  const std::uint64_t count = books_.contents.wrong_words(page_, at, first);
-  if (count != 0) wrong({count, page_, first, reinterpret_cast<const std::uint64_t*>(at)[first]});
 }
 
 // False: the run is being stopped.
@@ -127,7 +120,8 @@ void Vcpu::check_page() noexcept {
     const std::uint64_t page = order_.next_page();
     const bool read = order_.next_is_read();
     if (interval != 0 && !wait_until(next_due_)) return false;
-    if (access(page, read, interval == 0 ? 0 : next_due_) && whole_page) check_page();
+    if (access(page, read, interval == 0 ? 0 : next_due_) && whole_page)
+      wrong_.add_those_of(books_.contents, page, reinterpret_cast<const std::uint64_t*>(books_.region + page * books_.page_bytes));
     next_due_ += interval;
     state_.accesses.store(++done_, kRelaxed);
     if (milestones_.due(done_)) [[unlikely]]

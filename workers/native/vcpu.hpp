@@ -89,13 +89,14 @@ class Vcpu : private AccessAccount {
     abandoned_ = true;
     close(touched);
   }
-  void found_wrong(const WrongWord& found) noexcept { wrong(found); }
+  void found_wrong(const WrongWord& found) noexcept { wrong_.add(found); }
   void passed_milestone(Ticks at, std::uint64_t resolved_by_readers) noexcept {
     milestones_.mark(at, done_, resolved_ + resolved_by_readers);
   }
   bool has_record() const noexcept { return open_; }
-  /// The record of the access under way, when it passes through the scratch slot.
-  FaultRecord* scratch_record() noexcept { return open_ && slot_index_ == books_.record_capacity ? slot_ : nullptr; }
+  /// The record of the access under way passes through the scratch slot.
+  bool in_scratch_slot() const noexcept { return open_ && slot_index_ == books_.record_capacity; }
+  using AccessAccount::delivered;
   bool abandoned() const noexcept { return abandoned_; }
   bool met_memory_error() const noexcept { return memory_error_; }
   const Books& books() const noexcept { return books_; }
@@ -133,7 +134,6 @@ class Vcpu : private AccessAccount {
   bool wait_at_barrier() noexcept;
   bool pass();
   bool access(std::uint64_t page, bool read, Ticks due) noexcept;
-  void check_page() noexcept;
   Ticks now() const noexcept { return clock_.now(); }
   void populate_first();
   void populate_everything(PopulateFirst& all);

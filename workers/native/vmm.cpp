@@ -146,9 +146,7 @@ Vmm::Vmm(const Guest& guest, VmmConfig config)
   guest_.header().sample_every.store(config_.sample_every, std::memory_order_relaxed);
   guest_.header().exits.store(info_.exit != ExitKind::none, std::memory_order_release);
   ThreadEngine::install_handlers();
-  std::uint64_t most_accesses = 0;
-  for (const auto& vcpu : vcpus_) most_accesses = std::max(most_accesses, vcpu->order().per_pass());
-  engine_ = engine.make({guest_, *shared_, region_, record_, faults_, config_.first_vcpu, config_.vcpus, most_accesses,
+  engine_ = engine.make({guest_, *shared_, region_, record_, faults_, config_.first_vcpu, config_.vcpus,
                          complete_options("engine " + engine.name, engine.options, config_.engine_options)});
 }
 

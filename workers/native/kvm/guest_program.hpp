@@ -33,10 +33,10 @@ struct GuestAccess {
   // Found.
   std::uint8_t known;  ///< the page's byte in the record, before
   bool first;          ///< first_touch() of the page
+  bool waited;         ///< a reader had its event; noted where the next access may use the same record
   Ticks due;
   Ticks raised, resumed;
   std::uint64_t value;
-  Ticks delivered;           ///< of a record in the scratch slot, which others pass through
   std::uint64_t by_readers;  ///< pages resolved
 };
 
@@ -167,9 +167,10 @@ class GuestVcpu {
     job_.state->stage.store(Stage::raised, kRelaxed);
   }
   void leave_record(GuestAccess& access) noexcept {
-    if (slot_ == job_.record_capacity) access.delivered = job_.records[slot_].delivered.load(std::memory_order_acquire);
-    if (access.flags & GuestAccess::kByKernel) return;  // who was first has to be known before
-    next_slot();
+    const bool by_kernel = (access.flags & GuestAccess::kByKernel) != 0;
+    if (by_kernel || slot_ == job_.record_capacity)
+      access.waited = job_.records[slot_].delivered.load(std::memory_order_acquire) != 0;
+    if (!by_kernel) next_slot();  // else who was first has to be known before
   }
   void next_slot() noexcept {
     if (slot_ != job_.record_capacity) ++recorded_;
@@ -192,20 +193,13 @@ class GuestVcpu {
     }
     if (flags & GuestAccess::kMarks) access.by_readers = job_.state->resolved_by_reader.load(kRelaxed);
     const bool whole = (flags & (GuestAccess::kWhole | GuestAccess::kGivenUp)) == GuestAccess::kWhole;
-    if (whole && access.value == access.expected) check_page(access.page, access.word);
+    if (!whole || access.value != access.expected) return;
+    const std::uint64_t page_at = reinterpret_cast<std::uint64_t>(access.word) & ~(job_.page_bytes - 1);
+    wrong_.add_those_of(job_.contents, access.page, reinterpret_cast<const std::uint64_t*>(page_at));
   }
   // Of a page prepared swapped out the first touch alone is, unless it came back or waited.
   bool is_fault(const GuestAccess& access) const noexcept {
-    return access.first || !PageRecord::swapped_out(access.known) || (access.flags & GuestAccess::kExited) != 0 ||
-           job_.records[slot_].delivered.load(std::memory_order_acquire) != 0;
-  }
-  void check_page(std::uint64_t page, const std::uint64_t* word) noexcept {
-    const auto* words = reinterpret_cast<const std::uint64_t*>(reinterpret_cast<std::uint64_t>(word) & ~(job_.page_bytes - 1));
-    std::uint64_t first = 0;
-    const std::uint64_t count = job_.contents.wrong_words(page, words, first);
-    if (count == 0) return;
-    if (wrong_.count == 0) wrong_ = {0, page, first, words[first]};
-    wrong_.count += count;
+    return access.first || access.waited || !PageRecord::swapped_out(access.known) || (access.flags & GuestAccess::kExited) != 0;
   }
   void warm_up() noexcept {
     for (const Span& span : job_.own)

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "../engine.hpp"
 #include "../error.hpp"
@@ -33,7 +34,7 @@ VmLayout layout_of(const EngineSetup& setup) {
   layout.slots = {slot(setup.region), GuestSlot{setup.guest.shared_bytes().data(), setup.guest.shared_bytes().size(), 0},
                   slot(setup.record), slot(setup.faults)};
   layout.vcpus = setup.vcpus;
-  layout.accesses_per_vcpu = std::min(setup.most_accesses, kAccessesAtOnce);
+  layout.accesses_per_vcpu = kAccessesAtOnce;
   layout.kernel_mode = setup.options.at("guest_mode") == 1;
   return layout;
 }
@@ -81,6 +82,7 @@ class KvmSeat final : public Engine::Seat {
   bool call(GuestCall why);
   bool trip(Exit exit, std::uint64_t address);
   void account(bool all);
+  void raise(const GuestAccess& access);
   GuestAccess& under_way();
   bool give_up(Exit exit, GuestAccess& access);
   bool abandon(const GuestAccess& access);
@@ -119,7 +121,6 @@ GuestVcpu& build(const Vcpu& vcpu, KvmEngine& engine, VmVcpu& own) {
   FaultRecord* const records = faults.in_guest(books.records);
   VcpuState* const state = shared.in_guest(&books.state);
   GuestAccess* const accesses = vm.own().in_guest(own.accesses);
-  const std::uint64_t at_once = std::min(engine.setup().most_accesses, kAccessesAtOnce);
   const auto words = [](auto* at) { return reinterpret_cast<std::uint64_t*>(at); };
   return *new (own.guest) GuestVcpu({
       .header = shared.in_guest(&engine.setup().guest.header()),
@@ -134,7 +135,7 @@ GuestVcpu& build(const Vcpu& vcpu, KvmEngine& engine, VmVcpu& own) {
       .think = books.think,
       .userfaultfd = books.userfaultfd,
       .opens_records = opens_records(books),
-      .own = {{words(accesses), at_once * sizeof(GuestAccess)},
+      .own = {{words(accesses), kAccessesAtOnce * sizeof(GuestAccess)},
               {words(records), (books.record_capacity + 1) * sizeof(FaultRecord)},
               {words(state), sizeof(VcpuState)},
               {reinterpret_cast<std::uint64_t*>(record.at), record.bytes},
@@ -217,13 +218,16 @@ void KvmSeat::write_accesses(std::uint64_t count) {
   }
 }
 
+void KvmSeat::raise(const GuestAccess& access) {
+  if (!std::exchange(raised_, true))
+    vcpu_.raise({access.page, access.known, access.due, stamps_ ? access.raised : 0, opens_records_});
+}
+
 // The access that the guest is making, in the books.
 GuestAccess& KvmSeat::under_way() {
   account(false);
   GuestAccess& access = own_.accesses[accounted_];
-  if (!raised_)
-    vcpu_.raise({access.page, access.known, access.due, stamps_ ? access.raised : 0, opens_records_});
-  raised_ = true;
+  raise(access);
   return access;
 }
 
@@ -232,14 +236,15 @@ GuestAccess& KvmSeat::under_way() {
   const std::uint64_t done = vcpu_.state().accesses.load(std::memory_order_relaxed) - first_;
   while (accounted_ < done) {
     const GuestAccess& access = own_.accesses[accounted_++];
-    if (!raised_) vcpu_.raise({access.page, access.known, access.due, stamps_ ? access.raised : 0, opens_records_});
+    raise(access);
     raised_ = false;
-    if (FaultRecord* scratch = opens_records_ ? vcpu_.scratch_record() : nullptr; scratch != nullptr)
-      scratch->delivered.store(access.delivered, std::memory_order_relaxed);
+    // Where the guest's next access may have used the same record since, the guest's own look at it counts.
+    const bool noted = opens_records_ && (vcpu_.in_scratch_slot() || (access.flags & GuestAccess::kByKernel));
     vcpu_.finish({.value = access.value,
                   .resumed = stamps_ ? access.resumed : 0,
                   .cpu = cpu_,
                   .first = access.first,
+                  .waited = noted ? access.waited : vcpu_.delivered(),
                   .stopping = all && accounted_ == done && vcpu_.stopping()});
     if ((access.flags & GuestAccess::kMarks) && stamps_) vcpu_.passed_milestone(access.resumed, access.by_readers);
   }
