@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from loadgen.plan import strategy_options
 from tests.bench.lines import Asked, Line
 from tests.bench.ours import Shape, in_process
 from tests.bench.pairs import interleave, interval, ratios
 from tests.bench.peer import HOW_TO_GET_IT, PeerRate, PeerShape, counter, peer, rate_of
+from workers.registry import engine_entry
 
 CASE = "demand_paging_test"
 VCPUS = (1, 2, 8)
@@ -24,7 +26,6 @@ FEWER = 3
 WARM_UP = 1
 SEVERAL_TIMES = 3.0
 """Faster an exit should be than a wait. How long an exit of KVM_RUN takes is KVM's; the case `kvm` has one that does nothing."""
-GUEST_MODES = ("user", "kernel")
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Ours:
             order="sequential",
             read_share=0.0,
             engine="kvm",
-            engine_options={"guest_mode": GUEST_MODES.index(self.guest_mode)},
+            engine_options=strategy_options(engine_entry("kvm"), {"guest_mode": self.guest_mode}),
             wait="epoll",
             fault_around_pages=self.fault_around_pages,
         )

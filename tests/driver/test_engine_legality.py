@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +14,7 @@ from loadgen.guest_run import emulated_exit
 from loadgen.host import Host
 from loadgen.legality import refuse_engine
 from loadgen.plan import plan_run
+from loadgen.run_row import describe
 from loadgen.validate import validate
 from workers import _native
 from workers.registry import engine_entry
@@ -86,8 +88,12 @@ def test_real_vcpus_are_an_axis_like_any_other_and_their_exits_are_not_emulated(
 ) -> None:
     cfg = configure("engine=kvm", f"strategy={strategy}", "engine.guest_mode=kernel")
     validate(cfg, kvm_host)
-    spec = plan_run(cfg, kvm_host).spec
+    planned = plan_run(cfg, kvm_host)
+    spec = planned.spec
     assert (spec.engine, spec.engine_options) == ("kvm", {"guest_mode": 1})
+    row = describe(planned)
+    assert row["engine_options"] == '{"guest_mode": "kernel"}'  # as asked for, not as the core numbers it
+    assert json.loads(row["strategy_options"])["fault_around_pages"] == 1
     assert emulated_exit(spec) == "none"
     threads = plan_run(configure(f"strategy={strategy}"), kvm_host).spec
     assert emulated_exit(threads) == _native.exit_kind(strategy, threads.strategy.options)
