@@ -110,6 +110,28 @@ TEST("kvm: writes, whole pages verified, and anonymous memory") {
   }
 }
 
+TEST("a vCPU that reads a wrong word says which, as a thread and in guests of both modes; other words only of pages read whole") {
+  if (no_kvm()) return;
+  GuestPlan thread = kvm_plan("uffd_wait");
+  thread.vmm.engine = "thread";
+  for (const GuestPlan& base : {thread, kvm_plan("uffd_wait"), in_kernel_mode(kvm_plan("uffd_wait"))})
+    for (const char* strategy : kStrategies)
+      for (const bool whole : {false, true}) {
+        GuestPlan plan = base;
+        plan.vmm.strategy = strategy;
+        plan.vmm.verify = whole ? "page" : "word";
+        const Contents contents(plan.guest.contents_seed, 4096);
+        const std::uint64_t touched = contents.touched_word(contents.base(3));
+        plan.spoiled = {{3, touched}, {200, (contents.touched_word(contents.base(200)) + 1) % 512}};
+        const auto result = run_guest(plan);
+        const auto& vcpus = result->vmms.front()->vcpus();
+        CHECK_EQUAL(vcpus[0]->wrong_words(), 1u);
+        CHECK(vcpus[0]->first_wrong().find("page 3") != std::string::npos);
+        CHECK_EQUAL(vcpus[1]->wrong_words(), whole ? 1u : 0u);
+        if (whole) CHECK(vcpus[1]->first_wrong().find("page 200") != std::string::npos);
+      }
+}
+
 TEST("kvm: overlapping vCPUs of two VMs lose races and nothing else, and 16 vCPUs in one VM run to the end") {
   if (no_kvm()) return;
   for (const char* strategy : kStrategies) {

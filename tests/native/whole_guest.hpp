@@ -13,6 +13,10 @@ struct GuestPlan {
   uffd::GuestConfig guest{.region_bytes = 1024 * 4096, .vcpus = 2, .vcpus_per_vmm = 2, .seed = 7};
   uffd::Kind kind = uffd::Kind::minor;
   std::vector<uffd::Kind> kinds = {};  ///< repeated over the region; empty: all pages are of `kind`
+  struct Word {
+    std::uint64_t page, index;
+  };
+  std::vector<Word> spoiled = {};  ///< after the region was filled
   uffd::PageServerConfig server;
   uffd::VmmConfig vmm;
   bool no_records = false;  ///< else one a page where `vmm` does not say
@@ -46,6 +50,11 @@ inline std::unique_ptr<GuestResult> run_guest(GuestPlan plan, bool serve = true)
   for (std::uint64_t page = 0; page < kinds.size() && !plan.kinds.empty(); ++page)
     kinds[page] = static_cast<std::uint8_t>(plan.kinds[page % plan.kinds.size()]);
   result->unprepared = uffd::fill(guest, kinds).unprepared;
+  if (!plan.spoiled.empty()) {
+    const uffd::Mapping region = uffd::Mapping::shared(guest.region_fd(), plan.guest.region_bytes);
+    for (const auto& [page, index] : plan.spoiled)
+      reinterpret_cast<std::uint64_t*>(region.data() + page * plan.guest.page_bytes)[index] ^= 1;
+  }
   plan.server.fault_around_pages = plan.guest.fault_around_pages;
   uffd::PageServer server(guest, plan.server);
   for (std::uint32_t i = 0; i < vmms; ++i) {
