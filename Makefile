@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml CMakeLists.txt $(wildcard workers/native/*.[ch]pp workers/native/*/*.[ch]pp)
+SOURCES := pyproject.toml CMakeLists.txt $(shell find workers/native -name "*.[ch]pp")
 STAMP := $(VENV)/.installed
 
 .PHONY: run test bench soak lint sanitize clean

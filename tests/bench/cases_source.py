@@ -22,7 +22,7 @@ def compile_ours(into: Path) -> Path:
     program = into / "our_requests"
     if program.exists():
         return program
-    core = sorted([*NATIVE.glob("*.cpp"), *NATIVE.glob("strategies/*.cpp")])
+    core = sorted(one for room in ("kernel", "guest", "source") for one in (NATIVE / room).glob("*.cpp"))
     warnings = [option for option in COMPILE if option != "-Werror"]
     command = [*warnings, "-w", f"-I{NATIVE}", str(HERE / "our_requests.cpp"), *map(str, core), "-o", str(program)]
     done = subprocess.run(command, capture_output=True, text=True)

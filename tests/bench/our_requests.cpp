@@ -9,10 +9,10 @@
 #include <memory>
 #include <thread>
 
-#include "fill.hpp"
-#include "futex.hpp"
-#include "remote_source.hpp"
-#include "source_server.hpp"
+#include "resolve/fill.hpp"
+#include "kernel/futex.hpp"
+#include "source/remote_source.hpp"
+#include "source/source_server.hpp"
 
 using namespace uffd;
 

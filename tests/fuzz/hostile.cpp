@@ -15,12 +15,12 @@
 #include <thread>
 #include <vector>
 
-#include "error.hpp"
-#include "fill.hpp"
-#include "remote_source.hpp"
-#include "source_protocol.hpp"
-#include "source_server.hpp"
-#include "tcp.hpp"
+#include "kernel/error.hpp"
+#include "resolve/fill.hpp"
+#include "source/remote_source.hpp"
+#include "source/source_protocol.hpp"
+#include "source/source_server.hpp"
+#include "source/tcp.hpp"
 
 namespace hostile {
 

@@ -1,9 +1,9 @@
 #include <algorithm>
 #include <set>
 
-#include "access_order.hpp"
+#include "guest/access_order.hpp"
 #include "check.hpp"
-#include "error.hpp"
+#include "kernel/error.hpp"
 
 using uffd::AccessConfig;
 using uffd::AccessOrder;

@@ -3,8 +3,8 @@
 #include <cstdlib>
 
 #include "check.hpp"
-#include "error.hpp"
-#include "kernel.hpp"
+#include "kernel/error.hpp"
+#include "kernel/vocabulary.hpp"
 #include "whole_guest.hpp"
 
 using namespace uffd;

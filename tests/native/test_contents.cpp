@@ -2,7 +2,7 @@
 #include <vector>
 
 #include "check.hpp"
-#include "contents.hpp"
+#include "guest/contents.hpp"
 
 using uffd::Contents;
 

@@ -6,7 +6,7 @@
 
 #include "check.hpp"
 #include "disturbed_guest.hpp"
-#include "error.hpp"
+#include "kernel/error.hpp"
 
 using namespace uffd;
 

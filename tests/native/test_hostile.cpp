@@ -5,7 +5,7 @@
 
 #include "../fuzz/hostile.hpp"
 #include "check.hpp"
-#include "source_protocol.hpp"
+#include "source/source_protocol.hpp"
 
 namespace {
 

@@ -2,7 +2,7 @@
 #include <map>
 
 #include "check.hpp"
-#include "error.hpp"
+#include "kernel/error.hpp"
 #include "kvm/userfault_bits.hpp"
 #include "kvm_guest.hpp"
 

@@ -1,5 +1,5 @@
 #include "check.hpp"
-#include "live.hpp"
+#include "server/live.hpp"
 #include "whole_guest.hpp"
 
 using namespace uffd;

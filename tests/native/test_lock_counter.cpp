@@ -5,8 +5,8 @@
 #include <unistd.h>
 
 #include "check.hpp"
-#include "kernel.hpp"
-#include "lock_counter.hpp"
+#include "kernel/vocabulary.hpp"
+#include "kernel/lock_counter.hpp"
 
 using namespace uffd;
 

@@ -1,5 +1,5 @@
 #include "check.hpp"
-#include "error.hpp"
+#include "kernel/error.hpp"
 #include "whole_guest.hpp"
 
 using namespace uffd;

@@ -9,9 +9,9 @@
 #include <thread>
 
 #include "check.hpp"
-#include "error.hpp"
-#include "kernel.hpp"
-#include "source_server.hpp"
+#include "kernel/error.hpp"
+#include "kernel/vocabulary.hpp"
+#include "source/source_server.hpp"
 #include "whole_guest.hpp"
 
 using namespace uffd;

@@ -2,8 +2,8 @@
 #include <cstring>
 
 #include "check.hpp"
-#include "guest.hpp"
-#include "resolver.hpp"
+#include "guest/guest.hpp"
+#include "resolve/resolver.hpp"
 
 using namespace uffd;
 

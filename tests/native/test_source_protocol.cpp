@@ -3,7 +3,7 @@
 #include <random>
 
 #include "check.hpp"
-#include "source_protocol.hpp"
+#include "source/source_protocol.hpp"
 
 using namespace uffd::wire;
 

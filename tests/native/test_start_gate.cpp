@@ -2,7 +2,7 @@
 #include <thread>
 
 #include "check.hpp"
-#include "guest.hpp"
+#include "guest/guest.hpp"
 
 namespace {
 

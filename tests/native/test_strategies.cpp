@@ -2,8 +2,8 @@
 #include <cerrno>
 
 #include "check.hpp"
-#include "error.hpp"
-#include "strategy.hpp"
+#include "kernel/error.hpp"
+#include "resolve/strategy.hpp"
 
 using namespace uffd;
 

@@ -8,8 +8,8 @@
 #include <random>
 
 #include "check.hpp"
-#include "kernel.hpp"
-#include "source_server.hpp"
+#include "kernel/vocabulary.hpp"
+#include "source/source_server.hpp"
 #include "whole_guest.hpp"
 
 using namespace uffd;

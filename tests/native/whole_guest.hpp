@@ -5,9 +5,9 @@
 #include <thread>
 #include <vector>
 
-#include "fill.hpp"
-#include "page_server.hpp"
-#include "vmm.hpp"
+#include "resolve/fill.hpp"
+#include "server/page_server.hpp"
+#include "vmm/vmm.hpp"
 
 struct GuestPlan {
   uffd::GuestConfig guest{.region_bytes = 1024 * 4096, .vcpus = 2, .vcpus_per_vmm = 2, .seed = 7};

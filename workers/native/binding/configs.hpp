@@ -3,9 +3,9 @@
 
 #include <nanobind/nanobind.h>
 
-#include "page_server.hpp"
-#include "source_server.hpp"
-#include "vmm.hpp"
+#include "server/page_server.hpp"
+#include "source/source_server.hpp"
+#include "vmm/vmm.hpp"
 
 namespace uffd {
 

@@ -5,12 +5,12 @@
 
 #include <cstring>
 
-#include "clock.hpp"
-#include "engine.hpp"
+#include "kernel/clock.hpp"
+#include "vcpu/engine.hpp"
 #include "kvm/own_access.hpp"
 #include "kvm/probe.hpp"
-#include "strategy.hpp"
-#include "userfaultfd.hpp"
+#include "resolve/strategy.hpp"
+#include "kernel/userfaultfd.hpp"
 
 namespace uffd {
 

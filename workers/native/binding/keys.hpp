@@ -9,7 +9,7 @@
 #include <string>
 #include <utility>
 
-#include "error.hpp"
+#include "kernel/error.hpp"
 
 namespace uffd {
 

@@ -7,9 +7,9 @@
 #include "binding/configs.hpp"
 #include "binding/describe.hpp"
 #include "binding/reports.hpp"
-#include "fill.hpp"
-#include "snapshot.hpp"
-#include "thread_engine.hpp"
+#include "resolve/fill.hpp"
+#include "source/snapshot.hpp"
+#include "vcpu/thread_engine.hpp"
 
 namespace uffd {
 

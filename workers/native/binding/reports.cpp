@@ -6,7 +6,7 @@
 
 #include <cmath>
 
-#include "clock.hpp"
+#include "kernel/clock.hpp"
 
 namespace uffd {
 

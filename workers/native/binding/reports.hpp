@@ -3,10 +3,10 @@
 
 #include <nanobind/nanobind.h>
 
-#include "fill.hpp"
-#include "page_server.hpp"
-#include "source_server.hpp"
-#include "vmm.hpp"
+#include "resolve/fill.hpp"
+#include "server/page_server.hpp"
+#include "source/source_server.hpp"
+#include "vmm/vmm.hpp"
 
 namespace uffd {
 

@@ -5,9 +5,9 @@
 
 #include <cerrno>
 
-#include "../error.hpp"
-#include "guest_cpu.hpp"
-#include "kvm_words.hpp"
+#include "kernel/error.hpp"
+#include "kvm/guest_cpu.hpp"
+#include "kvm/kvm_words.hpp"
 
 asm(R"(
   .pushsection uffd_guest, "ax", %progbits

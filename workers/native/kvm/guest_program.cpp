@@ -1,5 +1,5 @@
 // Compiled for the guest: general registers only, everything in line and in one section, nothing outside it referred to.
-#include "guest_program.hpp"
+#include "kvm/guest_program.hpp"
 
 extern "C" [[gnu::section("uffd_guest"), gnu::flatten, gnu::used, gnu::visibility("hidden")]] void uffd_guest_main(
     uffd::GuestVcpu* vcpu) {

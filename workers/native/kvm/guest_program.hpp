@@ -3,9 +3,9 @@
 // Host and guest share these objects: the host writes what to do and reads what was done, each only while the other stands still.
 #pragma once
 
-#include "../access_account.hpp"
-#include "../kernel.hpp"
-#include "guest_cpu.hpp"
+#include "vcpu/access_account.hpp"
+#include "kernel/vocabulary.hpp"
+#include "kvm/guest_cpu.hpp"
 
 namespace uffd {
 

@@ -7,9 +7,9 @@
 #include <cerrno>
 #include <cstring>
 
-#include "../error.hpp"
-#include "guest_cpu.hpp"
-#include "kvm_words.hpp"
+#include "kernel/error.hpp"
+#include "kvm/guest_cpu.hpp"
+#include "kvm/kvm_words.hpp"
 
 // The doorbell's address and GuestCall::trap are guest_cpu.hpp's and guest_program.hpp's. GS is the vCPU's GuestTraps.
 asm(R"(

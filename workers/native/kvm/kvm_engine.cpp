@@ -13,12 +13,12 @@
 #include <new>
 #include <utility>
 
-#include "../engine.hpp"
-#include "../error.hpp"
-#include "../thread_engine.hpp"
-#include "../vcpu.hpp"
-#include "probe.hpp"
-#include "vm.hpp"
+#include "vcpu/engine.hpp"
+#include "kernel/error.hpp"
+#include "vcpu/thread_engine.hpp"
+#include "vcpu/vcpu.hpp"
+#include "kvm/probe.hpp"
+#include "kvm/vm.hpp"
 
 namespace uffd {
 

@@ -1,4 +1,4 @@
-#include "own_access.hpp"
+#include "kvm/own_access.hpp"
 
 #if defined(__x86_64__)
 
@@ -11,10 +11,10 @@
 #include <cstring>
 #include <thread>
 
-#include "../error.hpp"
-#include "../mapping.hpp"
-#include "../userfaultfd.hpp"
-#include "vm.hpp"
+#include "kernel/error.hpp"
+#include "kernel/mapping.hpp"
+#include "kernel/userfaultfd.hpp"
+#include "kvm/vm.hpp"
 
 // rdi: a word to read, rsi: the doorbell, which is told that word's lowest byte.
 asm(R"(

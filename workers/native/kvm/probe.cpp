@@ -1,12 +1,12 @@
-#include "probe.hpp"
+#include "kvm/probe.hpp"
 
 #include <sys/ioctl.h>
 
 #include <array>
 
-#include "../error.hpp"
-#include "../mapping.hpp"
-#include "vm.hpp"
+#include "kernel/error.hpp"
+#include "kernel/mapping.hpp"
+#include "kvm/vm.hpp"
 
 namespace uffd {
 

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "../kernel.hpp"
+#include "kernel/vocabulary.hpp"
 
 namespace uffd {
 

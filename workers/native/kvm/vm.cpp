@@ -1,4 +1,4 @@
-#include "vm.hpp"
+#include "kvm/vm.hpp"
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
@@ -7,9 +7,9 @@
 
 #include <cstring>
 
-#include "../error.hpp"
-#include "../kernel.hpp"
-#include "../system_call.hpp"
+#include "kernel/error.hpp"
+#include "kernel/vocabulary.hpp"
+#include "kernel/system_call.hpp"
 
 namespace uffd {
 

@@ -4,11 +4,11 @@
 #include <cstdint>
 #include <vector>
 
-#include "../descriptor.hpp"
-#include "../mapping.hpp"
-#include "guest_program.hpp"
-#include "kvm_words.hpp"
-#include "userfault_bits.hpp"
+#include "kernel/descriptor.hpp"
+#include "kernel/mapping.hpp"
+#include "kvm/guest_program.hpp"
+#include "kvm/kvm_words.hpp"
+#include "kvm/userfault_bits.hpp"
 
 namespace uffd {
 

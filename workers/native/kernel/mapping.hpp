@@ -1,0 +1,47 @@
+// One owned mapping of memory: a memfd's, or private anonymous.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "kernel/descriptor.hpp"
+
+namespace uffd {
+
+/// `file`: a private mapping of a snapshot file, which its strategy makes itself.
+enum class MemoryType : std::uint32_t { shmem, hugetlb, anon, file };
+MemoryType memory_type(const std::string& name);  ///< throws ConfigError with the list
+const char* memory_type_name(MemoryType type);
+
+class Mapping {
+ public:
+  Mapping() = default;
+  /// Maps all of `fd` shared. Throws KernelError.
+  static Mapping shared(int fd, std::uint64_t bytes);
+  /// The same with every page of it in the page tables: what the measured path writes must not fault there itself.
+  static Mapping populated(int fd, std::uint64_t bytes);
+  /// Maps all of `fd` privately: written pages are copies of its own. Throws KernelError.
+  static Mapping private_of(int fd, std::uint64_t bytes);
+  /// Maps private anonymous memory, aligned to `alignment`, without reserving swap. Throws KernelError.
+  static Mapping anonymous(std::uint64_t bytes, std::uint64_t alignment);
+  Mapping(Mapping&& other) noexcept;
+  Mapping& operator=(Mapping&& other) noexcept;
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+  ~Mapping();
+
+  std::byte* data() const noexcept { return data_; }
+  std::uint64_t address() const noexcept { return reinterpret_cast<std::uint64_t>(data_); }
+  std::uint64_t bytes() const noexcept { return bytes_; }
+  void advise(int advice, const char* name) const;  ///< madvise over all of it; throws KernelError
+
+ private:
+  Mapping(void* data, std::uint64_t bytes) : data_(static_cast<std::byte*>(data)), bytes_(bytes) {}
+  std::byte* data_ = nullptr;
+  std::uint64_t bytes_ = 0;
+};
+
+/// A memfd of `bytes`. Huge pages come from the kernel's reserved pool. Throws KernelError.
+Descriptor make_memfd(const char* name, std::uint64_t bytes, bool huge);
+
+}  // namespace uffd

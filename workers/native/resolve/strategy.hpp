@@ -1,0 +1,107 @@
+// A strategy is a pure decision: what is known of the page, and how the last try ended -> what to do next. It touches
+// nothing; the engine touches and exits, the resolver installs. Each lives in one file of strategies/ and registers itself.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernel/mapping.hpp"
+#include "guest/page_record.hpp"
+
+namespace uffd {
+
+/// How a vCPU under this strategy comes back to user space.
+enum class ExitKind {
+  none,    ///< it does not: it sleeps, or the kernel maps the page by itself
+  signal,  ///< handle_userfault() refuses to sleep and the access fails: UFFD_FEATURE_SIGBUS
+  probe,   ///< fast GUP only, emulated: a stage-2 table of ours, and the page's PTE asked for in pagemap
+  populate,  ///< slow GUP without the sleep: a stage-2 table of ours, and MADV_POPULATE_WRITE on a SIGBUS mapping
+};
+const char* exit_kind_name(ExitKind kind);
+
+/// What is known when a vCPU has exited.
+struct Situation {
+  PageState when_raised;   ///< the page record when the access was raised
+  PageState now;           ///< the page record now
+  MemoryType memory;
+  std::uint32_t attempt;   ///< exits of this access so far, this one included
+  int populate_error = kNotTried;  ///< what MADV_POPULATE_WRITE said on this exit: an errno
+  std::uint32_t installed_again = 0;  ///< exits of this access that found a resolved page mapped, or mapped it, and were in vain
+
+  static constexpr int kNotTried = -1;
+};
+
+enum class Action {
+  resolve,        ///< get the contents if they are not here, install the page without wake, run again
+  resolve_again,  ///< resolved before, contents still here, PTE blank (reclaimed shmem): install it once more
+  populate,       ///< MADV_POPULATE_WRITE: let slow GUP run on our behalf, then run again
+  fetch_and_populate,  ///< get the contents if they are not here, then populate without resolving
+  retry,          ///< somebody else has it in hand, or has just finished: run again
+  memory_error,   ///< the guest gets a memory error
+};
+
+/// What a guest's memory is before its first access, and who brings it.
+enum class Restore {
+  on_demand,  ///< page by page as they are touched
+  eager,      ///< all of it is brought in and mapped before the first access, within the clock
+  file_map,   ///< the vCPUs' mapping is a private one of the snapshot file
+};
+const char* restore_name(Restore restore);
+
+class Strategy {
+ public:
+  virtual ~Strategy() = default;
+  virtual Action decide(const Situation& situation) const noexcept = 0;
+  /// How vCPUs come back, where an option decides it; `usual` is the registry's.
+  virtual ExitKind exit(ExitKind usual) const noexcept { return usual; }
+};
+
+struct Option {
+  std::string name;  ///< with its unit
+  std::int64_t initial;
+  std::int64_t minimum;
+  std::int64_t maximum;
+  std::string help;
+  std::vector<std::string> choices = {};  ///< names of the values 0, 1, ...; empty: a number
+};
+using Options = std::map<std::string, std::int64_t>;
+
+struct StrategyInfo {
+  std::string name;
+  std::string summary;
+  ExitKind exit = ExitKind::none;
+  bool userfaultfd = true;
+  Restore restore = Restore::on_demand;
+  std::uint64_t features = 0;          ///< beyond those the memory type needs
+  std::vector<MemoryType> memory;
+  std::vector<Option> options;
+  std::unique_ptr<Strategy> (*make)(const Options&) = nullptr;
+};
+
+/// Every strategy of this build, by name.
+const std::map<std::string, StrategyInfo>& strategies();
+/// Throws ConfigError with the list of names.
+const StrategyInfo& strategy_info(const std::string& name);
+/// `given` over the defaults of the `options` of `owner` (strategy NAME, engine NAME). Throws ConfigError: unknown option, value
+/// out of range.
+Options complete_options(const std::string& owner, const std::vector<Option>& options, const Options& given);
+/// The strategy's options with `given` over its defaults.
+Options complete_options(const StrategyInfo& info, const Options& given);
+
+/// A file of strategies/ holds one of these.
+struct RegisterStrategy {
+  explicit RegisterStrategy(StrategyInfo info);
+};
+
+/// The option every resolving strategy has.
+Option fault_around_option();
+/// The option of Restore::eager that says how many pages are asked for at a time.
+inline constexpr const char* kPopulatePages = "populate_pages";
+/// What an exit strategy goes by: its own record of what it resolved, or EEXIST alone.
+Option page_record_option();
+inline constexpr std::int64_t kEexistOnly = 1;
+
+}  // namespace uffd

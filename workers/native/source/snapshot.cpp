@@ -1,0 +1,123 @@
+#include "source/snapshot.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "guest/contents.hpp"
+#include "kernel/error.hpp"
+#include "kernel/vocabulary.hpp"
+
+namespace uffd {
+
+namespace {
+
+constexpr std::uint64_t kChunkBytes = 4 << 20;
+
+int read_all(int fd, std::byte* to, std::uint64_t bytes, std::uint64_t at) noexcept {
+  for (std::uint64_t done = 0; done < bytes;) {
+    const ssize_t got = ::pread(fd, to + done, bytes - done, static_cast<off_t>(at + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return errno;
+    if (got == 0) return EIO;
+    done += static_cast<std::uint64_t>(got);
+  }
+  return 0;
+}
+
+// Pages of the file in the page cache.
+std::uint64_t resident(int fd, std::uint64_t bytes) {
+  void* mapped = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, fd, 0);
+  if (mapped == MAP_FAILED) throw KernelError("mmap of the snapshot", errno, 0, bytes);
+  std::vector<unsigned char> pages((bytes + kBasePageBytes - 1) / kBasePageBytes);
+  const int result = ::mincore(mapped, bytes, pages.data());
+  const int error = errno;
+  ::munmap(mapped, bytes);
+  if (result != 0) throw KernelError("mincore of the snapshot", error, 0, bytes);
+  return static_cast<std::uint64_t>(std::count_if(pages.begin(), pages.end(), [](unsigned char page) { return page & 1; }));
+}
+
+}  // namespace
+
+Descriptor open_snapshot(const std::string& path, std::uint64_t region_bytes) {
+  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.valid()) throw KernelError("open of the snapshot " + path, errno);
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) throw KernelError("fstat of the snapshot " + path, errno);
+  if (!S_ISREG(status.st_mode)) throw ConfigError("the snapshot " + path + " is no regular file");
+  if (static_cast<std::uint64_t>(status.st_size) != region_bytes)
+    throw ConfigError("the snapshot " + path + " has " + std::to_string(status.st_size) + " bytes and the region has " +
+                      std::to_string(region_bytes) + ": use a snapshot of this region, or another memory.region_mib");
+  return file;
+}
+
+Snapshot::Snapshot(const std::string& path, std::uint64_t region_bytes, std::uint64_t page_bytes, bool cold)
+    : path_(path), file_(open_snapshot(path, region_bytes)), page_bytes_(page_bytes) {
+  if (!cold) {
+    // Warm is prepared too: every page of it is in the page cache when the clock starts.
+    std::vector<std::byte> chunk(kChunkBytes);
+    for (std::uint64_t at = 0; at < region_bytes; at += kChunkBytes)
+      if (const int error = read_all(file_.get(), chunk.data(), std::min(kChunkBytes, region_bytes - at), at))
+        throw KernelError("reading the snapshot " + path, error, 0, region_bytes);
+    return;
+  }
+  ::fsync(file_.get());  // dirty pages are not dropped
+  if (const int error = ::posix_fadvise(file_.get(), 0, 0, POSIX_FADV_DONTNEED))
+    throw KernelError("posix_fadvise of the snapshot " + path, error);
+  if (const std::uint64_t left = resident(file_.get(), region_bytes))
+    throw ConfigError("source.cache=cold, but " + std::to_string(left) + " pages of the snapshot " + path +
+                      " stay in the page cache: put it on a disk's file system (not tmpfs), or use source.cache=warm");
+}
+
+int Snapshot::read(const PageRun& run, std::byte* to) const noexcept {
+  return read_all(file_.get(), to, run.count * page_bytes_, run.first * page_bytes_);
+}
+
+void write_snapshot(const std::string& path, std::uint64_t region_bytes, std::uint64_t page_bytes, std::uint64_t seed) {
+  const std::string part = path + ".part";
+  const Descriptor file(::open(part.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (!file.valid()) throw KernelError("making the snapshot " + part, errno);
+  const auto write = [&] {
+    const Contents contents(seed, page_bytes);
+    const std::uint64_t chunk_bytes = std::max(page_bytes, kChunkBytes);
+    std::vector<std::byte> chunk(chunk_bytes);
+    for (std::uint64_t at = 0; at < region_bytes; at += chunk_bytes) {
+      const std::uint64_t bytes = std::min(chunk_bytes, region_bytes - at);
+      for (std::uint64_t i = 0; i < bytes; i += page_bytes) contents.fill((at + i) / page_bytes, chunk.data() + i);
+      for (std::uint64_t done = 0; done < bytes;) {
+        const ssize_t wrote = ::write(file.get(), chunk.data() + done, bytes - done);
+        if (wrote < 0 && errno == EINTR) continue;
+        if (wrote < 0) throw KernelError("writing the snapshot " + part, errno, 0, region_bytes);
+        done += static_cast<std::uint64_t>(wrote);
+      }
+    }
+    if (::fsync(file.get()) != 0) throw KernelError("fsync of the snapshot " + part, errno);
+    if (::rename(part.c_str(), path.c_str()) != 0) throw KernelError("renaming the snapshot " + part, errno);
+  };
+  try {
+    write();
+  } catch (...) {
+    ::unlink(part.c_str());
+    throw;
+  }
+}
+
+void check_snapshot(const std::string& path, std::uint64_t region_bytes, std::uint64_t page_bytes, std::uint64_t seed) {
+  const Descriptor file = open_snapshot(path, region_bytes);
+  const Contents contents(seed, page_bytes);
+  std::vector<std::byte> page(page_bytes);
+  for (std::uint64_t i = 0; i < region_bytes / page_bytes; ++i) {
+    if (const int error = read_all(file.get(), page.data(), page_bytes, i * page_bytes))
+      throw KernelError("reading the snapshot " + path, error, i * page_bytes, page_bytes);
+    std::uint64_t word = 0;
+    if (contents.wrong_words(i, page.data(), word) != 0)
+      throw ConfigError("the snapshot " + path + " does not hold the contents of seed " + std::to_string(seed) + " (page " +
+                        std::to_string(i) + ", word " + std::to_string(word) +
+                        " differs): set seed to the one it was written with, or write one with loadgen-source --snapshot");
+  }
+}
+
+}  // namespace uffd

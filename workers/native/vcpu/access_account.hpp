@@ -1,0 +1,195 @@
+// What an access under way has come to: raised, its record opened and closed, its word checked, and what has been counted so far.
+// One text for whoever makes the accesses: a vCPU's thread itself, or the program inside a KVM guest, which only notes what
+// it saw and leaves the books to its host.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "kernel/clock.hpp"
+#include "guest/contents.hpp"
+#include "guest/counters.hpp"
+#include "guest/fault_record.hpp"
+#include "guest/guest.hpp"
+#include "guest/page_record.hpp"
+
+namespace uffd {
+
+enum class Verify { none, word, page };
+
+/// What does not change while a vCPU walks its order.
+struct Books {
+  VcpuState& state;
+  FaultRecord* records;
+  PageRecord pages;
+  Contents contents;
+  std::byte* region;
+  std::uint64_t page_bytes;
+  std::uint64_t sample_every;
+  std::uint64_t record_capacity;
+  Ticks interval;  ///< of an open loop; 0: a closed one
+  Ticks think;
+  Verify verify;
+  bool userfaultfd;
+  bool exits;  ///< the strategy is meant to come back to user space
+};
+
+/// How an access ended, as whoever made it saw it.
+struct Touched {
+  std::uint64_t value = 0;  ///< of the word that was touched
+  Ticks resumed = 0;
+  std::uint16_t cpu = 0;
+  bool first = false;     ///< first_touch() of its page
+  bool waited = false;    ///< a reader had its event
+  bool stopping = false;  ///< the run was being stopped by then
+};
+
+/// Words that are not their page's: how many, and the first of them.
+struct WrongWord {
+  std::uint64_t count = 0, page = 0, index = 0, found = 0;
+
+  void add(const WrongWord& more) noexcept {
+    const std::uint64_t before = count;
+    if (before == 0 && more.count != 0) *this = more;
+    count = before + more.count;
+  }
+  void add_those_of(const Contents& contents, std::uint64_t of_page, const std::uint64_t* words) noexcept {
+    std::uint64_t first = 0;
+    if (const std::uint64_t wrong = contents.wrong_words(of_page, words, first); wrong != 0)
+      add({wrong, of_page, first, words[first]});
+  }
+};
+
+/// The page has been touched. True when nobody had before, where it is the kernel that brings it in by itself: from swap, or
+/// without a userfaultfd.
+inline bool first_touch(const PageRecord& pages, std::uint64_t page, std::uint8_t known, bool userfaultfd) noexcept {
+  if (PageRecord::swapped_out(known)) return pages.set_swapped_in(page);
+  if (userfaultfd || PageRecord::state_of(known) != PageState::unresolved) return false;
+  if (!pages.claim(page, PageRecord::vcpu_claim())) return false;
+  pages.set(page, PageState::resolved);
+  return true;
+}
+
+class AccessAccount {
+ public:
+  explicit AccessAccount(const Books& books) noexcept : books_(books), state_(books.state), records_(books.records) {}
+
+ protected:
+  static constexpr auto kRelaxed = std::memory_order_relaxed;
+
+  /// An access begins. `known`: its page's byte in the record; `due`: when an open loop wanted it, or 0.
+  [[gnu::hot]] void begin(std::uint64_t page, std::uint8_t known, Ticks due) noexcept {
+    page_ = page;
+    known_ = known;
+    due_ = due;
+    when_raised_ = PageRecord::state_of(known);
+    attempt_ = installed_again_ = 0;
+    open_ = abandoned_ = resolved_here_ = populated_ = memory_error_ = false;
+    state_.page.store(page, kRelaxed);
+  }
+
+  /// The record of the access raised at `raised_`, for a reader and the exits to write into.
+  [[gnu::hot]] void open_record() noexcept {
+    take_slot();
+    slot_->delivered.store(0, kRelaxed);
+    slot_->fetched.store(0, kRelaxed);
+    slot_->installed.store(0, kRelaxed);
+    slot_->page.store(static_cast<std::uint32_t>(page_), kRelaxed);
+    state_.slot.store(slot_index_, std::memory_order_release);
+    state_.stage.store(Stage::raised, kRelaxed);
+  }
+  /// The same where a guest has opened it, in this very slot, and a reader may have written into it since.
+  void take_over_record() noexcept { take_slot(); }
+
+  bool delivered() const noexcept { return open_ && slot_->delivered.load(std::memory_order_acquire) != 0; }
+
+  /// The touch is over. False: it was given up, or its word is wrong.
+  [[gnu::hot]] bool close(const Touched& touched) noexcept {
+    // A run that is being stopped ends registration to wake its sleepers: what such a touch found is nobody's resolve.
+    if (open_ && touched.stopping && books_.userfaultfd && slot_->installed.load(kRelaxed) == 0) abandoned_ = true;
+    if (open_) close_record(touched);
+    if (abandoned_ || memory_error_) return false;
+    if (books_.verify == Verify::none) return true;
+    const std::uint64_t base = books_.contents.base(page_);
+    const std::uint64_t index = books_.contents.touched_word(base);
+    if (touched.value == Contents::word(base, index)) return true;
+    wrong_.add({1, page_, index, touched.value});
+    return false;
+  }
+
+  Books books_;
+  VcpuState& state_;
+  FaultRecord* records_;
+
+  // The access under way.
+  std::uint64_t page_ = 0;
+  std::uint8_t known_ = 0;
+  PageState when_raised_ = PageState::unresolved;
+  bool open_ = false;  ///< it has a record
+  bool abandoned_ = false;
+  bool resolved_here_ = false;
+  bool populated_ = false;
+  bool memory_error_ = false;
+  std::uint32_t attempt_ = 0;
+  std::uint32_t installed_again_ = 0;
+  Ticks due_ = 0;
+  Ticks raised_ = 0;
+  FaultRecord* slot_ = nullptr;
+  std::uint64_t slot_index_ = 0;
+
+  // What has been counted so far.
+  std::uint64_t done_ = 0;
+  std::uint64_t faults_ = 0;
+  std::uint64_t recorded_ = 0;
+  std::uint64_t resolved_ = 0;
+  Ticks longest_fault_ = 0;
+  WrongWord wrong_;
+  Counters counters_;
+
+ private:
+  [[gnu::hot]] void take_slot() noexcept {
+    open_ = true;
+    // The slot after the last is the scratch slot: faults that are not sampled, or have no room, pass through it.
+    const bool sampled = faults_ % books_.sample_every == 0;
+    const bool room = recorded_ < books_.record_capacity;
+    if (sampled && !room && books_.record_capacity != 0) ++counters_[Counter::records_dropped];  // 0: no record was asked for
+    slot_index_ = sampled && room ? recorded_ : books_.record_capacity;
+    slot_ = &records_[slot_index_];
+    slot_->intended = due_;
+    slot_->raised = raised_;
+    slot_->exit = Exit::none;
+  }
+
+  [[gnu::hot]] void close_record(const Touched& touched) noexcept {
+    slot_->resumed = touched.resumed;
+    slot_->cpu = touched.cpu;
+    FaultOutcome outcome = FaultOutcome::lost_race;
+    if (memory_error_) {
+      outcome = FaultOutcome::memory_error;
+    } else if (abandoned_) {
+      outcome = FaultOutcome::abandoned;
+      ++counters_[Counter::abandoned];
+    } else if (resolved_here_) {
+      outcome = FaultOutcome::resolved;
+    } else if (populated_) {
+      outcome = FaultOutcome::populated;
+    } else if (!books_.userfaultfd) {
+      outcome = FaultOutcome::kernel;  // it mapped the page. Who touched it first has it counted
+      if (touched.first && when_raised_ == PageState::unresolved) state_.resolved_by_vcpu.store(++resolved_, kRelaxed);
+    } else if (attempt_ == 0 && touched.waited) {
+      outcome = FaultOutcome::waited;
+    } else if (attempt_ == 0 && PageRecord::swapped_out(known_)) {
+      if (!touched.first) return;  // another vCPU's touch has brought it in
+      outcome = FaultOutcome::kernel;
+    } else if (attempt_ == 0 && books_.exits) {
+      return;  // no exit came: another vCPU resolved the page between our look at the record and the touch. Not a fault.
+    }
+    if (outcome == FaultOutcome::lost_race) ++counters_[Counter::lost_races];
+    slot_->outcome = outcome;
+    if (slot_->resumed - slot_->raised > longest_fault_) longest_fault_ = slot_->resumed - slot_->raised;
+    if (slot_index_ != books_.record_capacity) ++recorded_;
+    state_.faults.store(++faults_, std::memory_order_release);  // whoever sees the count may read the record
+  }
+};
+
+}  // namespace uffd

@@ -1,0 +1,390 @@
+#include "vcpu/vcpu.hpp"
+
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "kernel/vocabulary.hpp"
+#include "vcpu/thread_engine.hpp"
+#include "vcpu/verify.hpp"
+
+namespace uffd {
+
+namespace {
+
+constexpr std::uint64_t kLookAgainNs = 100'000'000;  // how long a wait sleeps before it looks whether the run was stopped
+constexpr int kCrashed = 70;  // the exit status of a VMM process that a memory error ended
+
+Books books_of(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, const AccessConfig& access) {
+  const Clock& clock = Clock::get();
+  return {
+      .state = vmm.guest.vcpu(index),
+      .records = records,
+      .pages = vmm.resolver.record(),
+      .contents = vmm.guest.contents(),
+      .region = vmm.region,
+      .page_bytes = vmm.page_bytes,
+      .sample_every = vmm.sample_every,
+      .record_capacity = vmm.record_capacity,
+      .interval = access.rate_per_s > 0.0 ? clock.from_ns(1e9 / access.rate_per_s) : 0,
+      .think = clock.from_ns(static_cast<double>(access.think_ns)),
+      .verify = vmm.verify,
+      .userfaultfd = vmm.userfaultfd,
+      .exits = vmm.exit != ExitKind::none,
+  };
+}
+
+}  // namespace
+
+Vcpu::Vcpu(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, const AccessConfig& access, CpuList cpus)
+    : AccessAccount(books_of(vmm, index, records, access)),
+      vmm_(vmm),
+      index_(index),
+      config_(access),
+      order_(access, vmm.guest.pages(), index, vmm.guest.config().vcpus, vmm.guest.config().seed),
+      cpus_(std::move(cpus)),
+      milestones_(order_.per_pass()) {}
+
+void Vcpu::run(Engine& engine) noexcept {
+  try {
+    pin_this_thread(cpus_);
+    name_this_thread("vcpu " + std::to_string(index_));
+    state_.tid.store(static_cast<std::uint32_t>(::syscall(SYS_gettid)), std::memory_order_release);
+    const std::unique_ptr<Engine::Seat> seat = engine.enter(*this);
+    if (wait_at_barrier()) {
+      seen_.add_current();
+      if (vmm_.count_mmap_lock) locks_ = LockCounter::of_this_thread();
+      const ThreadUsage before = ThreadUsage::of_this_thread();
+      locks_.begin();
+      next_due_ = start_ = clock_.now();
+      if (vmm_.populate_first != nullptr) populate_first();
+      seat->walk();
+      if (config_.hold_ns != 0) wait_until(start_ + clock_.from_ns(static_cast<double>(config_.hold_ns)));
+      end_ = clock_.now();
+      locks_.end();
+      usage_ = ThreadUsage::of_this_thread().since(before);
+      seen_.add_current();
+    }
+  } catch (const std::exception& error) {
+    failure_ = error.what();
+    vmm_.guest.stop("vCPU " + std::to_string(index_) + ": " + failure_);
+  }
+  state_.stage.store(Stage::done, kRelaxed);
+  state_.finished.store(1, std::memory_order_release);
+  vmm_.guest.header().ended.fetch_add(1, std::memory_order_release);
+  futex_wake(vmm_.guest.header().ended, 0x7fffffff);
+}
+
+bool Vcpu::wait_at_barrier() noexcept {
+  SharedHeader& shared = vmm_.guest.header();
+  state_.stage.store(Stage::at_barrier, kRelaxed);
+  if (shared.arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == vmm_.guest.config().vcpus)
+    vmm_.guest.all_arrived();
+  while (shared.released.load(std::memory_order_acquire) == 0 && !stopping()) futex_wait(shared.released, 0, kLookAgainNs);
+  return !stopping();
+}
+
+[[gnu::always_inline]] inline bool Vcpu::access(std::uint64_t page, bool read, Ticks due) noexcept {
+  const std::uint8_t known = books_.pages.byte(page);
+  begin(page, known, due);
+  raised_ = now();
+  if (PageRecord::faults(known))
+    open_record();
+  else
+    state_.stage.store(Stage::touching, kRelaxed);
+
+  auto* word = reinterpret_cast<std::uint64_t*>(books_.region + page * books_.page_bytes) +
+               books_.contents.touched_word(books_.contents.base(page));
+  Touched touched{.value = ThreadEngine::touch(*this, page, known, word, read)};
+
+  if (open_) {
+    touched.stopping = stopping();
+    touched.waited = delivered();
+    touched.first = first_touch(books_.pages, page, known, books_.userfaultfd);
+    touched.resumed = clock_.now_and_cpu(touched.cpu);
+    seen_.add(touched.cpu);
+  }
+  return close(touched);
+}
+
+// False: the run is being stopped.
+[[gnu::hot]] bool Vcpu::pass() {
+  const Ticks interval = books_.interval, think = books_.think;
+  const bool whole_page = books_.verify == Verify::page;
+  for (std::uint64_t left = order_.per_pass(); left != 0; --left) {
+    if (stopping()) return false;
+    const std::uint64_t page = order_.next_page();
+    const bool read = order_.next_is_read();
+    if (interval != 0 && !wait_until(next_due_)) return false;
+    if (access(page, read, interval == 0 ? 0 : next_due_) && whole_page)
+      wrong_.add_those_of(books_.contents, page, reinterpret_cast<const std::uint64_t*>(books_.region + page * books_.page_bytes));
+    next_due_ += interval;
+    state_.accesses.store(++done_, kRelaxed);
+    if (milestones_.due(done_)) [[unlikely]]
+      passed_milestone(now(), state_.resolved_by_reader.load(kRelaxed));
+    if (think != 0 && !wait_until(now() + think)) return false;
+  }
+  return true;
+}
+
+void Vcpu::loop() {
+  for (std::uint32_t pass = 0; pass < config_.passes; ++pass) {
+    order_.rewind();
+    if (!this->pass()) return;
+    end_of_pass();
+  }
+}
+
+bool Vcpu::wait_until(Ticks when) const noexcept {
+  const Clock& clock = clock_;
+  // Sleeping overshoots by about 100 us (timer slack, idle CPU), so the last stretch is spun.
+  const Ticks spun = clock.from_ns(200'000);
+  const Ticks longest = clock.from_ns(static_cast<double>(kLookAgainNs));
+  for (Ticks now = clock.now(); now < when; now = clock.now()) {
+    if (stopping()) return false;
+    if (when - now <= spun) continue;
+    state_.stage.store(Stage::thinking, kRelaxed);
+    const Ticks nap = std::min(when - now - spun, longest);
+    const auto ns = clock.to_ns(nap);
+    const timespec time{static_cast<time_t>(ns / kNanosecondsPerSecond), static_cast<long>(ns % kNanosecondsPerSecond)};
+    ::nanosleep(&time, nullptr);
+  }
+  return true;
+}
+
+std::string Vcpu::first_wrong() const {
+  if (wrong_.count == 0) return {};
+  const std::uint64_t expected = Contents::word(books_.contents.base(wrong_.page), wrong_.index);
+  return describe_wrong_word(wrong_.page, wrong_.index, wrong_.found, expected);
+}
+
+[[gnu::hot]] void Vcpu::stamp(std::atomic<Ticks> FaultRecord::*stage) noexcept {
+  (slot_->*stage).store(clock_.now(), kRelaxed);
+}
+
+[[gnu::hot]] Verdict Vcpu::on_exit(Exit exit, int populate_error) noexcept {
+  if (!open_) open_record();
+  ++counters_[Counter::trips];
+  if (++attempt_ == 1) {
+    stamp(&FaultRecord::delivered);
+    slot_->exit = exit;
+  }
+  if (vmm_.eexist_only && populate_error == Situation::kNotTried) {
+    const Verdict verdict = resolve_blindly(page_);
+    if (verdict != Verdict::undecided) return verdict;
+    when_raised_ = PageState::resolved;  // EEXIST is all that is known of it
+  }
+  while (!stopping()) {
+    state_.stage.store(Stage::delivered, kRelaxed);
+    const Action action = vmm_.strategy.decide({.when_raised = when_raised_,
+                                                .now = state_now(),
+                                                .memory = vmm_.memory,
+                                                .attempt = attempt_,
+                                                .populate_error = populate_error,
+                                                .installed_again = installed_again_});
+    switch (action) {
+      case Action::resolve:
+        return resolve(page_);
+      case Action::resolve_again:
+        return resolve_again(page_);
+      case Action::fetch_and_populate:
+        return fetch_and_populate(page_);
+      case Action::retry:
+        return retry();
+      case Action::populate:
+        populate_error = populate(page_);
+        if (populate_error == 0) return Verdict::run_again;
+        continue;
+      case Action::memory_error:
+        return memory_error();
+    }
+  }
+  return stopped();
+}
+
+[[gnu::hot]] PageState Vcpu::state_now() const noexcept {
+  const PageState now = vmm_.resolver.record().state(page_);
+  if (!vmm_.track_removes || now != PageState::resolved) return now;
+  vmm_.guest.wait_for_removes();
+  return vmm_.resolver.record().state(page_);
+}
+
+Verdict Vcpu::retry() noexcept {
+  ++counters_[Counter::retries];
+  // Wait here while the page is in somebody's hands: each touch before it is there would cost another exit.
+  while (vmm_.resolver.record().state(page_) == PageState::in_flight && !stopping()) sched_yield();
+  return Verdict::run_again;
+}
+
+Verdict Vcpu::stopped() noexcept {
+  ++counters_[Counter::trips_stopped];
+  return Verdict::abandon;
+}
+
+Verdict Vcpu::memory_error() noexcept {
+  ++counters_[Counter::memory_errors];
+  memory_error_ = true;
+  if (vmm_.crash_on_memory_error) {
+    vmm_.guest.stop("memory error: page " + std::to_string(page_) + " is poisoned, and vCPU " + std::to_string(index_) +
+                    " ended its VMM process for it (on_memory_error=crash)");
+    ::_exit(kCrashed);
+  }
+  return Verdict::abandon;
+}
+
+[[gnu::hot]] int Vcpu::populate(std::uint64_t page) noexcept {
+  state_.stage.store(Stage::populating, kRelaxed);
+  const auto work = [&] { return ::madvise(vmm_.region + page * vmm_.page_bytes, vmm_.page_bytes, MADV_POPULATE_WRITE); };
+  if (locks_.during(LockCause::populate, work) != 0) {
+    ++counters_[Counter::populate_failed];
+    return errno;
+  }
+  ++counters_[Counter::populate_ok];
+  populated_ = true;
+  stamp(&FaultRecord::installed);
+  return 0;
+}
+
+[[gnu::hot]] Verdict Vcpu::resolve(std::uint64_t page) noexcept {
+  const PageRun claimed = vmm_.resolver.claim(page, PageRecord::vcpu_claim());
+  if (claimed.count == 0) return retry();  // somebody was faster
+  PageRun run = claimed;
+  const RequestState got = fetch(page, run);
+  if (got != RequestState::present) {
+    vmm_.resolver.release(claimed);
+    return got == RequestState::poisoned ? poison(page) : stopped();
+  }
+  if (run.count != claimed.count) vmm_.resolver.release_rest(claimed, run);
+  state_.stage.store(Stage::installing, kRelaxed);
+  const std::byte* from = vmm_.memory == MemoryType::anon ? vmm_.guest.payload(index_) : nullptr;
+  const Resolver::Installed installed =
+      locks_.during(LockCause::resolve, [&] { return vmm_.resolver.install(run, from, false, counters_); });
+  stamp(&FaultRecord::installed);
+  if (installed.pages != 0) state_.resolved_by_vcpu.store(resolved_ += installed.pages - installed.again, kRelaxed);
+  if (installed.error == EAGAIN) return retry();  // for as long as it lasts: the touch comes back, and the watchdog looks on
+  if (installed.error == EFAULT && vmm_.guest.config().drops) return refetch(page, run) ? retry() : stopped();
+  if (installed.error != 0) {
+    vmm_.guest.stop("a resolve was refused with errno " + std::to_string(installed.error) + " for page " + std::to_string(page));
+    return stopped();
+  }
+  resolved_here_ = installed.pages != 0 && !installed.lost;
+  ++counters_[resolved_here_ ? Counter::trips_resolved : Counter::trips_lost];
+  return resolved_here_ ? Verdict::mapped : Verdict::run_again;
+}
+
+Verdict Vcpu::resolve_again(std::uint64_t page) noexcept {
+  PageRun run{page, 1};
+  if (vmm_.memory == MemoryType::anon && fetch(page, run) != RequestState::present) return stopped();
+  state_.stage.store(Stage::installing, kRelaxed);
+  const std::byte* from = vmm_.memory == MemoryType::anon ? vmm_.guest.payload(index_) : nullptr;
+  const Resolver::Installed installed =
+      locks_.during(LockCause::resolve, [&] { return vmm_.resolver.install_again(page, from, false, counters_); });
+  stamp(&FaultRecord::installed);
+  resolved_here_ = installed.pages != 0;
+  if (installed.error == EFAULT && vmm_.guest.config().drops) {
+    vmm_.resolver.record().discard(page);  // nobody said so, but it is gone
+    if (!refetch(page, run)) return stopped();
+  }
+  if (resolved_here_ || installed.lost) ++installed_again_;  // that it was refused says nothing of the page
+  if (resolved_here_)
+    ++counters_[Counter::resolved_again];
+  else if (installed.lost)
+    ++counters_[Counter::trips_lost];
+  else
+    ++counters_[Counter::retries];  // refused for now (EAGAIN), or the contents are made again: the touch comes back
+  return resolved_here_ ? Verdict::mapped : Verdict::run_again;
+}
+
+// No record is asked: get the contents, install, and let EEXIST say what was there.
+Verdict Vcpu::resolve_blindly(std::uint64_t page) noexcept {
+  PageRun run{page, 1};
+  const RequestState got = fetch(page, run);
+  if (got == RequestState::poisoned) return poison(page);
+  if (got != RequestState::present) return stopped();
+  state_.stage.store(Stage::installing, kRelaxed);
+  const std::byte* from = vmm_.memory == MemoryType::anon ? vmm_.guest.payload(index_) : nullptr;
+  const Resolver::Installed installed = vmm_.resolver.install_blindly(page, from, counters_);
+  if (installed.lost) return Verdict::undecided;
+  stamp(&FaultRecord::installed);
+  if (installed.error == EAGAIN) return retry();
+  if (installed.error == EFAULT && vmm_.guest.config().drops) return refetch(page, run) ? retry() : stopped();
+  if (installed.error != 0) {
+    vmm_.guest.stop("a resolve was refused with errno " + std::to_string(installed.error) + " for page " + std::to_string(page));
+    return stopped();
+  }
+  resolved_here_ = true;
+  ++counters_[Counter::trips_resolved];
+  state_.resolved_by_vcpu.store(++resolved_, kRelaxed);
+  return Verdict::mapped;
+}
+
+// For anonymous memory the contents go with the resolve, which is the reader's here: there is nothing to get beforehand.
+Verdict Vcpu::fetch_and_populate(std::uint64_t page) noexcept {
+  if (vmm_.memory != MemoryType::anon) {
+    PageRun run{page, 1};
+    const RequestState got = fetch(page, run);
+    if (got == RequestState::poisoned) return poison(page);
+    if (got != RequestState::present) return stopped();
+  }
+  return populate(page) == 0 ? Verdict::run_again : retry();
+}
+
+Verdict Vcpu::poison(std::uint64_t page) noexcept {
+  if (!vmm_.resolver.record().claim(page, PageRecord::vcpu_claim())) return retry();
+  const int error = vmm_.resolver.poison(page, true, counters_);
+  stamp(&FaultRecord::installed);
+  if (error == 0) return memory_error();
+  if (error != EEXIST && error != EAGAIN)
+    vmm_.guest.stop("poisoning page " + std::to_string(page) + " was refused with errno " + std::to_string(error));
+  return retry();
+}
+
+[[gnu::hot]] RequestState Vcpu::fetch(std::uint64_t page, PageRun& run) noexcept {
+  bool here = vmm_.memory != MemoryType::anon;  // contents of anonymous memory travel in the ring's slot, always
+  for (std::uint32_t i = 0; here && i < run.count; ++i) here = vmm_.guest.complete(run.first + i);
+  if (here) {  // complete when the exit arrived: no time of its own
+    slot_->fetched.store(slot_->delivered.load(kRelaxed), kRelaxed);
+    return RequestState::present;
+  }
+  const RequestState answer = ask(page, run, false);
+  if (answer == RequestState::present || answer == RequestState::poisoned) stamp(&FaultRecord::fetched);
+  return answer;
+}
+
+bool Vcpu::refetch(std::uint64_t page, PageRun run) noexcept {
+  ++counters_[Counter::contents_lost];
+  return ask(page, run, true) == RequestState::present;
+}
+
+[[gnu::hot]] RequestState Vcpu::ask(std::uint64_t page, PageRun& run, bool lost) noexcept {
+  state_.stage.store(Stage::fetching, kRelaxed);
+  ++counters_[Counter::requests];
+  state_.wanted_page.store(page, kRelaxed);
+  state_.request_lost.store(lost, kRelaxed);
+  state_.request_page.store(run.first, kRelaxed);
+  state_.request_pages.store(run.count, kRelaxed);
+  constexpr auto asked = static_cast<std::uint32_t>(RequestState::asked);
+  state_.request.store(asked, std::memory_order_release);
+  vmm_.guest.post_request(index_);
+  RequestState answer = RequestState::asked;
+  const auto unanswered = [&] { return answer == RequestState::asked || answer == RequestState::taken; };
+  while (unanswered() && !stopping()) {
+    futex_wait_noted(state_.request, static_cast<std::uint32_t>(answer), state_.request_asleep, kLookAgainNs);
+    answer = static_cast<RequestState>(state_.request.load(std::memory_order_acquire));
+  }
+  state_.request.store(static_cast<std::uint32_t>(RequestState::free), kRelaxed);
+  if (unanswered()) return RequestState::failed;  // the run is being stopped
+  if (answer == RequestState::failed) {
+    ++counters_[Counter::requests_failed];
+    vmm_.guest.stop("the page server could not provide page " + std::to_string(run.first));
+    return answer;
+  }
+  run = {state_.request_page.load(kRelaxed), state_.request_pages.load(kRelaxed)};
+  return answer;
+}
+
+}  // namespace uffd

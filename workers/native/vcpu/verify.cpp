@@ -1,0 +1,100 @@
+#include "vcpu/verify.hpp"
+
+#include <chrono>
+#include <cstdio>
+
+#include "guest/contents_present.hpp"
+#include "kernel/vocabulary.hpp"
+#include "vcpu/thread_engine.hpp"
+
+namespace uffd {
+
+namespace {
+
+class Verification {
+ public:
+  Verification(const Guest& guest, const Mapping& region, const PageRecord& record)
+      : guest_(guest), region_(region), record_(record), page_bytes_(guest.config().page_bytes) {}
+
+  Verified run() {
+    while (page_ < guest_.pages() && !guarded([](void* raw) { static_cast<Verification*>(raw)->read_on(); }, this)) {
+      if (must_refuse())
+        ++result_.poisoned;
+      else
+        wrong(page_bytes_ / 8, "page " + std::to_string(page_) + ": reading it raised SIGBUS");
+      ++page_;
+    }
+    return result_;
+  }
+
+ private:
+  bool must_refuse() const {
+    if (record_.state(page_) == PageState::poisoned) return true;
+    return guest_.config().poisoned_when_resolved && guest_.kinds()[page_] == static_cast<std::uint8_t>(Kind::poisoned);
+  }
+
+  // Where a balloon was at work: reading such a page now would make a new one of zeros, for the registration has ended.
+  bool gone() {
+    if (!guest_.config().drops) return false;
+    std::uint64_t entry = 0;
+    const auto offset = static_cast<off_t>((region_.address() + page_ * page_bytes_) / kBasePageBytes * sizeof entry);
+    if (::pread(pagemap_.get(), &entry, sizeof entry, offset) != sizeof entry) return false;
+    if (entry >> 62 != 0) return false;  // mapped, or in swap
+    return guest_.region_fd() < 0 || !contents_there(guest_, region_.data(), page_);
+  }
+
+  void wrong(std::uint64_t words, const std::string& what) {
+    if (result_.wrong_words == 0) result_.first_wrong = what;
+    result_.wrong_words += words;
+  }
+
+  // Until the end, or until a page refuses to be read and a SIGBUS cuts it short.
+  void read_on() {
+    for (; page_ < guest_.pages(); ++page_) {
+      const bool refuses = must_refuse();
+      if (!refuses && record_.state(page_) != PageState::resolved) continue;
+      if (!refuses && gone()) {
+        ++result_.gone;
+        continue;
+      }
+      const std::byte* at = region_.data() + page_ * page_bytes_;
+      std::uint64_t first = 0;
+      const std::uint64_t words = guest_.contents().wrong_words(page_, at, first);
+      if (refuses) {
+        wrong(page_bytes_ / 8, "page " + std::to_string(page_) + ": poisoned, and it can be read");
+        continue;
+      }
+      ++result_.pages;
+      if (words != 0)
+        wrong(words, describe_wrong_word(page_, first, reinterpret_cast<const std::uint64_t*>(at)[first],
+                                         Contents::word(guest_.contents().base(page_), first)));
+    }
+  }
+
+  const Guest& guest_;
+  const Mapping& region_;
+  const PageRecord& record_;
+  const std::uint64_t page_bytes_;
+  const Descriptor pagemap_{::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)};
+  std::uint64_t page_ = 0;
+  Verified result_;
+};
+
+}  // namespace
+
+Verified verify_region(const Guest& guest, const Mapping& region, const PageRecord& record) {
+  const auto begin = std::chrono::steady_clock::now();
+  Verified verified = Verification(guest, region, record).run();
+  verified.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return verified;
+}
+
+std::string describe_wrong_word(std::uint64_t page, std::uint64_t index, std::uint64_t found, std::uint64_t expected) {
+  char text[128];
+  std::snprintf(text, sizeof text, "page %llu, word %llu: found 0x%016llx, expected 0x%016llx",
+                static_cast<unsigned long long>(page), static_cast<unsigned long long>(index),
+                static_cast<unsigned long long>(found), static_cast<unsigned long long>(expected));
+  return text;
+}
+
+}  // namespace uffd

@@ -1,0 +1,27 @@
+// Reading every page a mapping has resolved, word for word, after the clock has stopped; and every poisoned one, which must
+// refuse to be read.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "guest/guest.hpp"
+#include "guest/page_record.hpp"
+
+namespace uffd {
+
+struct Verified {
+  std::uint64_t pages = 0;     ///< read in full
+  std::uint64_t poisoned = 0;  ///< refused to be read, as they must
+  std::uint64_t gone = 0;      ///< said to be resolved, and dropped: nobody has touched them since
+  std::uint64_t wrong_words = 0;
+  std::string first_wrong;
+  double seconds = 0.0;
+};
+
+Verified verify_region(const Guest& guest, const Mapping& region, const PageRecord& record);
+
+/// "page P, word W: found ..., expected ..."
+std::string describe_wrong_word(std::uint64_t page, std::uint64_t index, std::uint64_t found, std::uint64_t expected);
+
+}  // namespace uffd

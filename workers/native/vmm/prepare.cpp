@@ -1,0 +1,206 @@
+#include "vmm/prepare.hpp"
+
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <vector>
+
+#include "kernel/error.hpp"
+#include "kernel/vocabulary.hpp"
+#include "vcpu/touch.hpp"
+
+namespace uffd {
+
+namespace {
+
+constexpr int kPageoutRounds = 5;
+
+class Preparation {
+ public:
+  explicit Preparation(const PrepareJob& job)
+      : guest_(job.guest),
+        region_(job.region),
+        resolver_(job.resolver),
+        record_(job.resolver.record()),
+        userfaultfd_(job.userfaultfd),
+        cold_(job.cold),
+        first_vmm_(job.first_vmm),
+        anon_(job.guest.config().memory == MemoryType::anon),
+        huge_(job.guest.config().memory == MemoryType::hugetlb),
+        page_bytes_(job.guest.config().page_bytes),
+        pagemap_(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)),
+        contents_(anon_ ? page_bytes_ : 0),
+        poisoned_(job.guest.config().poisoned_when_resolved ? job.guest.pages() : 0) {
+    if (!pagemap_.valid()) throw KernelError("open of /proc/self/pagemap", errno);
+  }
+
+  Prepared run() {
+    const auto kinds = guest_.kinds();
+    bool any_swapped = false;
+    for (std::uint64_t page = 0; page < kinds.size(); ++page) {
+      switch (static_cast<Kind>(kinds[page])) {
+        case Kind::hit:
+          map(page);
+          break;
+        case Kind::swapped:
+          any_swapped = true;
+          if (first_vmm_) map(page);
+          break;
+        case Kind::poisoned:
+          if (guest_.config().poisoned_when_resolved) poison(page);
+          break;
+        case Kind::minor:
+        case Kind::absent:
+          break;
+      }
+    }
+    if (any_swapped) {
+      if (first_vmm_) page_out();
+      for (std::uint64_t page = 0; page < kinds.size(); ++page)
+        if (static_cast<Kind>(kinds[page]) == Kind::swapped) record_.set_swapped_out(page);
+    }
+    prove();
+    return prepared_;
+  }
+
+ private:
+  std::byte* at(std::uint64_t page) const { return region_.data() + page * page_bytes_; }
+
+  void map(std::uint64_t page) {
+    if (!userfaultfd_) {
+      if (anon_) guest_.contents().fill(page, at(page));
+      touch_write(reinterpret_cast<std::uint64_t*>(at(page)));
+      record_.set(page, PageState::resolved);
+      return;
+    }
+    if (anon_) guest_.contents().fill(page, contents_.data());
+    if (record_.claim(page, PageRecord::vcpu_claim()))
+      resolver_.install({page, 1}, anon_ ? contents_.data() : nullptr, false, counters_);
+  }
+
+  // Resolved, dropped, poisoned: the host's kernel knows, the VMM's record still says resolved. Whoever resolves it a second
+  // time un-poisons it, so what is in the page cache is spoiled, and that can be seen.
+  void poison(std::uint64_t page) {
+    map(page);
+    if (::madvise(at(page), page_bytes_, MADV_DONTNEED) != 0)
+      throw KernelError("madvise MADV_DONTNEED before poisoning", errno, region_.address() + page * page_bytes_, page_bytes_);
+    if (resolver_.poison(page, false, counters_) == 0) {
+      record_.set(page, PageState::resolved);
+      poisoned_[page] = true;
+    }
+    if (anon_ || !first_vmm_) return;
+    if (!alias_.data()) alias_ = Mapping::shared(guest_.region_fd(), guest_.config().region_bytes);
+    auto* words = reinterpret_cast<std::uint64_t*>(alias_.data() + page * page_bytes_);
+    for (std::uint64_t i = 0; i < page_bytes_ / sizeof *words; ++i) words[i] = ~words[i];
+  }
+
+  // A page that was just installed waits in a CPU's LRU batch, where reclaim does not find it; move_pages of nothing empties
+  // them all. What reclaim left the first time it often takes the next.
+  void page_out() {
+    for (int round = 0; round < kPageoutRounds; ++round) {
+      int none = 0;
+      ::syscall(SYS_move_pages, 0, 0, nullptr, &none, &none, 0);
+      std::uint64_t left = 0;
+      const auto kinds = guest_.kinds();
+      for (std::uint64_t page = 0; page < kinds.size();) {
+        if (static_cast<Kind>(kinds[page]) != Kind::swapped) {
+          ++page;
+          continue;
+        }
+        std::uint64_t end = page + 1;
+        while (end < kinds.size() && static_cast<Kind>(kinds[end]) == Kind::swapped) ++end;
+        if (::madvise(at(page), (end - page) * page_bytes_, MADV_PAGEOUT) != 0)
+          throw KernelError("madvise MADV_PAGEOUT", errno, region_.address() + page * page_bytes_, (end - page) * page_bytes_);
+        page = end;
+      }
+      load(0, kinds.size());
+      for (std::uint64_t page = 0; page < kinds.size(); ++page)
+        left += static_cast<Kind>(kinds[page]) == Kind::swapped && !swapped(page);
+      if (left == 0) return;
+    }
+  }
+
+  // Shared memory keeps no swap entry in the page table, so there the proof is that the page cache has it no more.
+  bool swapped(std::uint64_t page) const { return anon_ ? in_swap(page) : !present(page) && !cached(page); }
+  bool present(std::uint64_t page) const { return entries_[page - from_] >> 63 != 0; }
+  bool in_swap(std::uint64_t page) const { return entries_[page - from_] >> 62 == 1; }
+  bool cached(std::uint64_t page) const { return (resident_[page - from_] & 1) != 0; }
+
+  /// What the kernel says of the first base page of each page in [first, end).
+  void load(std::uint64_t first, std::uint64_t end) {
+    from_ = first;
+    const std::uint64_t step = page_bytes_ / kBasePageBytes;
+    const std::uint64_t count = (end - first) * step;
+    std::vector<std::uint64_t> entries(count);
+    std::vector<unsigned char> resident(count);
+    const auto offset = static_cast<off_t>((region_.address() / kBasePageBytes + first * step) * sizeof(std::uint64_t));
+    const auto wanted = static_cast<ssize_t>(count * sizeof(std::uint64_t));
+    if (::pread(pagemap_.get(), entries.data(), static_cast<std::size_t>(wanted), offset) != wanted)
+      throw KernelError("pread of /proc/self/pagemap", errno, region_.address(), region_.bytes());
+    if (::mincore(at(first), count * kBasePageBytes, resident.data()) != 0)
+      throw KernelError("mincore", errno, region_.address(), region_.bytes());
+    entries_.resize(end - first);
+    resident_.resize(end - first);
+    for (std::uint64_t i = 0; i < end - first; ++i) {
+      entries_[i] = entries[i * step];
+      resident_[i] = resident[i * step];
+    }
+  }
+
+  bool as_asked(std::uint64_t page, Kind kind) const {
+    switch (kind) {
+      case Kind::hit: return present(page);
+      case Kind::minor: return !present(page) && !in_swap(page);
+      case Kind::absent: return !present(page) && !in_swap(page) && !(cold_ && cached(page));
+      case Kind::swapped: return first_vmm_ ? swapped(page) : !present(page);
+      case Kind::poisoned:
+        if (!guest_.config().poisoned_when_resolved) return !present(page) && !in_swap(page);
+        // pagemap does not show the markers of huge pages (probed on 6.18): there the ioctl's word has to do.
+        return poisoned_[page] && !present(page) && (in_swap(page) || huge_);
+    }
+    return false;
+  }
+
+  void prove() {
+    constexpr std::uint64_t kBatch = 1 << 15;
+    const auto kinds = guest_.kinds();
+    for (std::uint64_t first = 0; first < kinds.size(); first += kBatch) {
+      const std::uint64_t end = std::min<std::uint64_t>(first + kBatch, kinds.size());
+      load(first, end);
+      for (std::uint64_t page = first; page < end; ++page) {
+        const auto kind = static_cast<Kind>(kinds[page]);
+        ++(as_asked(page, kind) ? prepared_.pages[static_cast<std::size_t>(kind)] : prepared_.unprepared);
+      }
+    }
+  }
+
+  const Guest& guest_;
+  const Mapping& region_;
+  const Resolver& resolver_;
+  const PageRecord& record_;
+  const bool userfaultfd_, cold_, first_vmm_, anon_, huge_;
+  const std::uint64_t page_bytes_;
+  Descriptor pagemap_;
+  std::vector<std::byte> contents_;
+  std::vector<bool> poisoned_;  ///< by page: the kernel took UFFDIO_POISON
+  Mapping alias_;
+  std::uint64_t from_ = 0;
+  std::vector<std::uint64_t> entries_;
+  std::vector<unsigned char> resident_;
+  Counters counters_;
+  Prepared prepared_;
+};
+
+}  // namespace
+
+Prepared prepare(const PrepareJob& job) {
+  const auto begin = std::chrono::steady_clock::now();
+  Prepared prepared = Preparation(job).run();
+  prepared.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return prepared;
+}
+
+}  // namespace uffd

@@ -1,0 +1,33 @@
+// Bringing every page of one mapping into the state its kind asks for, before the clock starts, and proving it with what the
+// kernel says of each: pagemap (bit 63 present, bit 62 in swap or a marker) and mincore (in the page cache).
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "guest/counters.hpp"
+#include "guest/guest.hpp"
+#include "resolve/resolver.hpp"
+
+namespace uffd {
+
+/// Pages by the state they were proven to be in.
+struct Prepared {
+  std::array<std::uint64_t, kKindNames.size()> pages{};
+  std::uint64_t unprepared = 0;  ///< those that were not
+  double seconds = 0.0;
+};
+
+struct PrepareJob {
+  const Guest& guest;
+  const Mapping& region;
+  const Resolver& resolver;
+  bool userfaultfd;
+  bool cold;       ///< a snapshot's pages are not to be in the page cache either
+  bool first_vmm;  ///< shared memory is swapped out by one mapper, before the others map it
+};
+
+/// Throws KernelError.
+Prepared prepare(const PrepareJob& job);
+
+}  // namespace uffd

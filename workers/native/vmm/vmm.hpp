@@ -1,0 +1,113 @@
+// One VMM process's side of a guest: its mapping of the region, its userfaultfds, its page record, its vCPU threads.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "disturb/device_mapping.hpp"
+#include "disturb/disturbances.hpp"
+#include "guest/guest.hpp"
+#include "vcpu/populate_first.hpp"
+#include "vmm/prepare.hpp"
+#include "vcpu/vcpu.hpp"
+#include "vcpu/verify.hpp"
+
+namespace uffd {
+
+struct VmmConfig {
+  std::uint32_t vmm = 0;
+  std::uint32_t first_vcpu = 0;
+  std::uint32_t vcpus = 1;
+  std::uint32_t uffds = 1;
+  std::string strategy;
+  Options options;
+  std::string engine = "thread";
+  Options engine_options;
+  std::string verify = "word";
+  std::string on_memory_error = "inject";
+  std::string snapshot;  ///< of Restore::file_map
+  bool cold = false;     ///< the snapshot's pages are not in the page cache when the run starts
+  double watchdog_s = 10.0;
+  std::uint64_t sample_every = 1;
+  std::uint64_t record_capacity = 0;
+  std::vector<CpuList> vcpu_cpus;
+  AccessConfig access;
+  bool count_mmap_lock = false;
+  DisturbConfig disturb;
+};
+
+/// Pages of one mapping by what its record says of them, indexed by PageState.
+using PageStates = std::array<std::uint64_t, kPageStateNames.size()>;
+
+class Vmm {
+ public:
+  /// Maps and registers everything. Throws ConfigError and KernelError.
+  Vmm(const Guest& guest, VmmConfig config);
+  ~Vmm();
+  Vmm(const Vmm&) = delete;
+  Vmm& operator=(const Vmm&) = delete;
+
+  const std::vector<std::unique_ptr<Userfaultfd>>& userfaultfds() const noexcept { return uffds_; }
+  const std::vector<Shard>& shards() const noexcept { return shards_; }
+  int record_fd() const noexcept { return record_fd_.get(); }
+  /// Null unless devices have a mapping of their own.
+  const DeviceMapping* device_mapping() const noexcept { return device_mapping_.get(); }
+  int faults_fd() const noexcept { return faults_fd_.get(); }
+  std::uint64_t page_bytes() const noexcept { return guest_.config().page_bytes; }
+
+  Prepared prepare() const;
+  /// After the page server was killed, before another takes over: its claims of pages are settled by what the kernel says of
+  /// each page. How many there were. May run beside the vCPUs. Throws KernelError.
+  std::uint64_t reclaim() const;
+  /// Closes this process's userfaultfds: what the page server holds are then the last ones.
+  void let_go() noexcept;
+  /// Starts the vCPU threads and the disturbances, and returns when all have ended; the watchdog runs on the calling thread.
+  void run();
+  /// Ends registration (nothing can sleep any more) and turns the records' stamps into CLOCK_MONOTONIC nanoseconds.
+  void finish();
+  Verified verify() const;
+  PageStates page_states() const;
+
+  Counters counters() const;  ///< of vCPUs and disturbances
+  const std::vector<Disturbances::Thread>& disturbers() const noexcept { return disturbances_->threads(); }
+  const std::vector<std::unique_ptr<Vcpu>>& vcpus() const noexcept { return vcpus_; }
+  const TickLine& line() const noexcept { return line_; }
+  std::string stuck(std::uint32_t vcpu) const { return stuck_.empty() ? std::string() : stuck_[vcpu]; }
+
+ private:
+  void watch(std::vector<std::thread::native_handle_type> threads);
+  void end_sleepers() const noexcept;
+  void credit_unclaimed() const noexcept;
+  void read_events() const noexcept;
+  void stop_disturbances();
+  std::uint64_t slots_per_vcpu() const noexcept { return config_.record_capacity + 1; }
+  FaultRecord* records_of(std::uint32_t vcpu) const noexcept {
+    return reinterpret_cast<FaultRecord*>(faults_.data()) + vcpu * slots_per_vcpu();
+  }
+
+  const Guest& guest_;
+  VmmConfig config_;
+  const StrategyInfo& info_;
+  std::unique_ptr<Strategy> strategy_;
+  Mapping region_;
+  PopulateFirst populate_first_;
+  std::vector<std::unique_ptr<Userfaultfd>> uffds_;
+  std::vector<Shard> shards_;
+  Descriptor record_fd_, faults_fd_;
+  Mapping record_, faults_;
+  std::unique_ptr<Resolver> resolver_;
+  std::unique_ptr<VmmShared> shared_;
+  std::unique_ptr<DeviceMapping> device_mapping_;
+  std::unique_ptr<Disturbances> disturbances_;
+  std::unique_ptr<Engine> engine_;
+  std::vector<std::unique_ptr<Vcpu>> vcpus_;
+  std::vector<std::string> stuck_;
+  TickLine line_;
+  bool finished_ = false;
+};
+
+}  // namespace uffd
