@@ -25,6 +25,8 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	git ls-files '*.cpp' '*.hpp' | xargs $(BIN)/clang-format --dry-run -Werror
+	$(BIN)/python -m pytest tests/test_rooms.py
 
 # The native tests, once under each sanitizer; `make -j2` has them side by side.
 sanitize: sanitize-address,undefined sanitize-thread

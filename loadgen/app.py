@@ -10,12 +10,12 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from loadgen import driver
-from loadgen.cluster import Cluster, cluster_for
-from loadgen.command_line import command, from_hydra, given, literal, to_hydra
+from loadgen.cluster.cluster import Cluster, cluster_for
+from loadgen.config.command_line import command, from_hydra, given, literal, to_hydra
+from loadgen.config.schema import SET_BY_THE_DRIVER, register
 from loadgen.errors import ConfigError
-from loadgen.schema import SET_BY_THE_DRIVER, register
-from loadgen.sweeper import register_sweeper
+from loadgen.sweep import driver
+from loadgen.sweep.sweeper import register_sweeper
 
 INTERRUPTED = 130
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from loadgen.host import Host, probe
-from loadgen.kvm_report import kvm_facts
-from loadgen.legality import WAYS_OUT, judge, needed_features
-from results.tables import print_rows
+from loadgen.host.kvm_probe import kvm_facts
+from loadgen.host.probe import Host, probe
+from loadgen.plan.legality import WAYS_OUT, judge, needed_features
+from results.tables.console import print_rows
 from workers.registry import strategy_entries
 from workers.spec import FAULT_KINDS, MEMORY_TYPES
 

@@ -63,7 +63,7 @@ class Column:
     """One column: its Arrow type, its unit ("" for names and flags) and one line of what it means.
 
     `required`: null is refused. `axis`: part of the configuration: runs that differ in it are no repeats of each other.
-    `derived`: computed by `results.derive`, never given.
+    `derived`: computed by `results.derive.columns`, never given.
     """
 
     name: str

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.host_changes import HostChanges
+from loadgen.host.changes import HostChanges
 from tests.e2e.command import remove_temporary
 from workers.spec import SwapSpec
 

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from results.identities import broken
+from results.derive.identities import broken
 from workers import _native
 from workers.page_server import PageServer
 from workers.spec import RunSpec

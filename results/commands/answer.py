@@ -6,8 +6,8 @@ import argparse
 
 from results import questions
 from results.commands.selection import add_dataset
-from results.store import DataSet
-from results.tables import print_notes, print_rows
+from results.store.dataset import DataSet
+from results.tables.console import print_notes, print_rows
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 
 from results.commands.selection import add_selection, parameter_and_value, selected
-from results.comparison import Cell, Comparison, Side, better, compare
-from results.design import having
-from results.intervals import LEVEL, coverage
-from results.location import DataSetError
-from results.store import DataSet
-from results.tables import cell, estimate, print_line, print_rows
+from results.figures import cell
+from results.statistics.comparison import Cell, Comparison, Side, better, compare
+from results.statistics.design import having
+from results.statistics.intervals import LEVEL, coverage
+from results.store.dataset import DataSet
+from results.store.locations import DataSetError
+from results.tables.console import estimate, print_line, print_rows
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -6,9 +6,9 @@ import argparse
 import sys
 
 from results.commands.selection import add_dataset
-from results.export import FORMATS, export
 from results.schema import COLUMNS
-from results.store import DataSet
+from results.store.dataset import DataSet
+from results.store.export import FORMATS, export
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 
 from results.commands.selection import add_dataset, add_selection, selected
-from results.location import DataSetError
-from results.store import DataSet
+from results.store.dataset import DataSet
+from results.store.locations import DataSetError
 
 DEFAULT_OUT = "report.html"
 

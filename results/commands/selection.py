@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from results.design import having
-from results.location import DataSetError
-from results.store import DataSet
+from results.statistics.design import having
+from results.store.dataset import DataSet
+from results.store.locations import DataSetError
 
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:

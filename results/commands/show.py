@@ -6,10 +6,11 @@ import argparse
 from collections import Counter
 
 from results.commands.selection import add_dataset
-from results.design import axes, value_of
+from results.figures import cell
 from results.schema import COLUMNS
-from results.store import DataSet
-from results.tables import cell, print_line, print_rows
+from results.statistics.design import axes, value_of
+from results.store.dataset import DataSet
+from results.tables.console import print_line, print_rows
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 
 from results.commands.selection import add_dataset, add_selection, selected
-from results.design import differing, value_of
-from results.fault_tables import fault_groups, print_stages
-from results.store import DataSet
-from results.tables import print_line
+from results.statistics.design import differing, value_of
+from results.store.dataset import DataSet
+from results.tables.console import print_line
+from results.tables.fault_tables import fault_groups, print_stages
 
 
 def add(parser: argparse.ArgumentParser) -> None:

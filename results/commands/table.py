@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 
 from results.commands.selection import add_dataset, add_selection, selected
-from results.pivot import pivot
-from results.store import DataSet
-from results.summary import summarise
-from results.tables import print_pivot, print_summary
+from results.store.dataset import DataSet
+from results.summaries.pivot import pivot
+from results.summaries.summary import summarise
+from results.tables.console import print_pivot, print_summary
 
 DEFAULT_ROWS, DEFAULT_COLUMNS, DEFAULT_VALUE = "strategy", "vcpus", "pages_per_s"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from results.commands.selection import add_dataset
-from results.store import DataSet
-from results.tables import print_line
-from results.verification import verify
+from results.store.dataset import DataSet
+from results.tables.console import print_line
+from results.verify.verification import verify
 
 
 def add(parser: argparse.ArgumentParser) -> None:

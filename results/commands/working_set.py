@@ -6,8 +6,8 @@ import argparse
 import sys
 
 from results.commands.selection import add_dataset
-from results.store import DataSet
-from results.working_set import working_set
+from results.store.dataset import DataSet
+from results.summaries.working_set import working_set
 
 
 def add(parser: argparse.ArgumentParser) -> None:

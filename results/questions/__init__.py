@@ -7,24 +7,11 @@ with the table, and `loadgen-report answer NAME DATASET` prints it again; nothin
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 
-from results.location import DataSetError
-from results.store import DataSet
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A table as it is printed: heads, rows of text, and lines below it that say how to read them."""
-
-    heads: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    notes: Sequence[str] = ()
-
-
-Question = Callable[[DataSet, str | None], Answer]
+from results.store.dataset import DataSet
+from results.store.locations import DataSetError
+from results.tables.answer import Answer, Question
 
 
 def names() -> tuple[str, ...]:

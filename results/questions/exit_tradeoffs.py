@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from results.design import Row
-from results.location import DataSetError
-from results.questions import Answer
-from results.store import DataSet
-from results.summary import median_or_none
-from results.tables import decimals
+from results.figures import decimals
+from results.statistics.design import Row
+from results.store.dataset import DataSet
+from results.store.locations import DataSetError
+from results.summaries.summary import median_or_none
+from results.tables.answer import Answer
 
 STRATEGIES = ("no_slow_gup", "no_uffd_wait")
 CAUSES = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from results.questions import Answer
-from results.rate_table import ok_runs, rate_table
-from results.store import DataSet
-from results.summary import median_or_none
-from results.tables import thousand
+from results.figures import thousand
+from results.store.dataset import DataSet
+from results.summaries.summary import median_or_none
+from results.tables.answer import Answer
+from results.tables.rate_table import ok_runs, rate_table
 
 AXES = ("access_order", "fault_around_pages")
 AT_ONCE = "eager"

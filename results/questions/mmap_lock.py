@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from results.design import grouped
-from results.location import DataSetError
-from results.questions import Answer
-from results.store import DataSet
-from results.summary import median_or_none
-from results.tables import decimals
+from results.figures import decimals
+from results.statistics.design import grouped
+from results.store.dataset import DataSet
+from results.store.locations import DataSetError
+from results.summaries.summary import median_or_none
+from results.tables.answer import Answer
 
 LATENCIES = ("latency_p50_ns", "latency_p50_net_ns", "latency_p99_ns", "latency_p999_ns")
 CAUSES = ("probe", "populate", "resolve", "fault")

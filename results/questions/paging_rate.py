@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from results.design import grouped
-from results.location import DataSetError
-from results.published import MIB_PER_VCPU, PAGING_RATE, SOURCE
-from results.questions import Answer
-from results.store import DataSet
-from results.summary import median_or_none
-from results.tables import cell, decimals, thousand
+from results.figures import cell, decimals, thousand
+from results.statistics.design import grouped
+from results.statistics.published import MIB_PER_VCPU, PAGING_RATE, SOURCE
+from results.store.dataset import DataSet
+from results.store.locations import DataSetError
+from results.summaries.summary import median_or_none
+from results.tables.answer import Answer
 
 WAIT = "uffd_wait"
 MIB = 1 << 20

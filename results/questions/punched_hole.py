@@ -1,5 +1,5 @@
 """Who notices a hole punched into the guest's memory, which no event announces?"""
 
-from results.hazard_table import hazard
+from results.tables.hazard_table import hazard
 
 answer = hazard("punched_hole")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from results.design import grouped
-from results.questions import Answer
-from results.rate_table import ok_runs
-from results.store import DataSet
-from results.summary import median_or_none
-from results.tables import cell, decimals, thousand
+from results.figures import cell, decimals, thousand
+from results.statistics.design import grouped
+from results.store.dataset import DataSet
+from results.summaries.summary import median_or_none
+from results.tables.answer import Answer
+from results.tables.rate_table import ok_runs
 
 AXES = ("strategy", "vcpus", "cores", "wait", "readers_per_uffd")
 _VALUES = ("run_id", "duration_s", "latency_p50_ns", "latency_p99_ns", "events", "reads", "reads_empty")

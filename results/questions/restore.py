@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from results.design import axes, grouped
-from results.location import DataSetError
-from results.questions import Answer
-from results.restore import RUN_COLUMNS as MEASURED_RUN
-from results.restore import VCPU_COLUMNS as MEASURED_VCPU
-from results.restore import restore
+from results.figures import cell, decimals
 from results.schema import RUN_COLUMNS
-from results.store import DataSet
-from results.summary import median_or_none
-from results.tables import cell, decimals
+from results.statistics.design import axes, grouped
+from results.store.dataset import DataSet
+from results.store.locations import DataSetError
+from results.summaries.restore import RUN_COLUMNS as MEASURED_RUN
+from results.summaries.restore import VCPU_COLUMNS as MEASURED_VCPU
+from results.summaries.restore import restore
+from results.summaries.summary import median_or_none
+from results.tables.answer import Answer
 
 ROWS = ("strategy", "source_cache", "prefetch")
 """What always tells the rows apart; other axes where runs alike in these differ in them."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from results.questions import Answer
-from results.rate_table import ok_runs, rate_table
-from results.store import DataSet
+from results.store.dataset import DataSet
+from results.tables.answer import Answer
+from results.tables.rate_table import ok_runs, rate_table
 
 AXES = ("vcpus", "vcpus_per_vmm", "uffds_per_vmm", "readers")
 

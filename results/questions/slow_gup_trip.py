@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from results.crossover import crossings
-from results.design import Row, grouped
-from results.location import DataSetError
-from results.questions import Answer
-from results.store import DataSet
-from results.summary import median_or_none, ratio_to
-from results.tables import cell, decimals, thousand
+from results.figures import cell, decimals, thousand
+from results.statistics.crossover import crossings
+from results.statistics.design import Row, grouped
+from results.store.dataset import DataSet
+from results.store.locations import DataSetError
+from results.summaries.summary import median_or_none, ratio_to
+from results.tables.answer import Answer
 
 TRIPS, STAYS = "no_slow_gup", "no_uffd_wait"
 """The strategy that makes a trip for a swapped page, and the one whose pages never leave the kernel."""

@@ -1,5 +1,5 @@
 """What happens to a vCPU that believes a page mapped which is not any more?"""
 
-from results.hazard_table import hazard
+from results.tables.hazard_table import hazard
 
 answer = hazard("stale_stage2")

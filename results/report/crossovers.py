@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from results.crossover import crossings
-from results.design import Row, grouped, value_of
-from results.intervals import Estimate, paired_ratio
+from results.figures import cell
 from results.report.drawing import Plot, Sheet, Table, along, logarithmic, look, sheet, style
 from results.report.subject import MOST_PANELS, Panel, Subject, left_out
-from results.tables import cell, estimate
+from results.statistics.crossover import crossings
+from results.statistics.design import Row, grouped, value_of
+from results.statistics.intervals import Estimate, paired_ratio
+from results.tables.console import estimate
 
 VALUE = "pages_per_s"
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from results.fault_digest import FaultDigest
-from results.histogram import edges
-from results.modes import humps, in_words
+from results.derive.histogram import edges
 from results.report.drawing import Plot, Sheet, dashes, sheet, style
 from results.report.subject import MOST_PANELS, Panel, Subject, left_out
+from results.statistics.modes import humps, in_words
+from results.summaries.fault_digest import FaultDigest
 
 FEWEST = 50
 """Faults of which a distribution is drawn."""

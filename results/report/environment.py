@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from results.design import Row
+from results.figures import cell
 from results.report.drawing import Table
-from results.tables import cell
+from results.statistics.design import Row
 
 FIELDS = (
     *("host", "kernel", "cpu_model", "host_cpus", "memory_bytes", "clock_source"),

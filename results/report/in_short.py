@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from results.intervals import Estimate
 from results.report.crossovers import ratios_between
 from results.report.subject import Subject
+from results.statistics.intervals import Estimate
 
 MOST = 8
 

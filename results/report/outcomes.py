@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from results.fault_digest import FaultDigest
 from results.report.drawing import COLOURS, HATCHES, Plot, Table, sheet, style
 from results.report.subject import MOST_PANELS, Panel, Subject, left_out
+from results.summaries.fault_digest import FaultDigest
 
 Digests = Mapping[tuple[str, str], FaultDigest]
 

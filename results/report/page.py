@@ -8,18 +8,18 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from results.design import Row
-from results.fault_digest import FaultDigest, digests
-from results.fault_tables import grouped_digests
-from results.location import DataSetError
 from results.report import crossovers, distribution, outcomes, scaling, stage_bars
 from results.report.drawing import Table
 from results.report.environment import commands, doubts, environment
 from results.report.in_short import in_short
 from results.report.subject import Panel, Subject, title
-from results.store import DataSet
-from results.summary import Summary, summarise
-from results.tables import notes, summary_cells
+from results.statistics.design import Row
+from results.store.dataset import DataSet
+from results.store.locations import DataSetError
+from results.summaries.fault_digest import FaultDigest, digests
+from results.summaries.summary import Summary, summarise
+from results.tables.console import notes, summary_cells
+from results.tables.fault_tables import grouped_digests
 
 Say = Callable[[str], None]
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from results.intervals import median
+from results.figures import cell
 from results.report.drawing import Plot, Table, along, logarithmic, look, sheet, style
 from results.report.subject import MOST_PANELS, Subject, left_out
-from results.scalability import FEWEST_POINTS, PREDICTED, Law, fit
-from results.tables import cell, estimate
+from results.statistics.intervals import median
+from results.statistics.scalability import FEWEST_POINTS, PREDICTED, Law, fit
+from results.tables.console import estimate
 
 ALONG = "vcpus"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from results.fault_digest import FaultDigest
+from results.derive.stages import MEANING, PARTS
+from results.figures import us
 from results.report.drawing import HATCHES, Plot, Sheet, Table, sheet, style
 from results.report.subject import MOST_PANELS, Panel, Subject, left_out
-from results.stages import MEANING, PARTS
-from results.tables import us
+from results.summaries.fault_digest import FaultDigest
 
 COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7")
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from results.design import Row, axes, baseline_of, grouped, of_the_strategy, value_of
-from results.tables import cell
+from results.figures import cell
+from results.statistics.design import Row, axes, baseline_of, grouped, of_the_strategy, value_of
 
 MOST_PANELS = 8
 """Panels of a plot; what is left out is said."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from loadgen.plan import strategy_options
+from loadgen.plan.plan import strategy_options
 from tests.bench.lines import Asked, Line
 from tests.bench.ours import Shape, in_process
 from tests.bench.pairs import interleave, interval, ratios

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from results.store import DataSet
+from results.store.dataset import DataSet
 from tests.bench.lines import Asked, Line
 from workers import _native
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from loadgen.host_changes import HostChanges
+from loadgen.host.changes import HostChanges
 from tests.bench.cases_paging import VCPUS, Against, compare
 from tests.bench.lines import Asked, Line
 from tests.bench.ours import in_process

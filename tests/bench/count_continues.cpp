@@ -1,5 +1,5 @@
-// Loaded into the kernel's demand_paging_test: says at its end how many pages it has resolved. Its own rate counts every page that
-// its guests touch, whether or not a userfaultfd had to do with it.
+// Loaded into the kernel's demand_paging_test: says at its end how many pages it has resolved. Its own rate counts every page
+// that its guests touch, whether or not a userfaultfd had to do with it.
 #include <linux/ioctl.h>
 #include <linux/userfaultfd.h>
 #include <sys/syscall.h>
@@ -22,7 +22,6 @@ struct AtEnd {
 
 extern "C" int ioctl(int fd, unsigned long request, void* argument) {
   const long result = ::syscall(SYS_ioctl, fd, request, argument);
-  if (request == UFFDIO_CONTINUE && result == 0)
-    pages += static_cast<const uffdio_continue*>(argument)->range.len / 4096;
+  if (request == UFFDIO_CONTINUE && result == 0) pages += static_cast<const uffdio_continue*>(argument)->range.len / 4096;
   return static_cast<int>(result);
 }

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from results.store import DataSet
+from results.store.dataset import DataSet
 
 QUIET = ("hydra.run.dir={scratch}/run", "hydra.sweep.dir={scratch}/sweep", "dataset={scratch}/dataset")
 

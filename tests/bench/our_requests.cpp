@@ -9,8 +9,8 @@
 #include <memory>
 #include <thread>
 
-#include "resolve/fill.hpp"
 #include "kernel/futex.hpp"
+#include "resolve/fill.hpp"
 #include "source/remote_source.hpp"
 #include "source/source_server.hpp"
 

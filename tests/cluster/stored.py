@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from results.store import DataSet
+from results.store.dataset import DataSet
 
 
 def assert_three_guests_on_three_hosts(folder: Path) -> list[str]:

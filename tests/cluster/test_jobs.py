@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from results.store import DataSet
+from results.store.dataset import DataSet
 from tests.cluster.installed import checkout, install
 from tests.cluster.ray_cluster import CONNECT, Place, free_port, ray_cluster, short_folder
 from tests.e2e.command import run_program

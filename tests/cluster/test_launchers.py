@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from results.store import DataSet
+from results.store.dataset import DataSet
 from tests.cluster.ray_cluster import CONNECT, short_folder
 from tests.cluster.slurm import require_slurm, slurm
 from tests.e2e.command import BIN, run

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.host import probe
-from loadgen.legality import judge
+from loadgen.host.probe import probe
+from loadgen.plan.legality import judge
 from tests.conformance.document import lines
 from tests.conformance.run import PAGES, found, run_cell, told
 from tests.conformance.table import ELSEWHERE, MEMORIES, STATES, STRATEGIES, Row, rows

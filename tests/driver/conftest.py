@@ -10,10 +10,10 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from loadgen.app import config_path
-from loadgen.command_line import quote_null
-from loadgen.host import Host
-from loadgen.schema import register
-from loadgen.sweeper import register_sweeper
+from loadgen.config.command_line import quote_null
+from loadgen.config.schema import register
+from loadgen.host.probe import Host
+from loadgen.sweep.sweeper import register_sweeper
 
 GIB = 1 << 30
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from ray.exceptions import ActorDiedError, GetTimeoutError
 
-from loadgen.host import Host
-from loadgen.plan import PlannedRun
-from loadgen.self_watch import Snapshot, snapshot
-from loadgen.session import Seat
+from loadgen.cluster.session import Seat
+from loadgen.host.interference import Snapshot, snapshot
+from loadgen.host.probe import Host
+from loadgen.plan.plan import PlannedRun
 from workers import _native
 from workers.reports import GuestAddress, ServerReport, VmmReport
 from workers.spec import RunSpec, SwapSpec

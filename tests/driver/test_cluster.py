@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import ray
 
-from loadgen.cluster import keep_off_stdout
+from loadgen.cluster.cluster import keep_off_stdout
 
 FLAG = "ray._private.worker._worker_logs_enabled"
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig
 
-from loadgen.command_line import as_override, command, from_hydra, literal, to_hydra
+from loadgen.config.command_line import as_override, command, from_hydra, literal, to_hydra
 
 Configure = Callable[..., DictConfig]
 

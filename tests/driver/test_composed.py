@@ -10,7 +10,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from loadgen.app import config_path
-from loadgen.composed import Composed, repeated
+from loadgen.sweep.compose_cache import Composed, repeated
 
 JOB = ["strategy=no_slow_gup", "vcpus=2", "repeats=3", "sweep_id=s1"]
 

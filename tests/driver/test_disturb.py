@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pytest
 from omegaconf import DictConfig
 
-from loadgen.disturb_columns import achieved, describe_disturb, device_sleeps, disturber_rows
+from loadgen.config.validate import validate
 from loadgen.errors import ConfigError
-from loadgen.host import Host
-from loadgen.plan import plan_run
-from loadgen.validate import validate
+from loadgen.host.probe import Host
+from loadgen.plan.plan import plan_run
+from loadgen.run.disturb_columns import achieved, describe_disturb, device_sleeps, disturber_rows
 from tests.driver.fakes import USAGE
 from workers.disturb_spec import BalloonSpec, DisturbSpec
 from workers.reports import VmmReport

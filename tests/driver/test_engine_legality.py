@@ -9,13 +9,13 @@ from collections.abc import Callable
 import pytest
 from omegaconf import DictConfig
 
+from loadgen.config.validate import validate
 from loadgen.errors import ConfigError
-from loadgen.guest_run import emulated_exit
-from loadgen.host import Host
-from loadgen.legality import refuse_engine
-from loadgen.plan import plan_run
-from loadgen.run_row import describe
-from loadgen.validate import validate
+from loadgen.host.probe import Host
+from loadgen.plan.legality import refuse_engine
+from loadgen.plan.plan import plan_run
+from loadgen.run.run import emulated_exit
+from loadgen.run.run_row import describe
 from workers import _native
 from workers.registry import engine_entry
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.exclusive import alone_on
-from loadgen.host import Host
+from loadgen.cluster.host_lock import alone_on
+from loadgen.host.probe import Host
 from tests.driver.fakes import FakeNode
 from workers.host_lock import HostLock
 

@@ -12,13 +12,14 @@ import pytest
 from omegaconf import DictConfig
 from ray.exceptions import ActorDiedError, RayTaskError
 
-from loadgen import guest_run, self_watch
-from loadgen.guest_run import run_guests
-from loadgen.host import Host
-from loadgen.host_changes import HostChangeError
-from loadgen.spread import plan_guests
-from loadgen.start_gate import AHEAD_NS
-from results.store import DataSet
+from loadgen.host import interference as self_watch
+from loadgen.host.changes import HostChangeError
+from loadgen.host.probe import Host
+from loadgen.plan.guests_over_hosts import plan_guests
+from loadgen.run import run as guest_run
+from loadgen.run.run import run_guests
+from loadgen.run.start_barrier import AHEAD_NS
+from results.store.dataset import DataSet
 from tests.driver.fakes import FakeNode, FakeRay, FakeServer, FakeSession, FakeVcpu
 
 
@@ -279,7 +280,7 @@ def test_page_servers_that_die_one_after_the_other_end_the_run_after_the_watchdo
     def replace() -> None:
         rig.server.replaced += 1
 
-    monkeypatch.setattr("loadgen.patience.monotonic", lambda: rig.server.replaced * start_s)
+    monkeypatch.setattr("loadgen.run.retries.monotonic", lambda: rig.server.replaced * start_s)
     monkeypatch.setattr(rig.server, "replace", replace)
     rig.unended(nothing)
     for step in ("look", "sign_of_life", "take_over"):

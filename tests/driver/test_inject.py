@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 from omegaconf import DictConfig
 
+from loadgen.config.validate import validate
 from loadgen.errors import ConfigError
-from loadgen.host import Host
-from loadgen.validate import validate
+from loadgen.host.probe import Host
 
 REFUSED = {
     ("page_server.drop_events_share=2",): "page_server.drop_events_share=2.0 is no share: use a number from 0 to 1",

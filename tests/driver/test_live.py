@@ -11,14 +11,15 @@ import pytest
 from omegaconf import DictConfig
 from rich.console import Console
 
-from loadgen import driver, events
-from loadgen.driver import not_trusted
-from loadgen.guest_run import Measured
-from loadgen.host import Host
-from loadgen.looks import NOTHING_SEEN, together
-from loadgen.pace import Pace, accesses
-from loadgen.plan import PlannedRun, plan_run
-from loadgen.progress import Bar, Lines, Quiet
+from loadgen.host.probe import Host
+from loadgen.plan.plan import PlannedRun, plan_run
+from loadgen.run.live_status import NOTHING_SEEN, together
+from loadgen.run.progress_rate import Pace, accesses
+from loadgen.run.run import Measured
+from loadgen.show import json_events as events
+from loadgen.show.progress import Bar, Lines, Quiet
+from loadgen.sweep import driver
+from loadgen.sweep.driver import not_trusted
 
 STANDING = [
     {"vcpu": 3, "page": 17, "page_state": "in flight", "stage": "fetching (asked the page server)", "seconds": 2.5},

@@ -7,12 +7,12 @@ import pytest
 from omegaconf import DictConfig
 
 import conf
-from loadgen.driver import new_sweep_id
-from loadgen.host import Host
-from loadgen.placement import place
-from loadgen.plan import plan_run
-from loadgen.validate import validate
-from results.store import DataSet
+from loadgen.config.validate import validate
+from loadgen.host.probe import Host
+from loadgen.plan.placement import place
+from loadgen.plan.plan import plan_run
+from loadgen.sweep.driver import new_sweep_id
+from results.store.dataset import DataSet
 from workers.registry import strategy_entries
 
 Configure = Callable[..., DictConfig]

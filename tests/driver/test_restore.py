@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
+from loadgen.config.validate import validate
 from loadgen.doctor import matrix
 from loadgen.errors import ConfigError
-from loadgen.host import Host
-from loadgen.plan import plan_run
-from loadgen.run_row import describe
-from loadgen.validate import validate
+from loadgen.host.probe import Host
+from loadgen.plan.plan import plan_run
+from loadgen.run.run_row import describe
 
 Configure = Callable[..., DictConfig]
 ABSENT = "fault_mix=absent"

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from loadgen.host import Host
-from loadgen.plan import plan_run
-from loadgen.resume import Rest, rest_of
-from results.store import DataSet
+from loadgen.host.probe import Host
+from loadgen.plan.plan import plan_run
+from loadgen.sweep.resume import Rest, rest_of
+from results.store.dataset import DataSet
 
 KEYS = ["a", "b", "c"]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from loadgen.self_watch import Seen, Snapshot, cpu_share, driver_row, headline, reasons, snapshot, watched
+from loadgen.host.interference import Seen, Snapshot, cpu_share, driver_row, headline, reasons, snapshot, watched
 
 QUIET = Seen(
     watched_s=1.0,

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 from omegaconf import DictConfig
 
+from loadgen.config.validate import validate
 from loadgen.errors import ConfigError
-from loadgen.host import Host
-from loadgen.spread import exclusive, most_on_a_host, plan_guests
-from loadgen.validate import validate
+from loadgen.host.probe import Host
+from loadgen.plan.guests_over_hosts import exclusive, most_on_a_host, plan_guests
 
 Configure = Callable[..., DictConfig]
 

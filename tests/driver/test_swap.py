@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
+from loadgen.config.validate import validate
 from loadgen.errors import ConfigError
-from loadgen.host import Host
-from loadgen.host_changes import HostChangeError, HostChanges
-from loadgen.plan import plan_run
-from loadgen.swap_device import in_use
-from loadgen.validate import validate
+from loadgen.host.changes import HostChangeError, HostChanges
+from loadgen.host.probe import Host
+from loadgen.host.swap_device import in_use
+from loadgen.plan.plan import plan_run
 from workers.spec import SwapSpec
 
 MIB = 1 << 20
@@ -111,7 +111,7 @@ def test_a_swap_that_the_kernel_refuses_says_why_and_what_to_do() -> None:
 def test_swap_is_off_within_ten_seconds_of_its_drivers_end_however_it_went(how: signal.Signals) -> None:
     before = in_use()
     script = (
-        "import time; from loadgen.host_changes import HostChanges; from workers.spec import SwapSpec\n"
+        "import time; from loadgen.host.changes import HostChanges; from workers.spec import SwapSpec\n"
         f"HostChanges().keep(SwapSpec('zram', {SIZE})); print('kept', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as driver:

@@ -9,11 +9,11 @@ import pytest
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig
 
-from loadgen import driver
+from loadgen.config.validate import validate
 from loadgen.errors import ConfigError
-from loadgen.host import Host
-from loadgen.validate import validate
-from results.store import DataSet
+from loadgen.host.probe import Host
+from loadgen.sweep import driver
+from results.store.dataset import DataSet
 from workers import _native
 
 Configure = Callable[..., DictConfig]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
+from loadgen.config.validate import validate
 from loadgen.errors import ConfigError
-from loadgen.host import Host
-from loadgen.validate import validate
+from loadgen.host.probe import Host
 
 Configure = Callable[..., DictConfig]
 

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from loadgen.host import probe
+from loadgen.host.probe import probe
 from tests.e2e.command import remove_temporary, run
 
 ASKED = (

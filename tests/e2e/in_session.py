@@ -10,14 +10,14 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, open_dict
 
 from loadgen.app import config_path
-from loadgen.cluster import cluster_for
-from loadgen.command_line import quote_null
-from loadgen.driver import check
-from loadgen.guest_run import run_guests
-from loadgen.schema import register
-from loadgen.session import Session
-from loadgen.sweeper import register_sweeper
-from results.store import DataSet
+from loadgen.cluster.cluster import cluster_for
+from loadgen.cluster.session import Session
+from loadgen.config.command_line import quote_null
+from loadgen.config.schema import register
+from loadgen.run.run import run_guests
+from loadgen.sweep.driver import check
+from loadgen.sweep.sweeper import register_sweeper
+from results.store.dataset import DataSet
 
 
 def configured(*overrides: str) -> DictConfig:

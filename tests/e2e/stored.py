@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from results.store import DataSet
+from results.store.dataset import DataSet
 
 
 def of_every_run(folder: Path, table: str) -> list[dict[str, Any]]:

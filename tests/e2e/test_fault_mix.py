@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.swap_device import in_use
+from loadgen.host.swap_device import in_use
 from tests.e2e.command import run
 from tests.e2e.stored import rows
 

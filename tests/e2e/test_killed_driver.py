@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.swap_device import in_use
-from results.store import DataSet
+from loadgen.host.swap_device import in_use
+from results.store.dataset import DataSet
 from tests.e2e import processes
 from tests.e2e.command import run, temporary
 from tests.e2e.conftest import Start

@@ -10,7 +10,7 @@ import duckdb
 import polars
 import pytest
 
-from results.store import DataSet
+from results.store.dataset import DataSet
 from tests.e2e import processes
 from tests.e2e.command import run
 from tests.e2e.conftest import Start, Sweep

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, open_dict
 
-from loadgen.host import probe
-from loadgen.plan import plan_run
-from loadgen.validate import validate
+from loadgen.config.validate import validate
+from loadgen.host.probe import probe
+from loadgen.plan.plan import plan_run
 from tests.driver.conftest import _registered, configure  # noqa: F401  (fixtures)
 from tests.in_process import Ran, run_in_process
 

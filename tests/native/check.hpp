@@ -42,14 +42,14 @@ inline void that(bool condition, const char* text, int line) {
 
 #define JOIN2(a, b) a##b
 #define JOIN(a, b) JOIN2(a, b)
-#define TEST(name)                                                        \
-  static void JOIN(test_, __LINE__)();                                    \
+#define TEST(name)                                                                       \
+  static void JOIN(test_, __LINE__)();                                                   \
   static const check::Register JOIN(registered_, __LINE__)(name, JOIN(test_, __LINE__)); \
   static void JOIN(test_, __LINE__)()
 // Runs before the others: the thread sanitizer knows threads of a forked child only while the parent has none, and some tests
 // leave a server behind for the next.
-#define TEST_THAT_FORKS(name)                                             \
-  static void JOIN(test_, __LINE__)();                                    \
+#define TEST_THAT_FORKS(name)                                                                  \
+  static void JOIN(test_, __LINE__)();                                                         \
   static const check::Register JOIN(registered_, __LINE__)(name, JOIN(test_, __LINE__), true); \
   static void JOIN(test_, __LINE__)()
 #define CHECK(condition) check::that((condition), #condition, __LINE__)

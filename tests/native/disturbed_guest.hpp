@@ -30,13 +30,12 @@ inline void check_ended_well(const GuestResult& result) {
   const uffd::Counters& server = result.server;
   CHECK_EQUAL(result.stop_reason, "");
   CHECK_EQUAL(result.wrong_words, 0u);
-  CHECK_EQUAL(vcpus[uffd::Counter::trips],
-              vcpus[uffd::Counter::trips_resolved] + vcpus[uffd::Counter::trips_lost] + vcpus[uffd::Counter::resolved_again] +
-                  vcpus[uffd::Counter::populate_ok] + vcpus[uffd::Counter::retries] + vcpus[uffd::Counter::memory_errors] +
-                  vcpus[uffd::Counter::trips_stopped]);
+  CHECK_EQUAL(vcpus[uffd::Counter::trips], vcpus[uffd::Counter::trips_resolved] + vcpus[uffd::Counter::trips_lost] +
+                                               vcpus[uffd::Counter::resolved_again] + vcpus[uffd::Counter::populate_ok] +
+                                               vcpus[uffd::Counter::retries] + vcpus[uffd::Counter::memory_errors] +
+                                               vcpus[uffd::Counter::trips_stopped]);
   CHECK_EQUAL(server[uffd::Counter::events], server[uffd::Counter::events_resolved] + server[uffd::Counter::resolved_again] +
                                                  server[uffd::Counter::events_lost] + server[uffd::Counter::events_poisoned] +
                                                  server[uffd::Counter::events_dropped]);
-  for (const auto& vmm : result.vmms)
-    CHECK_EQUAL(vmm->page_states()[static_cast<std::size_t>(uffd::PageState::in_flight)], 0u);
+  for (const auto& vmm : result.vmms) CHECK_EQUAL(vmm->page_states()[static_cast<std::size_t>(uffd::PageState::in_flight)], 0u);
 }

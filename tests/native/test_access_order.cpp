@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <set>
 
-#include "guest/access_order.hpp"
 #include "check.hpp"
+#include "guest/access_order.hpp"
 #include "kernel/error.hpp"
 
 using uffd::AccessConfig;

@@ -26,7 +26,17 @@ def test_the_guest_program_and_its_host_side_compile_and_the_program_needs_nothi
 ) -> None:
     flags = (KVM / "guest_flags.txt").read_text().split()
     for source, options in ((architecture, ()), ("vm.cpp", ()), ("guest_program.cpp", (*flags, *more))):
-        command = [f"{tools}g++", "-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-missing-field-initializers", "-fPIC", f"-I{KVM.parent}"]
+        command = [
+            f"{tools}g++",
+            "-std=c++20",
+            "-O1",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-Wno-missing-field-initializers",
+            "-fPIC",
+            f"-I{KVM.parent}",
+        ]
         done = subprocess.run(
             [*command, *options, "-c", str(KVM / source), "-o", str(tmp_path / f"{source}.o")], capture_output=True, text=True
         )

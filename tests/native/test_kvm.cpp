@@ -153,7 +153,8 @@ TEST("kvm: several passes, an open loop and thinking are the guest's own") {
   check_run(*result, 64);
   const Vcpu& vcpu = *result->vmms[0]->vcpus()[0];
   CHECK_EQUAL(vcpu.state().accesses.load(), 192u);
-  for (std::uint64_t i = 0; i < 64; ++i) CHECK(vcpu.records()[i].intended != 0 && vcpu.records()[i].intended <= vcpu.records()[i].raised);
+  for (std::uint64_t i = 0; i < 64; ++i)
+    CHECK(vcpu.records()[i].intended != 0 && vcpu.records()[i].intended <= vcpu.records()[i].raised);
   plan = kvm_plan("no_uffd_wait", 1, 16);
   plan.vmm.access.think_ns = 1'000'000;
   const auto thinking = run_guest(plan);
@@ -198,8 +199,7 @@ TEST("kvm: a poisoned page is a machine check in the guest, once an access, whic
         CHECK_EQUAL((*result)[Counter::memory_errors], 16u);
         std::uint64_t told = 0;
         for (const auto& vcpu : result->vmms[0]->vcpus())
-          for (std::uint64_t i = 0; i < vcpu->recorded(); ++i)
-            told += vcpu->records()[i].outcome == FaultOutcome::memory_error;
+          for (std::uint64_t i = 0; i < vcpu->recorded(); ++i) told += vcpu->records()[i].outcome == FaultOutcome::memory_error;
         CHECK_EQUAL(told, 16u);  // written by the guest, and only when it has taken a machine check
       }
 }

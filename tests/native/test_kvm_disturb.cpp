@@ -79,8 +79,7 @@ TEST("kvm: hazard 1: an anonymous page that was dropped unsaid is a machine chec
          CHECK_EQUAL(result[Counter::memory_errors] > 0, exits);
          std::uint64_t told = 0;
          for (const auto& vcpu : result.vmms[0]->vcpus())
-           for (std::uint64_t i = 0; i < vcpu->recorded(); ++i)
-             told += vcpu->records()[i].outcome == FaultOutcome::memory_error;
+           for (std::uint64_t i = 0; i < vcpu->recorded(); ++i) told += vcpu->records()[i].outcome == FaultOutcome::memory_error;
          CHECK_EQUAL(told, result[Counter::memory_errors]);
        });
 }

@@ -1,12 +1,12 @@
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include "check.hpp"
-#include "kernel/vocabulary.hpp"
 #include "kernel/lock_counter.hpp"
+#include "kernel/vocabulary.hpp"
 
 using namespace uffd;
 
@@ -21,13 +21,15 @@ int count_in_child() {
   if (::mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, nullptr) != 0) return 2;
   LockCounter counter = LockCounter::of_this_thread();
   if (!counter.valid()) return 2;
-  auto* memory = static_cast<std::byte*>(::mmap(nullptr, kTimes * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  auto* memory =
+      static_cast<std::byte*>(::mmap(nullptr, kTimes * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   counter.begin();
   for (std::uint64_t i = 0; i < kTimes; ++i)
     counter.during(LockCause::populate, [&] { return ::madvise(memory + i * 4096, 4096, MADV_POPULATE_WRITE); });
   counter.end();
   const LockReads reads = counter.reads();
-  return reads[static_cast<std::size_t>(LockCause::populate)] == kTimes && reads[static_cast<std::size_t>(LockCause::probe)] == 0 &&
+  return reads[static_cast<std::size_t>(LockCause::populate)] == kTimes &&
+                 reads[static_cast<std::size_t>(LockCause::probe)] == 0 &&
                  reads[static_cast<std::size_t>(LockCause::fault)] < kTimes
              ? 0
              : 1;

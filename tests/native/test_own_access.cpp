@@ -13,8 +13,8 @@ TEST("kvm: what KVM accesses by itself is served where it may sleep, and is no p
     CHECK_EQUAL(one.events, one.refuses ? 0u : 1u);
     CHECK_EQUAL(one.seen == "done", !one.refuses);
     if (!one.refuses) continue;
-    // KVM walks a guest's tables itself where it has no hardware to, and then no exit comes of it; it executes a guest's instruction
-    // itself there too. Hardware would fault on either as on any page.
+    // KVM walks a guest's tables itself where it has no hardware to, and then no exit comes of it; it executes a guest's
+    // instruction itself there too. Hardware would fault on either as on any page.
     const bool faults = one.seen == "memory_fault" || one.seen == "efault";
     if (one.access == "page_table") CHECK(faults || one.seen == "exception 14");
     if (one.access == "operand") CHECK(faults || one.seen == "mmio");

@@ -61,8 +61,7 @@ TEST("poison at the source is installed in every mapping of the guest") {
     CHECK_EQUAL(result->wrong_words, 0u);
     CHECK_EQUAL((*result)[Counter::memory_errors], 512u);
     CHECK_EQUAL(result->refused, 512u);
-    for (const auto& vmm : result->vmms)
-      CHECK_EQUAL(vmm->page_states()[static_cast<std::size_t>(PageState::poisoned)], 256u);
+    for (const auto& vmm : result->vmms) CHECK_EQUAL(vmm->page_states()[static_cast<std::size_t>(PageState::poisoned)], 256u);
   }
 }
 
@@ -124,17 +123,16 @@ TEST("every trip has one outcome and every event one answer, whatever was raced"
       const Counters& server = result->server;
       CHECK_EQUAL(result->stop_reason, "");
       CHECK_EQUAL(result->wrong_words, 0u);
-      CHECK_EQUAL(vcpus[Counter::trips],
-                  vcpus[Counter::trips_resolved] + vcpus[Counter::trips_lost] + vcpus[Counter::resolved_again] +
-                      vcpus[Counter::populate_ok] + vcpus[Counter::retries] + vcpus[Counter::memory_errors] +
-                      vcpus[Counter::trips_stopped]);
+      CHECK_EQUAL(vcpus[Counter::trips], vcpus[Counter::trips_resolved] + vcpus[Counter::trips_lost] +
+                                             vcpus[Counter::resolved_again] + vcpus[Counter::populate_ok] +
+                                             vcpus[Counter::retries] + vcpus[Counter::memory_errors] +
+                                             vcpus[Counter::trips_stopped]);
       CHECK_EQUAL(server[Counter::events], server[Counter::events_resolved] + server[Counter::resolved_again] +
                                                server[Counter::events_lost] + server[Counter::events_poisoned] +
                                                server[Counter::events_dropped]);
       CHECK_EQUAL(vcpus[Counter::memory_errors], 4u * 256);
       if (std::string(strategy) == "populate") CHECK(server[Counter::populate_waits] > 0);
-      for (const auto& vmm : result->vmms)
-        CHECK_EQUAL(vmm->page_states()[static_cast<std::size_t>(PageState::in_flight)], 0u);
+      for (const auto& vmm : result->vmms) CHECK_EQUAL(vmm->page_states()[static_cast<std::size_t>(PageState::in_flight)], 0u);
     }
 }
 

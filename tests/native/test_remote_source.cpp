@@ -109,7 +109,8 @@ class OddSource {
     send(fd, stop, wire::header(wire::FrameType::welcome));
   }
   static void answer(int fd, int stop, const wire::Header& asked) {
-    send(fd, stop, wire::header(wire::FrameType::pages, asked.count * 4096, asked.count, asked.id, asked.first), asked.count * 4096ull);
+    send(fd, stop, wire::header(wire::FrameType::pages, asked.count * 4096, asked.count, asked.id, asked.first),
+         asked.count * 4096ull);
   }
 
  private:
@@ -303,7 +304,8 @@ TEST("a source that stops answering is asked again, and then the run fails by it
   OddSource mute([](int fd, int number, int stop) {
     tcp::Inbox inbox(1 << 16);
     OddSource::greet(fd, stop, inbox);
-    for (int answered = 0; number == 0 && answered < 50; ++answered) OddSource::answer(fd, stop, OddSource::next(fd, stop, inbox));
+    for (int answered = 0; number == 0 && answered < 50; ++answered)
+      OddSource::answer(fd, stop, OddSource::next(fd, stop, inbox));
     for (;;) OddSource::next(fd, stop, inbox);
   });
   std::unique_ptr<GuestResult> result;
@@ -382,10 +384,10 @@ TEST("a source serves on whatever its other peers send") {
   send({});
   send(std::vector<std::byte>(1, std::byte{'G'}));
   send(std::vector<std::byte>(100'000, std::byte{'G'}));
-  send(frame(wire::header(wire::FrameType::hello, 32), 5));                 // half a hello
-  send(frame(wire::header(wire::FrameType::hello, 32), 32));                // asks for nothing that is here
-  send(frame(wire::header(wire::FrameType::request, 0, 1, 1, 0), 0));       // no hello
-  send(frame(wire::header(wire::FrameType::push, ~0u, 16), 0));             // 4 GiB of bitmap
+  send(frame(wire::header(wire::FrameType::hello, 32), 5));            // half a hello
+  send(frame(wire::header(wire::FrameType::hello, 32), 32));           // asks for nothing that is here
+  send(frame(wire::header(wire::FrameType::request, 0, 1, 1, 0), 0));  // no hello
+  send(frame(wire::header(wire::FrameType::push, ~0u, 16), 0));        // 4 GiB of bitmap
   const auto result = run_guest(plan_for("no_uffd_wait", source.port()));
   check_right(*result);
   CHECK(source.served().refused >= 4);
@@ -399,8 +401,8 @@ TEST("a source does not keep a connection for a push that was asked to take an h
   const wire::Hello wanted{1, kPages * 4096, 4096, kSeed};
   const std::vector<std::byte> everything(kPages / 8, std::byte{0xff});
   const wire::Header push = wire::header(wire::FrameType::push, kPages / 8, 1, 4096 * kPages / 3600);
-  std::array parts{iovec{const_cast<wire::Header*>(&hello), sizeof hello}, iovec{const_cast<wire::Hello*>(&wanted), sizeof wanted},
-                   iovec{const_cast<wire::Header*>(&push), sizeof push},
+  std::array parts{iovec{const_cast<wire::Header*>(&hello), sizeof hello},
+                   iovec{const_cast<wire::Hello*>(&wanted), sizeof wanted}, iovec{const_cast<wire::Header*>(&push), sizeof push},
                    iovec{const_cast<std::byte*>(everything.data()), everything.size()}};
   tcp::send_all(peer.get(), parts, stop.get(), kNanosecondsPerSecond);
   ::shutdown(peer.get(), SHUT_WR);

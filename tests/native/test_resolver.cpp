@@ -25,7 +25,9 @@ struct Region {
     std::memset(alias.data(), 1, 16 * kPage);
     uffd.register_range(mapping.address(), 16 * kPage, UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR);
   }
-  void map_behind_the_record(std::uint64_t page) { CHECK_EQUAL(uffd.resume(mapping.address() + page * kPage, kPage, false).error, 0); }
+  void map_behind_the_record(std::uint64_t page) {
+    CHECK_EQUAL(uffd.resume(mapping.address() + page * kPage, kPage, false).error, 0);
+  }
 };
 
 }  // namespace
@@ -47,7 +49,8 @@ TEST("a block whose second page is mapped already is finished all the same, and 
 TEST("a block whose first page is mapped already is skipped over, not given up") {
   Region region(4);
   region.map_behind_the_record(4);
-  const auto installed = region.resolver.install(region.resolver.claim(4, PageRecord::vcpu_claim()), nullptr, false, region.counters);
+  const auto installed =
+      region.resolver.install(region.resolver.claim(4, PageRecord::vcpu_claim()), nullptr, false, region.counters);
   CHECK_EQUAL(installed.pages, 3u);
   CHECK_EQUAL(region.counters[Counter::eexist], 1u);
 }
@@ -55,7 +58,8 @@ TEST("a block whose first page is mapped already is skipped over, not given up")
 TEST("a hole says EFAULT, and its page goes back to unresolved") {
   Region region;
   CHECK_EQUAL(::fallocate(region.memfd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 3 * kPage, kPage), 0);
-  const auto installed = region.resolver.install(region.resolver.claim(3, PageRecord::vcpu_claim()), nullptr, false, region.counters);
+  const auto installed =
+      region.resolver.install(region.resolver.claim(3, PageRecord::vcpu_claim()), nullptr, false, region.counters);
   CHECK_EQUAL(installed.error, EFAULT);
   CHECK_EQUAL(region.counters[Counter::efault], 1u);
   CHECK(region.resolver.record().state(3) == PageState::unresolved);

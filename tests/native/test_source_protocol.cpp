@@ -87,9 +87,9 @@ TEST("whatever bytes come, what is taken for a frame lies inside the region") {
     std::vector<std::byte> buffer(random() % 3 == 0 ? sizeof(Header) : random() % 9000);
     for (std::byte& byte : buffer) byte = static_cast<std::byte>(random());
     if (random() % 4 != 0 && buffer.size() >= sizeof(Header)) {
-      Header near = header(static_cast<FrameType>(random() % 9), static_cast<std::uint32_t>(any(0, 1, 32, 128, 4096, 8192, ~0u)),
-                           static_cast<std::uint32_t>(any(0, 1, 2, 512, 513, ~0u)), any(0, 1, ~0ull),
-                           any(0, 1, 6, 1023, 1024, ~0ull));
+      Header near =
+          header(static_cast<FrameType>(random() % 9), static_cast<std::uint32_t>(any(0, 1, 32, 128, 4096, 8192, ~0u)),
+                 static_cast<std::uint32_t>(any(0, 1, 2, 512, 513, ~0u)), any(0, 1, ~0ull), any(0, 1, 6, 1023, 1024, ~0ull));
       if (random() % 16 == 0) near.version = static_cast<std::uint16_t>(random());
       std::memcpy(buffer.data(), &near, sizeof near);
     }

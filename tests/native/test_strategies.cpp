@@ -89,7 +89,8 @@ TEST("an unknown strategy or option is refused with what there is") {
     return std::string();
   };
   CHECK(refusal([] { strategy_info("nope"); }).find("no_slow_gup, no_uffd_wait, null, populate, uffd_wait") != std::string::npos);
-  CHECK(refusal([] { complete_options(strategy_info("uffd_wait"), {{"around", 1}}); }).find("no option 'around'") != std::string::npos);
+  CHECK(refusal([] { complete_options(strategy_info("uffd_wait"), {{"around", 1}}); }).find("no option 'around'") !=
+        std::string::npos);
   CHECK(refusal([] { complete_options(strategy_info("uffd_wait"), {{"fault_around_pages", 0}}); }).find("outside 1 to 512") !=
         std::string::npos);
 }

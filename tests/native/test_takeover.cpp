@@ -170,7 +170,8 @@ TEST_THAT_FORKS("a page server killed again and again loses no page, no event an
     kill_again_and_again({strategy, MemoryType::shmem, Kind::minor, 4}, 1);
 }
 
-TEST_THAT_FORKS("a page server killed again and again loses no page, no event and no request: shared memory, contents to be fetched") {
+TEST_THAT_FORKS(
+    "a page server killed again and again loses no page, no event and no request: shared memory, contents to be fetched") {
   for (const char* strategy : {"uffd_wait", "no_uffd_wait", "no_slow_gup", "populate"})
     kill_again_and_again({strategy, MemoryType::shmem, Kind::absent}, 2);
   kill_again_and_again({"uffd_wait", MemoryType::shmem, Kind::absent, 4}, 3);

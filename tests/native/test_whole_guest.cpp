@@ -32,8 +32,7 @@ void check_identities(const GuestResult& result, std::uint64_t pages_expected) {
         const FaultRecord& record = vcpu->records()[i];
         CHECK(record.raised <= record.resumed);
         if (record.delivered != 0) CHECK(record.raised <= record.delivered.load());
-        if (record.outcome == FaultOutcome::resolved || record.outcome == FaultOutcome::waited)
-          CHECK(record.delivered != 0u);
+        if (record.outcome == FaultOutcome::resolved || record.outcome == FaultOutcome::waited) CHECK(record.delivered != 0u);
       }
     }
 }

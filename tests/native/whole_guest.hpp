@@ -40,7 +40,8 @@ struct GuestResult {
 inline std::unique_ptr<GuestResult> run_guest(GuestPlan plan, bool serve = true) {
   auto result = std::make_unique<GuestResult>();
   const std::uint32_t vmms = plan.guest.vcpus / plan.guest.vcpus_per_vmm;
-  plan.server.readers = std::max(plan.server.readers, vmms * (plan.vmm.uffds + (plan.vmm.disturb.devices.second_mapping ? 1 : 0)));
+  plan.server.readers =
+      std::max(plan.server.readers, vmms * (plan.vmm.uffds + (plan.vmm.disturb.devices.second_mapping ? 1 : 0)));
   plan.guest.rings = std::min(plan.guest.vcpus, plan.server.readers);
   plan.guest.drops = plan.vmm.disturb.balloon.rate_per_s > 0;
   result->guest = std::make_unique<uffd::Guest>(plan.guest);

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from results.store import DataSet
+from results.store.dataset import DataSet
 from tests.results.rows import FAULT_DTYPE, run_row, vcpu_rows
 
 KINDS = ("hit", "minor", "absent", "swapped", "poisoned")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from results.store import DataSet
+from results.store.dataset import DataSet
 
 KINDS = ("hit", "minor", "absent")
 OUTCOMES = ("resolved", "waited", "lost_race")

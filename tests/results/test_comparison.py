@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from results.comparison import Side, better, compare
-from results.location import DataSetError
-from results.report_cli import main
-from results.store import DataSet
+from results.app import main
+from results.statistics.comparison import Side, better, compare
+from results.store.dataset import DataSet
+from results.store.locations import DataSetError
 from tests.results.rows import store
 
 REPEATS = 6

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from results.crossover import Crossing, crossings
-from results.intervals import Estimate
+from results.statistics.crossover import Crossing, crossings
+from results.statistics.intervals import Estimate
 
 
 def sure(value: float) -> Estimate:

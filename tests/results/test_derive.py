@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from results.derive import FaultLatencies, derive
-from results.quantiles import Quantiles
+from results.derive.columns import FaultLatencies, derive
+from results.derive.quantiles import Quantiles
 from results.schema import RUN_COLUMNS
-from results.store import DataSet
+from results.store.dataset import DataSet
 from tests.results.rows import KINDS, OUTCOMES, faults, run_row, store, vcpu_rows
 
 

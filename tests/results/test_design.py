@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from results.design import axes, baseline_of, differing, grouped, having, value_of
-from results.location import DataSetError
+from results.statistics.design import axes, baseline_of, differing, grouped, having, value_of
+from results.store.locations import DataSetError
 
 
 def run(strategy: str = "uffd_wait", options: dict[str, Any] | None = None, **values: Any) -> dict[str, Any]:

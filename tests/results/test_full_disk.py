@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from results.store import DataSet, DataSetError
+from results.store.dataset import DataSet, DataSetError
 from workers import _native
 
 

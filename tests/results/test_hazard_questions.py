@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from results import questions
-from results.identities import broken
-from results.store import DataSet
+from results.derive.identities import broken
+from results.store.dataset import DataSet
 from tests.results.rows import store
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from results.intervals import LEVEL, Estimate, chance, coverage, median, paired_ratio, two_groups, unpaired_ratio
+from results.statistics.intervals import LEVEL, Estimate, chance, coverage, median, paired_ratio, two_groups, unpaired_ratio
 
 
 def test_of_three_repeats_the_interval_is_their_range() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from results import histogram
-from results.modes import humps, in_words
+from results.derive import histogram
+from results.statistics.modes import humps, in_words
 
 RNG = np.random.default_rng(11)
 

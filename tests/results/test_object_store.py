@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from results.store import DataSet, DataSetError
+from results.store.dataset import DataSet, DataSetError
 from tests.object_store import CREDENTIALS, s3_server
 from tests.results.rows import run_row, store
 

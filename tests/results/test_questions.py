@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from results.location import DataSetError
-from results.published import PAGING_RATE
-from results.questions import Answer, answer, names
-from results.report_cli import main
-from results.store import DataSet
-from results.working_set import working_set
+from results.app import main
+from results.statistics.published import PAGING_RATE
+from results.store.dataset import DataSet
+from results.store.locations import DataSetError
+from results.summaries.working_set import working_set
+from results.tables.answer import Answer, answer, names
 from tests.results.rows import KINDS, OUTCOMES, faults, run_row, store, vcpu_rows
 
 PAGES = 16384

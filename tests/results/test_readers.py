@@ -10,7 +10,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from results.store import DataSet
+from results.store.dataset import DataSet
 from tests.results.rows import store
 
 STARTED = datetime.datetime(2026, 11, 23, 21, 5, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from results.app import main
 from results.report.subject import Subject
-from results.report_cli import main
-from results.store import DataSet
+from results.store.dataset import DataSet
 from tests.results import many
 from tests.results.chromium import BROWSER, visit
 from tests.results.rows import KINDS, OUTCOMES, faults, run_row, store, vcpu_rows

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from results.report_cli import main
-from results.store import DataSet
+from results.app import main
+from results.store.dataset import DataSet
 from tests.results.rows import store
 
 

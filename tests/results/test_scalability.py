@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from results.scalability import fit, rate
+from results.statistics.scalability import fit, rate
 
 NUMBERS = (1, 2, 4, 8, 16, 32)
 PUBLISHED = {1: 150, 2: 191, 4: 210, 8: 155, 16: 130, 32: 108, 64: 86, 128: 62, 256: 36}

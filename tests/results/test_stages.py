@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from results.fault_digest import FaultDigest, digest_of_run, digests
-from results.fault_tables import fault_groups
-from results.report_cli import main
+from results.app import main
+from results.derive.stages import PARTS, parts
 from results.schema import STAGES_NS
-from results.stages import PARTS, parts
-from results.store import DataSet
+from results.store.dataset import DataSet
+from results.summaries.fault_digest import FaultDigest, digest_of_run, digests
+from results.tables.fault_tables import fault_groups
 from tests.results.rows import FAULT_DTYPE, KINDS, OUTCOMES, run_row, store, vcpu_rows
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from results.schema import COLUMNS, SCHEMA_VERSION
-from results.store import DataSet, DataSetError
+from results.store.dataset import DataSet, DataSetError
 from tests.results.rows import FAULT_DTYPE, KINDS, OUTCOMES, faults, run_row, store, vcpu_rows
 
 REPOSITORY = Path(__file__).parents[2]
@@ -51,7 +51,7 @@ def test_a_driver_killed_while_it_writes_leaves_every_table_readable(tmp_path: P
     program = """
 import os, signal, sys
 import numpy as np
-from results.store import DataSet
+from results.store.dataset import DataSet
 from tests.results.rows import KINDS, OUTCOMES, faults
 writer = DataSet.open(sys.argv[1]).writer("run-b", "sweep-1")
 records = faults([100] * 300_000)

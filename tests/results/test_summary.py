@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from results.intervals import Estimate
-from results.location import DataSetError
-from results.pivot import pivot
-from results.store import DataSet
-from results.summary import NotCounted, SummaryRow, summary
-from results.tables import print_pivot, print_summary, value_of_estimate
+from results.statistics.intervals import Estimate
+from results.store.dataset import DataSet
+from results.store.locations import DataSetError
+from results.summaries.pivot import pivot
+from results.summaries.summary import NotCounted, SummaryRow, summary
+from results.tables.console import print_pivot, print_summary, value_of_estimate
 from tests.results.rows import KINDS, OUTCOMES, faults, run_row, store, vcpu_rows
 
 

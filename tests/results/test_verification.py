@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from results.report_cli import main
-from results.run_writer import as_table
+from results.app import main
 from results.schema import COUNTERS
-from results.store import DataSet
+from results.store.dataset import DataSet
+from results.store.run_writer import as_table
 from tests.results.rows import KINDS, OUTCOMES, faults, run_row, thread_rows, vcpu_rows
 
 ZEROS = {counter.name: 0 for counter in COUNTERS}

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from results.location import DataSetError
-from results.report_cli import main
+from results.app import main
 from results.schema import COLUMNS, SCHEMA_VERSION
-from results.store import DataSet
+from results.store.dataset import DataSet
+from results.store.locations import DataSetError
 from tests.results.rows import store
 
 DATA = Path(__file__).parent / "data"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from results.store import DataSet
+from results.store.dataset import DataSet
 from tests.e2e import processes
 from tests.e2e.command import run, start
 from tests.e2e.test_rig_faults import kill_while_it_runs

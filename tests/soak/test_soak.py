@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from results.store import DataSet
+from results.store.dataset import DataSet
 from tests.e2e.command import run
 from tests.results.many import make, report
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from results.store import DataSet
+from results.store.dataset import DataSet
 from tests.results.rows import store
 
 pytestmark = pytest.mark.soak

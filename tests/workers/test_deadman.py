@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 
-from loadgen.pulse import Pulse
+from loadgen.cluster.heartbeat import Pulse
 from workers.deadman import STATUS, Deadman
 from workers.vcpu import Vcpu
 

@@ -124,8 +124,8 @@ struct View {
   int uffd = -1;
 
   bool install(std::uint64_t page, std::uint64_t mode) const {
-    uffdio_continue request{.range = {.start = reinterpret_cast<std::uint64_t>(memory) + page * kPage, .len = kPage},
-                            .mode = mode, .mapped = 0};
+    uffdio_continue request{
+        .range = {.start = reinterpret_cast<std::uint64_t>(memory) + page * kPage, .len = kPage}, .mode = mode, .mapped = 0};
     return ioctl(uffd, UFFDIO_CONTINUE, &request) == 0;
   }
 };
@@ -135,8 +135,7 @@ inline int watched(char* memory, std::uint64_t bytes, std::uint64_t mode, std::u
   const int uffd = must(static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK)), "userfaultfd");
   uffdio_api api{.api = UFFD_API, .features = features, .ioctls = 0};
   must(ioctl(uffd, UFFDIO_API, &api), "UFFDIO_API");
-  uffdio_register request{
-      .range = {.start = reinterpret_cast<std::uint64_t>(memory), .len = bytes}, .mode = mode, .ioctls = 0};
+  uffdio_register request{.range = {.start = reinterpret_cast<std::uint64_t>(memory), .len = bytes}, .mode = mode, .ioctls = 0};
   must(ioctl(uffd, UFFDIO_REGISTER, &request), "UFFDIO_REGISTER");
   return uffd;
 }

@@ -1,4 +1,5 @@
-// Anonymous pages that are swapped out: pagemap shows no PTE, MADV_POPULATE_WRITE has slow GUP bring the page back; then touch it.
+// Anonymous pages that are swapped out: pagemap shows no PTE, MADV_POPULATE_WRITE has slow GUP bring the page back; then touch
+// it.
 #include "bare.hpp"
 
 struct NoSlowGupSwapped {
@@ -21,7 +22,8 @@ struct NoSlowGupSwapped {
       syscall(SYS_move_pages, 0, 0, nullptr, &none, &none, 0);  // moves nothing, and drains the CPUs' batches of new pages
       bare::must(madvise(view.memory + first * bare::kPage, count * bare::kPage, MADV_PAGEOUT), "MADV_PAGEOUT");
       std::uint64_t out = 0;
-      for (std::uint64_t page = first; page < first + count; ++page) out += bare::pagemap_entry(view.memory + page * bare::kPage) >> 62 & 1;
+      for (std::uint64_t page = first; page < first + count; ++page)
+        out += bare::pagemap_entry(view.memory + page * bare::kPage) >> 62 & 1;
       if (out == count) return;
     }
     bare::die("MADV_PAGEOUT leaves pages in memory: is there swap?");

@@ -16,7 +16,7 @@ struct NoUffdWait {
   NoUffdWait(int fd, std::uint64_t bytes, const bare::Args&, std::uint64_t)
       : view(bare::registered(fd, bytes, UFFD_FEATURE_SIGBUS)) {
     handled = view;
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_sigaction = on_sigbus;
     action.sa_flags = SA_SIGINFO | SA_NODEFER;
     bare::must(sigaction(SIGBUS, &action, nullptr), "sigaction");

@@ -1,7 +1,7 @@
-// What a remote source is compared with: a client asks for pages of 4 KiB over one TCP connection on loopback, with DEPTH requests
-// under way; a server answers from memory; the client writes each page where it belongs. The server has CPU 0 and the client
-// CPU 1, as if they were two hosts. Usage: bare_requests DEPTH PAGES; each line on standard input is a pass, which prints its
-// pages a second.
+// What a remote source is compared with: a client asks for pages of 4 KiB over one TCP connection on loopback, with DEPTH
+// requests under way; a server answers from memory; the client writes each page where it belongs. The server has CPU 0 and the
+// client CPU 1, as if they were two hosts. Usage: bare_requests DEPTH PAGES; each line on standard input is a pass, which prints
+// its pages a second.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sched.h>
@@ -52,7 +52,8 @@ void send_all(int fd, std::vector<iovec>& parts) {
     message.msg_iovlen = std::min<std::size_t>(parts.size() - at, 1024);
     ssize_t sent = ::sendmsg(fd, &message, MSG_NOSIGNAL);
     if (sent < 0) fail("sendmsg");
-    while (at < parts.size() && static_cast<std::size_t>(sent) >= parts[at].iov_len) sent -= static_cast<ssize_t>(parts[at++].iov_len);
+    while (at < parts.size() && static_cast<std::size_t>(sent) >= parts[at].iov_len)
+      sent -= static_cast<ssize_t>(parts[at++].iov_len);
     if (sent > 0) {
       parts[at].iov_base = static_cast<char*>(parts[at].iov_base) + sent;
       parts[at].iov_len -= static_cast<std::size_t>(sent);

@@ -5,8 +5,7 @@ struct UffdWait {
   static constexpr std::uint64_t kBatch = 16;
   bare::View view;
 
-  UffdWait(int fd, std::uint64_t bytes, const bare::Args& args, std::uint64_t vmm)
-      : view(bare::registered(fd, bytes, 0)) {
+  UffdWait(int fd, std::uint64_t bytes, const bare::Args& args, std::uint64_t vmm) : view(bare::registered(fd, bytes, 0)) {
     if (args.number("--readers-apart", 0) == 0) start_readers(view, args, vmm);
   }
 

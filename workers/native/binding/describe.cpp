@@ -6,11 +6,11 @@
 #include <cstring>
 
 #include "kernel/clock.hpp"
-#include "vcpu/engine.hpp"
+#include "kernel/userfaultfd.hpp"
 #include "kvm/own_access.hpp"
 #include "kvm/probe.hpp"
 #include "resolve/strategy.hpp"
-#include "kernel/userfaultfd.hpp"
+#include "vcpu/engine.hpp"
 
 namespace uffd {
 

@@ -50,19 +50,21 @@ NB_MODULE(_native, m) {
   m.def("engines", &describe_engines);
   m.def("probe_kvm", &describe_kvm);
   m.def("try_own_accesses", &describe_own_accesses);
-  m.def("exit_kind",
-        [](const std::string& strategy, const std::map<std::string, std::int64_t>& options) {
-          const StrategyInfo& info = strategy_info(strategy);
-          return exit_kind_name(info.make(complete_options(info, options))->exit(info.exit));
-        },
-        "strategy"_a, "options"_a);
+  m.def(
+      "exit_kind",
+      [](const std::string& strategy, const std::map<std::string, std::int64_t>& options) {
+        const StrategyInfo& info = strategy_info(strategy);
+        return exit_kind_name(info.make(complete_options(info, options))->exit(info.exit));
+      },
+      "strategy"_a, "options"_a);
   m.def("probe_userfaultfd", &describe_userfaultfd);
   m.def("clock", &describe_clock);
-  m.def("calibrate_exit",
-        [](const std::string& kind, const std::string& memory, std::uint64_t rounds) {
-          return calibrate_exit(exit_kind(kind), memory_type(memory), rounds);
-        },
-        "kind"_a, "memory_type"_a, "rounds"_a, nb::call_guard<nb::gil_scoped_release>());
+  m.def(
+      "calibrate_exit",
+      [](const std::string& kind, const std::string& memory, std::uint64_t rounds) {
+        return calibrate_exit(exit_kind(kind), memory_type(memory), rounds);
+      },
+      "kind"_a, "memory_type"_a, "rounds"_a, nb::call_guard<nb::gil_scoped_release>());
 
   static nb::object kernel_error = nb::exception<KernelError>(m, "KernelError", PyExc_OSError);
   nb::register_exception_translator(
@@ -78,31 +80,36 @@ NB_MODULE(_native, m) {
       kernel_error.ptr());
 
   nb::class_<Guest>(m, "Guest")
-      .def("__init__", [](Guest* self, nb::dict config) { new (self) Guest(guest_config(config)); }, "config"_a)
+      .def(
+          "__init__", [](Guest* self, nb::dict config) { new (self) Guest(guest_config(config)); }, "config"_a)
       .def_static("attach", &Guest::attach, "region_fd"_a, "shared_fd"_a)
       .def_prop_ro("region_fd", &Guest::region_fd)
       .def_prop_ro("shared_fd", &Guest::shared_fd)
-      .def("fill",
-           [](const Guest& guest, nb::ndarray<const std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu> kinds) {
-             return to_dict(without_gil([&] { return fill(guest, {kinds.data(), kinds.size()}); }));
-           },
-           "kinds"_a)
-      .def("wait_armed",
-           [](const Guest& guest, double timeout_s) { return guest.wait_armed(static_cast<std::uint64_t>(timeout_s * 1e9)); },
-           "timeout_s"_a, nb::call_guard<nb::gil_scoped_release>())
+      .def(
+          "fill",
+          [](const Guest& guest, nb::ndarray<const std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu> kinds) {
+            return to_dict(without_gil([&] { return fill(guest, {kinds.data(), kinds.size()}); }));
+          },
+          "kinds"_a)
+      .def(
+          "wait_armed",
+          [](const Guest& guest, double timeout_s) { return guest.wait_armed(static_cast<std::uint64_t>(timeout_s * 1e9)); },
+          "timeout_s"_a, nb::call_guard<nb::gil_scoped_release>())
       .def("release", &Guest::release, "at_ns"_a, nb::call_guard<nb::gil_scoped_release>())
       .def("stop", &Guest::stop, "reason"_a)
       .def("stop_reason", &Guest::stop_reason);
 
   nb::class_<PageServer>(m, "PageServer")
-      .def("__init__",
-           [](PageServer* self, const Guest& guest, nb::dict config) { new (self) PageServer(guest, server_config(config)); },
-           "guest"_a, "config"_a, nb::keep_alive<1, 2>())
-      .def("add_userfaultfd",
-           [](PageServer& server, int fd, nb::iterable regions, int vmm, int record_fd, int faults_fd) {
-             server.add(fd, region_views(regions), vmm, record_fd, faults_fd);
-           },
-           "fd"_a, "regions"_a, nb::kw_only(), "vmm"_a, "record_fd"_a, "faults_fd"_a)
+      .def(
+          "__init__",
+          [](PageServer* self, const Guest& guest, nb::dict config) { new (self) PageServer(guest, server_config(config)); },
+          "guest"_a, "config"_a, nb::keep_alive<1, 2>())
+      .def(
+          "add_userfaultfd",
+          [](PageServer& server, int fd, nb::iterable regions, int vmm, int record_fd, int faults_fd) {
+            server.add(fd, region_views(regions), vmm, record_fd, faults_fd);
+          },
+          "fd"_a, "regions"_a, nb::kw_only(), "vmm"_a, "record_fd"_a, "faults_fd"_a)
       .def("serve", &PageServer::serve, nb::call_guard<nb::gil_scoped_release>())
       .def("stop", &PageServer::stop)
       .def("look", [](PageServer& server) { return to_dict(server.look()); })  // the GIL makes it one caller at a time
@@ -116,21 +123,22 @@ NB_MODULE(_native, m) {
   m.def("check_snapshot", &check_snapshot, "path"_a, "region_bytes"_a, "page_bytes"_a, "seed"_a,
         nb::call_guard<nb::gil_scoped_release>());
   nb::class_<SourceServer>(m, "SourceServer")
-      .def("__init__",
-           [](SourceServer* self, nb::dict config) {
-             const SourceServerConfig asked = source_server_config(config);
-             nb::gil_scoped_release release;
-             new (self) SourceServer(asked);
-           },
-           "config"_a)
+      .def(
+          "__init__",
+          [](SourceServer* self, nb::dict config) {
+            const SourceServerConfig asked = source_server_config(config);
+            nb::gil_scoped_release release;
+            new (self) SourceServer(asked);
+          },
+          "config"_a)
       .def_prop_ro("port", &SourceServer::port)
       .def("served", [](const SourceServer& server) { return to_dict(server.served()); })
       .def("stop", &SourceServer::stop, nb::call_guard<nb::gil_scoped_release>());
 
   nb::class_<Vmm>(m, "Vmm")
-      .def("__init__",
-           [](Vmm* self, const Guest& guest, nb::dict config) { new (self) Vmm(guest, vmm_config(config)); }, "guest"_a,
-           "config"_a, nb::keep_alive<1, 2>())
+      .def(
+          "__init__", [](Vmm* self, const Guest& guest, nb::dict config) { new (self) Vmm(guest, vmm_config(config)); },
+          "guest"_a, "config"_a, nb::keep_alive<1, 2>())
       .def("userfaultfds", &vmm_userfaultfds)
       .def_prop_ro("record_fd", &Vmm::record_fd)
       .def_prop_ro("faults_fd", &Vmm::faults_fd)

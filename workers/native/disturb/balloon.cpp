@@ -2,8 +2,8 @@
 // at random; a page that is not there yet, or poisoned, is no page a guest would give away.
 #include <cerrno>
 
-#include "guest/access_order.hpp"
 #include "disturb/disturbance.hpp"
+#include "guest/access_order.hpp"
 #include "kernel/error.hpp"
 #include "kernel/vocabulary.hpp"
 
@@ -23,7 +23,10 @@ constexpr int kTries = 256;  // looks for a page that can be dropped; then the u
 class Balloon final : public Disturbance {
  public:
   Balloon(const BalloonConfig& config, const Scene& scene)
-      : config_(config), method_(drop_method(config.method)), scene_(scene), random_(scene.guest.config().seed + 77 + scene.vmm) {}
+      : config_(config),
+        method_(drop_method(config.method)),
+        scene_(scene),
+        random_(scene.guest.config().seed + 77 + scene.vmm) {}
 
   const char* role() const override { return "balloon"; }
   double rate_per_s() const override { return config_.rate_per_s; }

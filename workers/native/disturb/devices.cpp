@@ -10,8 +10,8 @@
 #include <array>
 #include <cerrno>
 
-#include "guest/access_order.hpp"
 #include "disturb/disturbance.hpp"
+#include "guest/access_order.hpp"
 #include "kernel/error.hpp"
 #include "kernel/vocabulary.hpp"
 #include "vcpu/verify.hpp"
@@ -49,7 +49,9 @@ class Devices final : public Disturbance {
   }
 
  private:
-  std::byte* at(std::uint64_t page, std::uint64_t chunk) const { return scene_.devices.at(scene_.guest, page) + chunk * kChunkBytes; }
+  std::byte* at(std::uint64_t page, std::uint64_t chunk) const {
+    return scene_.devices.at(scene_.guest, page) + chunk * kChunkBytes;
+  }
 
   std::uint64_t expected(std::uint64_t page, std::uint64_t chunk, std::uint64_t word) const {
     const Contents& contents = scene_.guest.contents();

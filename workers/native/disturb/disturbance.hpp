@@ -8,11 +8,11 @@
 #include <string>
 #include <vector>
 
-#include "kernel/clock.hpp"
 #include "guest/counters.hpp"
-#include "kernel/duration_histogram.hpp"
 #include "guest/guest.hpp"
 #include "guest/page_record.hpp"
+#include "kernel/clock.hpp"
+#include "kernel/duration_histogram.hpp"
 #include "kernel/placement.hpp"
 #include "kernel/thread_usage.hpp"
 
@@ -65,15 +65,16 @@ struct GuestView {
 /// What disturbances work on: a VMM process's part of a guest.
 struct Scene {
   const Guest& guest;
-  std::uint32_t vmm;   ///< number of the VMM process
-  GuestView vcpus;     ///< the mapping that the vCPUs touch
-  GuestView devices;   ///< the one that devices reach: the same, or a second one
+  std::uint32_t vmm;  ///< number of the VMM process
+  GuestView vcpus;    ///< the mapping that the vCPUs touch
+  GuestView devices;  ///< the one that devices reach: the same, or a second one
 };
 
 /// One thread of a disturbance: its pace, and what it has done.
 class Disturber {
  public:
-  Disturber(const Guest& guest, const std::atomic<bool>& over, double rate_per_s) : guest_(guest), over_(over), rate_per_s_(rate_per_s) {}
+  Disturber(const Guest& guest, const std::atomic<bool>& over, double rate_per_s)
+      : guest_(guest), over_(over), rate_per_s_(rate_per_s) {}
 
   /// Waits until the next unit is due; false when it is time to end.
   bool next();
@@ -84,7 +85,7 @@ class Disturber {
   std::uint64_t done = 0;  ///< units that count as achieved
   std::uint64_t wrong_words = 0;
   std::string first_wrong;
-  DurationHistogram sleeps;    ///< how long those of its accesses took that slept in the kernel
+  DurationHistogram sleeps;  ///< how long those of its accesses took that slept in the kernel
   Ticks longest_sleep = 0;
 
  private:

@@ -1,9 +1,10 @@
 // The migrator: has the kernel move guest pages to other frames. On one NUMA node compaction does that, and it dries up: so
 // memory is fragmented before each round (a stretch is filled and every other page of it given back, as the holes that
 // compaction moves pages into). It moves pages to the top of memory only, the lowest first: when a round has moved none of the
-// guest's, or took too long (it is the whole machine's, and waits for pages that are written back), the memory block that holds most of them is taken offline and brought back, as a host does that gives memory away.
-// Where there are several nodes, move_pages moves them to and fro. A guest page that has another frame afterwards, in pagemap,
-// has been moved; nothing else counts.
+// guest's, or took too long (it is the whole machine's, and waits for pages that are written back), the memory block that holds
+// most of them is taken offline and brought back, as a host does that gives memory away. Where there are several nodes,
+// move_pages moves them to and fro. A guest page that has another frame afterwards, in pagemap, has been moved; nothing else
+// counts.
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -12,13 +13,13 @@
 #include <map>
 #include <set>
 
-#include "guest/access_order.hpp"
 #include "disturb/disturbance.hpp"
+#include "guest/access_order.hpp"
 #include "kernel/error.hpp"
-#include "kernel/vocabulary.hpp"
 #include "kernel/mapping.hpp"
 #include "kernel/memory_block.hpp"
 #include "kernel/shell.hpp"
+#include "kernel/vocabulary.hpp"
 
 namespace uffd {
 namespace {
@@ -85,7 +86,8 @@ class Migrator final : public Disturbance {
   std::vector<std::uint64_t> frames() const {
     const std::uint64_t step = scene_.guest.config().page_bytes / kBasePageBytes;
     std::vector<std::uint64_t> entries(scene_.guest.pages() * step);
-    const auto offset = static_cast<off_t>(reinterpret_cast<std::uint64_t>(scene_.vcpus.region) / kBasePageBytes * sizeof(std::uint64_t));
+    const auto offset =
+        static_cast<off_t>(reinterpret_cast<std::uint64_t>(scene_.vcpus.region) / kBasePageBytes * sizeof(std::uint64_t));
     const auto wanted = static_cast<ssize_t>(entries.size() * sizeof(std::uint64_t));
     if (::pread(pagemap_.get(), entries.data(), static_cast<std::size_t>(wanted), offset) != wanted)
       throw KernelError("pread of /proc/self/pagemap", errno, reinterpret_cast<std::uint64_t>(scene_.vcpus.region));
@@ -122,8 +124,7 @@ class Migrator final : public Disturbance {
     fresh.advise(MADV_NOHUGEPAGE, "madvise MADV_NOHUGEPAGE");
     fresh.advise(MADV_POPULATE_WRITE, "madvise MADV_POPULATE_WRITE of memory to fragment");
     held = std::move(fresh);  // the last round's goes only now, so that this one lies elsewhere
-    for (std::uint64_t at = 0; at < bytes; at += 2 * kBasePageBytes)
-      ::madvise(held.data() + at, kBasePageBytes, MADV_DONTNEED);
+    for (std::uint64_t at = 0; at < bytes; at += 2 * kBasePageBytes) ::madvise(held.data() + at, kBasePageBytes, MADV_DONTNEED);
   }
 
   void move_some() {

@@ -117,8 +117,7 @@ AccessOrder::AccessOrder(const AccessConfig& config, std::uint64_t pages, std::u
 [[gnu::hot]] std::uint64_t AccessOrder::next_page() noexcept {
   const std::uint64_t i = next_++;
   switch (order_) {
-    case Order::sequential:
-      return range_.first + i % range_.count;
+    case Order::sequential: return range_.first + i % range_.count;
     case Order::strided: {
       // Lane by lane: 0, s, 2s, ..., then 1, s + 1, ...; every page once in range_.count accesses.
       std::uint64_t k = i % (per_lane_ * stride_);
@@ -129,12 +128,9 @@ AccessOrder::AccessOrder(const AccessConfig& config, std::uint64_t pages, std::u
       }
       return range_.first + page;
     }
-    case Order::uniform:
-      return range_.first + random_.below(range_.count);
-    case Order::zipf:
-      return list_[(*zipf_)(random_)];
-    case Order::list:
-      return list_[i % list_.size()];
+    case Order::uniform: return range_.first + random_.below(range_.count);
+    case Order::zipf: return list_[(*zipf_)(random_)];
+    case Order::list: return list_[i % list_.size()];
   }
   return range_.first;
 }

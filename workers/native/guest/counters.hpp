@@ -9,23 +9,23 @@ namespace uffd {
 
 enum class Counter : std::size_t {
   // vCPUs. Every trip ends in one of: resolved, lost, resolved again, populated, retried, memory error, stopped.
-  trips,             // exits and their handling
-  trips_resolved,    // the page was installed by this trip
-  trips_lost,        // its resolve said EEXIST: somebody else's was faster
-  trips_stopped,     // the run was being stopped
-  resolved_again,    // a page resolved before was installed once more (by a trip, or for an event): reclaimed, or dropped
-  populate_ok,       // MADV_POPULATE_WRITE repaired it
-  retries,           // answered by running again: somebody else had it in hand, or had just finished
-  memory_errors,     // the guest got a memory error
-  lost_races,        // faults that somebody else's resolve ended
-  eexist,            // a resolve said EEXIST
-  eagain,            // a resolve said EAGAIN: layout changing, or partial
-  partial,           // a resolve did part of its block
-  efault,            // a resolve said EFAULT: the contents are not there
-  esrch,             // the registering process is gone
-  populate_failed,   // MADV_POPULATE_WRITE said an error
-  pages_poisoned,    // UFFDIO_POISON: pages poisoned in a mapping
-  requests,          // asked of the page server through the ring
+  trips,            // exits and their handling
+  trips_resolved,   // the page was installed by this trip
+  trips_lost,       // its resolve said EEXIST: somebody else's was faster
+  trips_stopped,    // the run was being stopped
+  resolved_again,   // a page resolved before was installed once more (by a trip, or for an event): reclaimed, or dropped
+  populate_ok,      // MADV_POPULATE_WRITE repaired it
+  retries,          // answered by running again: somebody else had it in hand, or had just finished
+  memory_errors,    // the guest got a memory error
+  lost_races,       // faults that somebody else's resolve ended
+  eexist,           // a resolve said EEXIST
+  eagain,           // a resolve said EAGAIN: layout changing, or partial
+  partial,          // a resolve did part of its block
+  efault,           // a resolve said EFAULT: the contents are not there
+  esrch,            // the registering process is gone
+  populate_failed,  // MADV_POPULATE_WRITE said an error
+  pages_poisoned,   // UFFDIO_POISON: pages poisoned in a mapping
+  requests,         // asked of the page server through the ring
   requests_failed,
   // Readers. Every event ends in one of: resolved, resolved again, lost, poisoned, dropped.
   events,            // page fault events read
@@ -54,26 +54,32 @@ enum class Counter : std::size_t {
   device_waits,      // events of a thread that is no vCPU: it cannot exit
   device_resolved,   // pages resolved for one
   // Disturbances.
-  pages_dropped,     // by the balloon
-  compactions,       // by the migrator, that came to their end
-  blocks_offlined,   // memory blocks it had taken offline and brought back
-  pages_migrated,    // guest pages whose frame was another one afterwards
-  maps,              // stretches mapped and unmapped
-  device_accesses,   // by system call
-  device_sleeps,     // of them, slept in the kernel: for a page, or for the mmap_lock
-  device_refused,    // of them, EFAULT: the mapping refuses to sleep for them
-  device_poisoned,   // of them, EFAULT: the page is poisoned
+  pages_dropped,    // by the balloon
+  compactions,      // by the migrator, that came to their end
+  blocks_offlined,  // memory blocks it had taken offline and brought back
+  pages_migrated,   // guest pages whose frame was another one afterwards
+  maps,             // stretches mapped and unmapped
+  device_accesses,  // by system call
+  device_sleeps,    // of them, slept in the kernel: for a page, or for the mmap_lock
+  device_refused,   // of them, EFAULT: the mapping refuses to sleep for them
+  device_poisoned,  // of them, EFAULT: the page is poisoned
   count
 };
 
 inline constexpr std::array<const char*, static_cast<std::size_t>(Counter::count)> kCounterNames{
-    "trips", "trips_resolved", "trips_lost", "trips_stopped", "resolved_again", "populate_ok", "retries",
-    "memory_errors", "lost_races", "eexist", "eagain", "partial", "efault", "esrch", "populate_failed",
-    "pages_poisoned", "requests", "requests_failed", "events", "events_resolved", "events_lost", "events_poisoned",
-    "events_dropped", "reads", "reads_empty", "wakes", "deferred", "fetched_pages", "delays", "delay_ns",
-    "prefetched_pages", "prefetch_late", "populate_waits", "stray_waits", "unknown_events", "abandoned", "records_dropped",
-    "eagain_changing", "contents_lost", "removes", "pages_discarded", "device_waits", "device_resolved", "pages_dropped",
-    "compactions", "blocks_offlined", "pages_migrated", "maps", "device_accesses", "device_sleeps", "device_refused", "device_poisoned"};
+    "trips",           "trips_resolved",  "trips_lost",       "trips_stopped",
+    "resolved_again",  "populate_ok",     "retries",          "memory_errors",
+    "lost_races",      "eexist",          "eagain",           "partial",
+    "efault",          "esrch",           "populate_failed",  "pages_poisoned",
+    "requests",        "requests_failed", "events",           "events_resolved",
+    "events_lost",     "events_poisoned", "events_dropped",   "reads",
+    "reads_empty",     "wakes",           "deferred",         "fetched_pages",
+    "delays",          "delay_ns",        "prefetched_pages", "prefetch_late",
+    "populate_waits",  "stray_waits",     "unknown_events",   "abandoned",
+    "records_dropped", "eagain_changing", "contents_lost",    "removes",
+    "pages_discarded", "device_waits",    "device_resolved",  "pages_dropped",
+    "compactions",     "blocks_offlined", "pages_migrated",   "maps",
+    "device_accesses", "device_sleeps",   "device_refused",   "device_poisoned"};
 
 class alignas(64) Counters {
  public:

@@ -1,6 +1,6 @@
-// What every fault leaves: 64 bytes, a cache line, preallocated in a memfd. The vCPU owns the slot and writes when it raised the fault and
-// when the access was done; a reader that serves a sleeping vCPU writes the stages between straight into the same slot, so
-// nothing has to be joined afterwards. The slots a reader writes are never reused within a run: a late store hits an old slot.
+// What every fault leaves: 64 bytes, a cache line, preallocated in a memfd. The vCPU owns the slot and writes when it raised the
+// fault and when the access was done; a reader that serves a sleeping vCPU writes the stages between straight into the same slot,
+// so nothing has to be joined afterwards. The slots a reader writes are never reused within a run: a late store hits an old slot.
 #pragma once
 
 #include <array>

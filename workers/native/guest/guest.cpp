@@ -28,7 +28,8 @@ std::uint64_t ring_bytes(const GuestConfig& config) {
 
 void check(const GuestConfig& config) {
   const std::uint64_t page = config.page_bytes;
-  if (page < kBasePageBytes || !std::has_single_bit(page)) throw ConfigError("page_bytes must be a power of two of at least 4096");
+  if (page < kBasePageBytes || !std::has_single_bit(page))
+    throw ConfigError("page_bytes must be a power of two of at least 4096");
   if (config.region_bytes == 0 || config.region_bytes % page != 0)
     throw ConfigError("region_bytes must be a positive multiple of page_bytes");
   if (config.region_bytes / page > 0xffffffffull) throw ConfigError("a region has at most 2^32 - 1 pages");
@@ -101,7 +102,7 @@ Guest::Guest(const GuestConfig& config)
 }
 
 Guest Guest::attach(int region_fd, int shared_fd) {
-  struct stat status {};
+  struct stat status{};
   if (::fstat(shared_fd, &status) != 0) throw KernelError("fstat of the guest's shared memfd", errno);
   const auto bytes = static_cast<std::uint64_t>(status.st_size);
   if (bytes < sizeof(SharedHeader)) throw ConfigError("the descriptor is not a guest's shared memory");

@@ -10,11 +10,11 @@
 #include <span>
 #include <string>
 
-#include "kernel/clock.hpp"
 #include "guest/contents.hpp"
 #include "guest/counters.hpp"
-#include "kernel/descriptor.hpp"
 #include "guest/fault_record.hpp"
+#include "kernel/clock.hpp"
+#include "kernel/descriptor.hpp"
 #include "kernel/futex.hpp"
 #include "kernel/mapping.hpp"
 
@@ -30,21 +30,32 @@ struct GuestConfig {
   std::uint64_t seed = 0;           ///< of the access orders
   std::uint64_t contents_seed = 0;  ///< of what the pages hold
   std::uint32_t fault_around_pages = 1;
-  std::uint32_t rings = 1;              ///< request rings, each with a thread of the page server
-  std::uint32_t server_threads = 0;     ///< of the page server, that count in the shared memory
+  std::uint32_t rings = 1;           ///< request rings, each with a thread of the page server
+  std::uint32_t server_threads = 0;  ///< of the page server, that count in the shared memory
   bool gated = false;  ///< the barrier opens when somebody outside says so, not by itself: many guests of a run start together
   bool poisoned_when_resolved = false;  ///< poisoned pages: after they were resolved, the VMM not told; else at the source
-  bool drops = false;  ///< resolved pages may be taken away again: a balloon is at work
+  bool drops = false;                   ///< resolved pages may be taken away again: a balloon is at work
 };
 
 /// Where a vCPU is in its access; what the watchdog names.
-enum class Stage : std::uint32_t { idle, at_barrier, touching, raised, delivered, fetching, installing, populating, thinking, done };
+enum class Stage : std::uint32_t {
+  idle,
+  at_barrier,
+  touching,
+  raised,
+  delivered,
+  fetching,
+  installing,
+  populating,
+  thinking,
+  done
+};
 const char* stage_name(Stage stage);
 
 enum class RequestState : std::uint32_t {
   free,
-  asked,     ///< by the vCPU
-  taken,     ///< by the page server, which answers with one of:
+  asked,  ///< by the vCPU
+  taken,  ///< by the page server, which answers with one of:
   present,
   poisoned,
   failed,
@@ -80,14 +91,14 @@ struct alignas(64) SharedHeader {
   std::uint64_t kinds_offset, contents_offset, fetching_offset, rings_offset, vcpus_offset, counters_offset, payload_offset,
       bytes;
 
-  alignas(64) FutexWord arrived;   ///< vCPUs at the barrier
-  FutexWord armed;                 ///< gated: 1 once all have arrived
-  FutexWord released;              ///< 1 once all have arrived and, gated, the gate was opened
-  std::atomic<Ticks> start;        ///< the releaser's stamp: the common start
-  std::atomic<std::uint32_t> exits;  ///< 1 when the strategy is meant to avoid sleeping: events are then stray waits
+  alignas(64) FutexWord arrived;            ///< vCPUs at the barrier
+  FutexWord armed;                          ///< gated: 1 once all have arrived
+  FutexWord released;                       ///< 1 once all have arrived and, gated, the gate was opened
+  std::atomic<Ticks> start;                 ///< the releaser's stamp: the common start
+  std::atomic<std::uint32_t> exits;         ///< 1 when the strategy is meant to avoid sleeping: events are then stray waits
   std::atomic<std::uint64_t> sample_every;  ///< every how-many-th fault of a vCPU leaves a record
-  FutexWord stopping;              ///< 1 once the run was stopped from outside or by a watchdog
-  FutexWord ended;                 ///< bumped by each vCPU that ends: what the watchdogs sleep on
+  FutexWord stopping;                       ///< 1 once the run was stopped from outside or by a watchdog
+  FutexWord ended;                          ///< bumped by each vCPU that ends: what the watchdogs sleep on
   std::atomic<std::uint32_t> reason_set;
   char reason[512];
 
@@ -152,8 +163,8 @@ class Guest {
   }
   /// True for the one who is to fetch the page's contents.
   bool claim_fetch(std::uint64_t page) const noexcept {
-    return (bits(header().fetching_offset)[page / 64].fetch_or(1ull << (page % 64), std::memory_order_acq_rel) >>
-                (page % 64) & 1) == 0;
+    return (bits(header().fetching_offset)[page / 64].fetch_or(1ull << (page % 64), std::memory_order_acq_rel) >> (page % 64) &
+            1) == 0;
   }
 
   /// The page's contents are gone: they are to be fetched once more.

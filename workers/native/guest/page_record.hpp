@@ -3,9 +3,10 @@
 //
 // Byte: low 3 bits the state. While in flight, bit 3 is the owner (0: a vCPU, 1: a reader), bits 4-6 the owner's epoch, so
 // that a page server that takes over can tell its predecessor's claims from its own and reclaim them, and bit 7 says that the
-// page was discarded when it was claimed. Once resolved, bit 7 says that the emulated stage-2 table maps the page (ExitKind::probe); it lives here and not in a table of its own because
-// every table looked at on a trip costs a TLB miss, and because whoever takes the page away drops the entry with it. Bit 6
-// says that the page was prepared swapped out and nobody has touched it since: the next touch is a fault to be recorded.
+// page was discarded when it was claimed. Once resolved, bit 7 says that the emulated stage-2 table maps the page
+// (ExitKind::probe); it lives here and not in a table of its own because every table looked at on a trip costs a TLB miss, and
+// because whoever takes the page away drops the entry with it. Bit 6 says that the page was prepared swapped out and nobody has
+// touched it since: the next touch is a fault to be recorded.
 #pragma once
 
 #include <array>
@@ -90,8 +91,8 @@ class PageRecord {
   /// Takes a page out of the stage-2 table, as KVM's MMU notifier does whenever the kernel takes the page away.
   void leave_stage2(std::uint64_t page) const noexcept {
     std::uint8_t byte = bytes_[page].load(std::memory_order_relaxed);
-    while (in_stage2(byte) && !bytes_[page].compare_exchange_weak(byte, byte & static_cast<std::uint8_t>(~kStage2),
-                                                                  std::memory_order_relaxed)) {
+    while (in_stage2(byte) &&
+           !bytes_[page].compare_exchange_weak(byte, byte & static_cast<std::uint8_t>(~kStage2), std::memory_order_relaxed)) {
     }
   }
 

@@ -74,8 +74,8 @@ void TickLine::read(Ticks& ticks, std::uint64_t& ns) {
 std::uint64_t TickLine::to_ns(Ticks ticks) const noexcept {
   if (ticks == 0 || ticks1_ <= ticks0_) return ticks;
   const auto offset = static_cast<__int128>(ticks) - static_cast<__int128>(ticks0_);
-  const auto ns = static_cast<__int128>(ns0_) +
-                  offset * static_cast<__int128>(ns1_ - ns0_) / static_cast<__int128>(ticks1_ - ticks0_);
+  const auto ns =
+      static_cast<__int128>(ns0_) + offset * static_cast<__int128>(ns1_ - ns0_) / static_cast<__int128>(ticks1_ - ticks0_);
   return static_cast<std::uint64_t>(ns);
 }
 

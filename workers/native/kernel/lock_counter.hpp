@@ -18,7 +18,7 @@ enum class LockCause : std::size_t {
   count
 };
 inline constexpr std::array<const char*, static_cast<std::size_t>(LockCause::count)> kLockCauseNames{"probe", "populate",
-                                                                                                      "resolve", "fault"};
+                                                                                                     "resolve", "fault"};
 using LockReads = std::array<std::uint64_t, static_cast<std::size_t>(LockCause::count)>;
 
 class LockCounter {

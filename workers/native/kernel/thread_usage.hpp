@@ -24,7 +24,7 @@ struct ThreadUsage {
       return static_cast<std::uint64_t>(time.tv_sec) * kNanosecondsPerSecond + static_cast<std::uint64_t>(time.tv_usec) * 1000;
     };
     const auto count = [](long value) { return static_cast<std::uint64_t>(value); };
-    return {ns(usage.ru_utime),       ns(usage.ru_stime),       count(usage.ru_nvcsw),
+    return {ns(usage.ru_utime),     ns(usage.ru_stime),     count(usage.ru_nvcsw),
             count(usage.ru_nivcsw), count(usage.ru_minflt), count(usage.ru_majflt)};
   }
 

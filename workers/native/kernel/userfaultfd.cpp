@@ -16,10 +16,8 @@ int open_way(Way way) {
       const Descriptor device(::open("/dev/userfaultfd", O_RDWR | O_CLOEXEC));
       return device.valid() ? ::ioctl(device.get(), USERFAULTFD_IOC_NEW, flags) : -1;
     }
-    case Way::syscall:
-      return static_cast<int>(::syscall(SYS_userfaultfd, flags));
-    case Way::user_mode_only:
-      return static_cast<int>(::syscall(SYS_userfaultfd, flags | UFFD_USER_MODE_ONLY));
+    case Way::syscall: return static_cast<int>(::syscall(SYS_userfaultfd, flags));
+    case Way::user_mode_only: return static_cast<int>(::syscall(SYS_userfaultfd, flags | UFFD_USER_MODE_ONLY));
   }
   return -1;
 }
@@ -92,8 +90,7 @@ std::uint64_t Userfaultfd::register_range(std::uint64_t start, std::uint64_t len
 
 Outcome Userfaultfd::unregister_range(std::uint64_t start, std::uint64_t length) const noexcept {
   uffdio_range range{.start = start, .len = length};
-  return ::ioctl(fd(), UFFDIO_UNREGISTER, &range) == 0 ? Outcome{static_cast<std::int64_t>(length), 0}
-                                                       : Outcome{0, errno};
+  return ::ioctl(fd(), UFFDIO_UNREGISTER, &range) == 0 ? Outcome{static_cast<std::int64_t>(length), 0} : Outcome{0, errno};
 }
 
 [[gnu::hot]] Outcome Userfaultfd::copy(std::uint64_t to, std::uint64_t from, std::uint64_t length, bool wake) const noexcept {

@@ -35,17 +35,17 @@ struct FeatureName {
 };
 
 inline constexpr std::array kFeatureNames{
-    FeatureName{UFFD_FEATURE_EVENT_FORK, "EVENT_FORK"},            // 4.11
-    FeatureName{UFFD_FEATURE_EVENT_REMAP, "EVENT_REMAP"},          // 4.11
-    FeatureName{UFFD_FEATURE_EVENT_REMOVE, "EVENT_REMOVE"},        // 4.11
+    FeatureName{UFFD_FEATURE_EVENT_FORK, "EVENT_FORK"},                // 4.11
+    FeatureName{UFFD_FEATURE_EVENT_REMAP, "EVENT_REMAP"},              // 4.11
+    FeatureName{UFFD_FEATURE_EVENT_REMOVE, "EVENT_REMOVE"},            // 4.11
     FeatureName{UFFD_FEATURE_MISSING_HUGETLBFS, "MISSING_HUGETLBFS"},  // 4.11
-    FeatureName{UFFD_FEATURE_MISSING_SHMEM, "MISSING_SHMEM"},      // 4.11
-    FeatureName{UFFD_FEATURE_EVENT_UNMAP, "EVENT_UNMAP"},          // 4.11
-    FeatureName{UFFD_FEATURE_SIGBUS, "SIGBUS"},                    // 4.14
-    FeatureName{UFFD_FEATURE_THREAD_ID, "THREAD_ID"},              // 4.14
-    FeatureName{UFFD_FEATURE_MINOR_HUGETLBFS, "MINOR_HUGETLBFS"},  // 5.13
-    FeatureName{UFFD_FEATURE_MINOR_SHMEM, "MINOR_SHMEM"},          // 5.14
-    FeatureName{UFFD_FEATURE_POISON, "POISON"},                    // 6.6
+    FeatureName{UFFD_FEATURE_MISSING_SHMEM, "MISSING_SHMEM"},          // 4.11
+    FeatureName{UFFD_FEATURE_EVENT_UNMAP, "EVENT_UNMAP"},              // 4.11
+    FeatureName{UFFD_FEATURE_SIGBUS, "SIGBUS"},                        // 4.14
+    FeatureName{UFFD_FEATURE_THREAD_ID, "THREAD_ID"},                  // 4.14
+    FeatureName{UFFD_FEATURE_MINOR_HUGETLBFS, "MINOR_HUGETLBFS"},      // 5.13
+    FeatureName{UFFD_FEATURE_MINOR_SHMEM, "MINOR_SHMEM"},              // 5.14
+    FeatureName{UFFD_FEATURE_POISON, "POISON"},                        // 6.6
 };
 
 inline constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;

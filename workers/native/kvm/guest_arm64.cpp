@@ -91,7 +91,7 @@ void start_guest(int, int vm, int fd, const GuestStart& start) {
   kvm_vcpu_init init{};
   if (::ioctl(vm, KVM_ARM_PREFERRED_TARGET, &init) != 0) throw KernelError("KVM_ARM_PREFERRED_TARGET", errno);
   if (::ioctl(fd, KVM_ARM_VCPU_INIT, &init) != 0) throw KernelError("KVM_ARM_VCPU_INIT", errno);
-  set(fd, ARM64_SYS_REG(3, 0, 10, 2, 0), 0xff, "MAIR_EL1");           // attributes 0: write-back
+  set(fd, ARM64_SYS_REG(3, 0, 10, 2, 0), 0xff, "MAIR_EL1");  // attributes 0: write-back
   set(fd, ARM64_SYS_REG(3, 0, 2, 0, 2), 25 | 1 << 8 | 1 << 10 | 3 << 12 | 1 << 23 | 1ull << 32, "TCR_EL1");  // 39 bits, 4 KiB
   set(fd, ARM64_SYS_REG(3, 0, 2, 0, 0), kGuestTablesAt, "TTBR0_EL1");
   set(fd, ARM64_SYS_REG(3, 0, 12, 0, 0), start.code_at + offset_of(uffd_guest_vectors), "VBAR_EL1");

@@ -3,9 +3,9 @@
 // Host and guest share these objects: the host writes what to do and reads what was done, each only while the other stands still.
 #pragma once
 
-#include "vcpu/access_account.hpp"
 #include "kernel/vocabulary.hpp"
 #include "kvm/guest_cpu.hpp"
+#include "vcpu/access_account.hpp"
 
 namespace uffd {
 
@@ -177,9 +177,7 @@ class GuestVcpu {
     until_sampled_ = until_sampled_ == 0 ? job_.sample_every - 1 : until_sampled_ - 1;
     deal();
   }
-  void deal() noexcept {
-    slot_ = until_sampled_ == 0 && recorded_ < job_.record_capacity ? recorded_ : job_.record_capacity;
-  }
+  void deal() noexcept { slot_ = until_sampled_ == 0 && recorded_ < job_.record_capacity ? recorded_ : job_.record_capacity; }
 
   bool wait_for(const GuestAccess& access) noexcept {
     if ((access.flags & GuestAccess::kThinks) && !wait_until(guest_counter() + job_.think)) return false;

@@ -13,12 +13,12 @@
 #include <new>
 #include <utility>
 
-#include "vcpu/engine.hpp"
 #include "kernel/error.hpp"
-#include "vcpu/thread_engine.hpp"
-#include "vcpu/vcpu.hpp"
 #include "kvm/probe.hpp"
 #include "kvm/vm.hpp"
+#include "vcpu/engine.hpp"
+#include "vcpu/thread_engine.hpp"
+#include "vcpu/vcpu.hpp"
 
 namespace uffd {
 
@@ -44,8 +44,9 @@ class KvmEngine final : public Engine {
   explicit KvmEngine(const EngineSetup& setup) : setup_(setup) {
     VmLayout layout = layout_of(setup);
     if (setup.vmm.exit == ExitKind::populate)
-      throw ConfigError("engine=kvm: a guest's refused access comes back by itself, not as the error of MADV_POPULATE_WRITE: use "
-                        "strategy.exit_via=signal, or engine=thread");
+      throw ConfigError(
+          "engine=kvm: a guest's refused access comes back by itself, not as the error of MADV_POPULATE_WRITE: use "
+          "strategy.exit_via=signal, or engine=thread");
     if (setup.vmm.exit == ExitKind::probe) {
       const std::string lack = exit_on_missing_lack();
       if (!lack.empty()) throw ConfigError("engine=kvm: " + lack);
@@ -102,8 +103,8 @@ class KvmSeat final : public Engine::Seat {
   const Clock& clock_ = Clock::get();
   const std::uint64_t page_bytes_;
   const bool opens_records_;
-  bool stamps_ = false;  ///< the guest's counter is this host's
-  Ticks due_ = 0;        ///< of an open loop's next access
+  bool stamps_ = false;              ///< the guest's counter is this host's
+  Ticks due_ = 0;                    ///< of an open loop's next access
   std::uint16_t cpu_ = 0;            ///< as of the last entry into the guest
   std::uint64_t first_ = 0;          ///< accesses done before those that the guest has been asked for
   std::uint64_t accounted_ = 0;      ///< of these
@@ -163,8 +164,9 @@ KvmSeat::KvmSeat(Vcpu& vcpu, KvmEngine& engine)
   }
   stamps_ = clock_.invariant() && before <= guest_.counter() && guest_.counter() <= clock_.now();
   if (!stamps_ && (vcpu_.books().interval != 0 || vcpu_.books().think != 0))
-    throw ConfigError("engine=kvm: the guest's counter is not this host's, so it cannot keep access.rate_per_s or "
-                      "access.think_us: leave them 0, or use engine=thread");
+    throw ConfigError(
+        "engine=kvm: the guest's counter is not this host's, so it cannot keep access.rate_per_s or "
+        "access.think_us: leave them 0, or use engine=thread");
 }
 
 void KvmSeat::walk() {
@@ -370,10 +372,14 @@ const RegisterEngine registered({
     .name = "kvm",
     .summary = "a vCPU is a KVM vCPU, whose guest touches; its exits come from KVM_RUN",
     .emulates_exits = false,
-    .options = {{"guest_mode", 0, 0, 1,
-                 "what the guest runs in: user mode, or kernel mode (which a KVM without hardware support emulates, so that every "
-                 "access is KVM's own)",
-                 {"user", "kernel"}}},
+    .options =
+        {{"guest_mode",
+          0,
+          0,
+          1,
+          "what the guest runs in: user mode, or kernel mode (which a KVM without hardware support emulates, so that every "
+          "access is KVM's own)",
+          {"user", "kernel"}}},
     .make = [](const EngineSetup& setup) -> std::unique_ptr<Engine> { return std::make_unique<KvmEngine>(setup); },
 });
 

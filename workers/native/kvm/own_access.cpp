@@ -33,7 +33,7 @@ namespace uffd {
 namespace {
 
 constexpr std::uint64_t kPage = 4096;
-constexpr std::uint64_t kRight = 0x77;           // what the guest is to read
+constexpr std::uint64_t kRight = 0x77;                                      // what the guest is to read
 constexpr std::uint64_t kSystemTime = 0x4b564d01, kStealTime = 0x4b564d03;  // MSRs: where KVM is to write
 constexpr std::uint64_t kOn = 1;
 constexpr std::uint64_t kThroughTable = 1 << 20 << 9;  // offset in the region's GiB that the table in question maps
@@ -89,7 +89,8 @@ class Scene {
   std::string read_word(std::uint64_t address) {
     kvm_regs registers{};
     if (::ioctl(vcpu_.fd.get(), KVM_GET_REGS, &registers) != 0) throw KernelError("KVM_GET_REGS", errno);
-    registers.rip = vm_.code_at() + static_cast<std::uint64_t>(reinterpret_cast<const std::byte*>(uffd_guest_own_access) - first_guest_byte);
+    registers.rip =
+        vm_.code_at() + static_cast<std::uint64_t>(reinterpret_cast<const std::byte*>(uffd_guest_own_access) - first_guest_byte);
     registers.rdi = address;
     registers.rsi = kGuestDoorbell;
     if (::ioctl(vcpu_.fd.get(), KVM_SET_REGS, &registers) != 0) throw KernelError("KVM_SET_REGS", errno);
@@ -114,7 +115,8 @@ class Scene {
     if (error != 0) return "KVM_RUN: " + std::string(std::strerror(error));
     if (state.exit_reason != KVM_EXIT_MMIO) return "KVM exit reason " + std::to_string(state.exit_reason);
     if (state.mmio.phys_addr != kGuestDoorbell) return "mmio";
-    if (state.mmio.data[0] == static_cast<std::uint8_t>(GuestCall::trap)) return "exception " + std::to_string(vcpu_.traps->vector);
+    if (state.mmio.data[0] == static_cast<std::uint8_t>(GuestCall::trap))
+      return "exception " + std::to_string(vcpu_.traps->vector);
     return state.mmio.data[0] == kRight ? "done" : "a wrong word";
   }
 

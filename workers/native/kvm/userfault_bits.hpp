@@ -1,6 +1,6 @@
-// What KVM_MEM_USERFAULT reads before it looks for a page: a bit a 4-KiB page of the slot, set while an access to it is to exit. A
-// kernel with KVM_MEM_EXIT_ON_MISSING asks the page tables instead and never looks here. No released kernel has either, so nothing
-// but these bits themselves could be tried: the kernel's side of them is as the patches of January 2025 have it.
+// What KVM_MEM_USERFAULT reads before it looks for a page: a bit a 4-KiB page of the slot, set while an access to it is to exit.
+// A kernel with KVM_MEM_EXIT_ON_MISSING asks the page tables instead and never looks here. No released kernel has either, so
+// nothing but these bits themselves could be tried: the kernel's side of them is as the patches of January 2025 have it.
 #pragma once
 
 #include <atomic>

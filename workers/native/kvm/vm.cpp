@@ -8,8 +8,8 @@
 #include <cstring>
 
 #include "kernel/error.hpp"
-#include "kernel/vocabulary.hpp"
 #include "kernel/system_call.hpp"
+#include "kernel/vocabulary.hpp"
 
 namespace uffd {
 
@@ -38,7 +38,8 @@ Vm::Vm(const VmLayout& layout) : kvm_(open_kvm()), vm_(::ioctl(kvm_.get(), KVM_C
     slot.at = end;
     end += up(slot.bytes, kGib);
   }
-  if (end > kMostBytes) throw ConfigError("engine=kvm: the region does not fit a guest of 256 GiB: use a smaller memory.region_mib");
+  if (end > kMostBytes)
+    throw ConfigError("engine=kvm: the region does not fit a guest of 256 GiB: use a smaller memory.region_mib");
   const int most = ::ioctl(vm_.get(), KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
   if (most > 0 && layout.vcpus > static_cast<std::uint32_t>(most))
     throw ConfigError("engine=kvm: this kernel gives a VM at most " + std::to_string(most) +
@@ -55,7 +56,8 @@ Vm::Vm(const VmLayout& layout) : kvm_(open_kvm()), vm_(::ioctl(kvm_.get(), KVM_C
   own_memory_.advise(MADV_POPULATE_WRITE, "madvise MADV_POPULATE_WRITE of the guest's own memory");
   own_ = {own_memory_.data(), own_memory_.bytes(), 0};
   if (own_.bytes > kGuestDoorbell)
-    throw ConfigError("engine=kvm: what the vCPUs of a VMM process need for themselves is more than 3 GiB: use a smaller vcpus_per_vmm");
+    throw ConfigError(
+        "engine=kvm: what the vCPUs of a VMM process need for themselves is more than 3 GiB: use a smaller vcpus_per_vmm");
   write_guest_tables(own_.host, end, code_at_, layout.kernel_mode);
   std::memcpy(own_.host + code_at_, first_guest_byte, code_bytes);
 

@@ -31,18 +31,18 @@ struct GuestSlot {
 };
 
 struct VmLayout {
-  std::vector<GuestSlot> slots;         ///< host and bytes given; the addresses are dealt here. The first is the region
+  std::vector<GuestSlot> slots;  ///< host and bytes given; the addresses are dealt here. The first is the region
   std::uint32_t vcpus = 1;
   std::uint64_t accesses_per_vcpu = 0;  ///< that one is asked for at a time
   bool kernel_mode = false;
-  bool exit_on_missing = false;         ///< of the region's pages, where the kernel can
+  bool exit_on_missing = false;  ///< of the region's pages, where the kernel can
 };
 
 /// A vCPU's corner of the guest's own slot.
 struct VmVcpu {
   Descriptor fd;
   kvm_run* run = nullptr;
-  GuestVcpu* guest = nullptr;        ///< room for it; the user constructs it
+  GuestVcpu* guest = nullptr;  ///< room for it; the user constructs it
   GuestTraps* traps = nullptr;
   GuestAccess* accesses = nullptr;
 };

@@ -66,7 +66,8 @@ Filled fill(const Guest& guest, std::span<const std::uint8_t> kinds) {
     const Mapping alias = Mapping::shared(guest.region_fd(), guest.config().region_bytes);
     if (guest.config().memory == MemoryType::shmem)
       alias.advise(guest.config().transparent_huge_pages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE, "madvise for huge pages");
-    const std::uint64_t threads = std::clamp<std::uint64_t>(guest.pages() / 4096, 1, std::min(4u, std::thread::hardware_concurrency()));
+    const std::uint64_t threads =
+        std::clamp<std::uint64_t>(guest.pages() / 4096, 1, std::min(4u, std::thread::hardware_concurrency()));
     std::vector<std::thread> workers;
     std::exception_ptr failure;
     std::atomic<bool> failed{false};

@@ -50,16 +50,15 @@ bool Resolver::covers(std::uint64_t page) const noexcept {
 }
 
 [[gnu::hot]] Outcome Resolver::map(const Shard& shard, std::uint64_t page, std::uint32_t count, const std::byte* from,
-                      bool wake) const noexcept {
+                                   bool wake) const noexcept {
   const std::uint64_t at = shard.address + (page - shard.first_page) * page_bytes_;
   const std::uint64_t length = count * page_bytes_;
-  if (memory_ == MemoryType::anon)
-    return shard.uffd->copy(at, reinterpret_cast<std::uint64_t>(from), length, wake);
+  if (memory_ == MemoryType::anon) return shard.uffd->copy(at, reinterpret_cast<std::uint64_t>(from), length, wake);
   return shard.uffd->resume(at, length, wake);
 }
 
-[[gnu::hot]] Resolver::Installed Resolver::install(const PageRun& run, const std::byte* from, bool wake,
-                                      Counters& counters, int again_tries) const noexcept {
+[[gnu::hot]] Resolver::Installed Resolver::install(const PageRun& run, const std::byte* from, bool wake, Counters& counters,
+                                                   int again_tries) const noexcept {
   const Shard& shard = shard_of(run.first);
   Installed installed;
   int tries = 0;
@@ -91,14 +90,9 @@ bool Resolver::covers(std::uint64_t page) const noexcept {
           continue;
         }
         break;
-      case EFAULT:
-        ++counters[Counter::efault];
-        break;
-      case ESRCH:
-        ++counters[Counter::esrch];
-        break;
-      default:
-        break;
+      case EFAULT: ++counters[Counter::efault]; break;
+      case ESRCH: ++counters[Counter::esrch]; break;
+      default: break;
     }
     installed.error = outcome.error;
     release({run.first + at, run.count - at});

@@ -6,16 +6,12 @@
 #include <vector>
 
 #include "guest/counters.hpp"
-#include "kernel/mapping.hpp"
 #include "guest/page_record.hpp"
+#include "guest/page_run.hpp"
+#include "kernel/mapping.hpp"
 #include "kernel/userfaultfd.hpp"
 
 namespace uffd {
-
-struct PageRun {
-  std::uint64_t first = 0;
-  std::uint32_t count = 0;
-};
 
 /// One stretch of guest memory as its VMM process sees it, and the userfaultfd that covers it.
 struct Shard {
@@ -27,8 +23,7 @@ struct Shard {
 
 class Resolver {
  public:
-  Resolver(std::vector<Shard> shards, PageRecord record, MemoryType memory, std::uint64_t page_bytes,
-           std::uint32_t fault_around)
+  Resolver(std::vector<Shard> shards, PageRecord record, MemoryType memory, std::uint64_t page_bytes, std::uint32_t fault_around)
       : shards_(std::move(shards)), record_(record), memory_(memory), page_bytes_(page_bytes), around_(fault_around) {}
 
   const PageRecord& record() const noexcept { return record_; }

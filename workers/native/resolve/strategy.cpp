@@ -63,7 +63,10 @@ Options complete_options(const StrategyInfo& info, const Options& given) {
 RegisterStrategy::RegisterStrategy(StrategyInfo info) { registry().emplace(info.name, std::move(info)); }
 
 Option page_record_option() {
-  return {"page_record", 0, 0, 1,
+  return {"page_record",
+          0,
+          0,
+          1,
           "how a VMM knows what it resolved: its own record, or what EEXIST says (which un-poisons pages)",
           {"bitmap", "eexist_only"}};
 }

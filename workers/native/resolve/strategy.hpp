@@ -8,39 +8,39 @@
 #include <string>
 #include <vector>
 
-#include "kernel/mapping.hpp"
 #include "guest/page_record.hpp"
+#include "kernel/mapping.hpp"
 
 namespace uffd {
 
 /// How a vCPU under this strategy comes back to user space.
 enum class ExitKind {
-  none,    ///< it does not: it sleeps, or the kernel maps the page by itself
-  signal,  ///< handle_userfault() refuses to sleep and the access fails: UFFD_FEATURE_SIGBUS
-  probe,   ///< fast GUP only, emulated: a stage-2 table of ours, and the page's PTE asked for in pagemap
+  none,      ///< it does not: it sleeps, or the kernel maps the page by itself
+  signal,    ///< handle_userfault() refuses to sleep and the access fails: UFFD_FEATURE_SIGBUS
+  probe,     ///< fast GUP only, emulated: a stage-2 table of ours, and the page's PTE asked for in pagemap
   populate,  ///< slow GUP without the sleep: a stage-2 table of ours, and MADV_POPULATE_WRITE on a SIGBUS mapping
 };
 const char* exit_kind_name(ExitKind kind);
 
 /// What is known when a vCPU has exited.
 struct Situation {
-  PageState when_raised;   ///< the page record when the access was raised
-  PageState now;           ///< the page record now
+  PageState when_raised;  ///< the page record when the access was raised
+  PageState now;          ///< the page record now
   MemoryType memory;
-  std::uint32_t attempt;   ///< exits of this access so far, this one included
-  int populate_error = kNotTried;  ///< what MADV_POPULATE_WRITE said on this exit: an errno
+  std::uint32_t attempt;              ///< exits of this access so far, this one included
+  int populate_error = kNotTried;     ///< what MADV_POPULATE_WRITE said on this exit: an errno
   std::uint32_t installed_again = 0;  ///< exits of this access that found a resolved page mapped, or mapped it, and were in vain
 
   static constexpr int kNotTried = -1;
 };
 
 enum class Action {
-  resolve,        ///< get the contents if they are not here, install the page without wake, run again
-  resolve_again,  ///< resolved before, contents still here, PTE blank (reclaimed shmem): install it once more
-  populate,       ///< MADV_POPULATE_WRITE: let slow GUP run on our behalf, then run again
+  resolve,             ///< get the contents if they are not here, install the page without wake, run again
+  resolve_again,       ///< resolved before, contents still here, PTE blank (reclaimed shmem): install it once more
+  populate,            ///< MADV_POPULATE_WRITE: let slow GUP run on our behalf, then run again
   fetch_and_populate,  ///< get the contents if they are not here, then populate without resolving
-  retry,          ///< somebody else has it in hand, or has just finished: run again
-  memory_error,   ///< the guest gets a memory error
+  retry,               ///< somebody else has it in hand, or has just finished: run again
+  memory_error,        ///< the guest gets a memory error
 };
 
 /// What a guest's memory is before its first access, and who brings it.
@@ -75,7 +75,7 @@ struct StrategyInfo {
   ExitKind exit = ExitKind::none;
   bool userfaultfd = true;
   Restore restore = Restore::on_demand;
-  std::uint64_t features = 0;          ///< beyond those the memory type needs
+  std::uint64_t features = 0;  ///< beyond those the memory type needs
   std::vector<MemoryType> memory;
   std::vector<Option> options;
   std::unique_ptr<Strategy> (*make)(const Options&) = nullptr;

@@ -7,10 +7,10 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernel/duration_histogram.hpp"
 #include "guest/fault_record.hpp"
 #include "guest/guest.hpp"
 #include "guest/page_record.hpp"
+#include "kernel/duration_histogram.hpp"
 
 namespace uffd {
 
@@ -55,8 +55,8 @@ class Live {
 
   const Guest& guest_;
   std::vector<Watched> vmms_;
-  std::vector<Seen> seen_;             ///< by vCPU
-  std::vector<std::uint64_t> taken_;   ///< records looked at, by vCPU
+  std::vector<Seen> seen_;            ///< by vCPU
+  std::vector<std::uint64_t> taken_;  ///< records looked at, by vCPU
   DurationHistogram latencies_;
   std::array<std::uint64_t, kKindNames.size()> by_kind_{};
 };

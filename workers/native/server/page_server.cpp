@@ -34,7 +34,7 @@ int kick_signal() { return SIGRTMIN + 6; }
 void hear_kicks() {
   static std::once_flag once;
   std::call_once(once, [] {
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = [](int) {};
     if (::sigaction(kick_signal(), &action, nullptr) != 0) throw KernelError("sigaction of a reader's kick", errno);
   });
@@ -48,7 +48,7 @@ void let_kicks_through() {
 }
 
 std::uint64_t size_of(int fd) {
-  struct stat status {};
+  struct stat status{};
   if (::fstat(fd, &status) != 0) throw KernelError("fstat of a peer's memfd", errno);
   return static_cast<std::uint64_t>(status.st_size);
 }
@@ -56,10 +56,7 @@ std::uint64_t size_of(int fd) {
 }  // namespace
 
 PageServer::PageServer(const Guest& guest, PageServerConfig config)
-    : guest_(guest),
-      config_(std::move(config)),
-      wait_(wait_of(config_.wait)),
-      live_(guest) {
+    : guest_(guest), config_(std::move(config)), wait_(wait_of(config_.wait)), live_(guest) {
   if (config_.events_per_read == 0) throw ConfigError("page_server.events_per_read must be at least 1");
   check(config_.prefetch, guest_.pages());
   if (!(config_.delay_us >= 0.0)) throw ConfigError("page_server.delay_us must not be negative");
@@ -106,12 +103,12 @@ void PageServer::add(int fd, std::vector<RegionView> regions, int vmm, int recor
   std::vector<Shard> shards;
   for (const RegionView& view : peer->regions)
     shards.push_back({&peer->uffd, view.base_host_virt_addr, view.offset / guest.page_bytes, view.size / guest.page_bytes});
-  peer->resolver = std::make_unique<Resolver>(
-      std::move(shards), PageRecord(reinterpret_cast<std::atomic<std::uint8_t>*>(peer->record.data())), guest.memory,
-      guest.page_bytes, std::min(config_.fault_around_pages, guest.fault_around_pages));
+  peer->resolver =
+      std::make_unique<Resolver>(std::move(shards), PageRecord(reinterpret_cast<std::atomic<std::uint8_t>*>(peer->record.data())),
+                                 guest.memory, guest.page_bytes, std::min(config_.fault_around_pages, guest.fault_around_pages));
   if (vmm >= 0)
-    live_.watch(static_cast<std::uint32_t>(vmm), reinterpret_cast<const FaultRecord*>(peer->faults.data()),
-                peer->slots_per_vcpu, peer->resolver->record());
+    live_.watch(static_cast<std::uint32_t>(vmm), reinterpret_cast<const FaultRecord*>(peer->faults.data()), peer->slots_per_vcpu,
+                peer->resolver->record());
   peers_.push_back(std::move(peer));
 }
 
@@ -272,8 +269,8 @@ void PageServer::serve_ring(std::uint32_t index, ReaderInfo& info) {
       PageRun run = run_of(vcpu);
       VcpuState& line = guest_.vcpu(vcpu);
       const std::uint64_t wanted = line.wanted_page.load(std::memory_order_relaxed);
-      if (run.count == 0 || wanted - run.first >= run.count || run.first >= guest_.pages() || run.count > guest_.pages() - run.first ||
-          run.count > guest_.config().fault_around_pages) {
+      if (run.count == 0 || wanted - run.first >= run.count || run.first >= guest_.pages() ||
+          run.count > guest_.pages() - run.first || run.count > guest_.config().fault_around_pages) {
         answer(vcpu, RequestState::failed);
         continue;
       }

@@ -11,15 +11,15 @@
 #include <vector>
 
 #include "guest/counters.hpp"
-#include "kernel/descriptor.hpp"
 #include "guest/guest.hpp"
 #include "guest/inject.hpp"
-#include "server/live.hpp"
+#include "kernel/descriptor.hpp"
 #include "kernel/placement.hpp"
-#include "server/prefetcher.hpp"
-#include "resolve/resolver.hpp"
-#include "source/source.hpp"
 #include "kernel/thread_usage.hpp"
+#include "resolve/resolver.hpp"
+#include "server/live.hpp"
+#include "server/prefetcher.hpp"
+#include "source/source.hpp"
 
 namespace uffd {
 
@@ -50,14 +50,14 @@ struct Peer {
   Userfaultfd uffd;
   std::vector<RegionView> regions;
   int vmm = -1;
-  Mapping record;   ///< theirs when they sent it, our own otherwise
-  Mapping faults;   ///< empty when they sent none
+  Mapping record;  ///< theirs when they sent it, our own otherwise
+  Mapping faults;  ///< empty when they sent none
   std::uint64_t slots_per_vcpu = 0;
   std::unique_ptr<Resolver> resolver;
 };
 
 struct ReaderInfo {
-  std::uint32_t tid = 0;  ///< 0: never started
+  std::uint32_t tid = 0;         ///< 0: never started
   Counters* counters = nullptr;  ///< in the guest's shared memory where it has room for them: there they outlive us
   CpusSeen seen;
   ThreadUsage usage;  ///< of its whole life
@@ -116,9 +116,9 @@ class PageServer {
   Mapping alias_;
   std::unique_ptr<Source> source_;
   std::vector<std::unique_ptr<Peer>> peers_;
-  std::vector<ReaderInfo> infos_;  ///< readers, the rings' threads, the background stream
+  std::vector<ReaderInfo> infos_;       ///< readers, the rings' threads, the background stream
   std::vector<Counters> own_counters_;  ///< of those the guest has no room for
-  std::uint8_t claim_;  ///< ours in the page records
+  std::uint8_t claim_;                  ///< ours in the page records
   std::vector<PrefetchMark> prefetch_marks_;
   TickLine line_;
   Live live_;

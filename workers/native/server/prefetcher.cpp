@@ -4,8 +4,8 @@
 #include <memory>
 
 #include "kernel/error.hpp"
-#include "server/page_server.hpp"
 #include "resolve/poison.hpp"
+#include "server/page_server.hpp"
 
 namespace uffd {
 
@@ -23,7 +23,8 @@ void check(const PrefetchConfig& config, std::uint64_t pages) {
     throw ConfigError("prefetch '" + config.name + "' is unknown; it is one of none, order, working_set");
   if (config.batch_pages == 0) throw ConfigError("prefetch.batch_pages must be at least 1");
   for (const std::uint32_t page : config.pages)
-    if (page >= pages) throw ConfigError("the working set holds page " + std::to_string(page) + ", which the region does not have");
+    if (page >= pages)
+      throw ConfigError("the working set holds page " + std::to_string(page) + ", which the region does not have");
 }
 
 Prefetcher::Prefetcher(PageServer& server, const PrefetchConfig& config, ReaderInfo& info, std::vector<PrefetchMark>& marks)
@@ -58,8 +59,7 @@ void Prefetcher::serve() {
             clock.from_ns(run.count * page_bytes / (config_.mib_per_s * kBytesPerMib) * 1e9);
     if (!delay.none() && !server_.source_->complete(run) && !sleep_until(clock.now() + clock.from_ns(delay.next_ns()))) break;
     if (!fetch(run)) break;
-    if (server_.guest_.config().memory == MemoryType::file)
-      (*info_.counters)[Counter::prefetched_pages] += run.count;
+    if (server_.guest_.config().memory == MemoryType::file) (*info_.counters)[Counter::prefetched_pages] += run.count;
     for (const auto& peer : server_.peers_) install(*peer, run);
     mark(false);
   }
@@ -84,8 +84,8 @@ bool Prefetcher::over() const noexcept {
 bool Prefetcher::wanted(std::uint64_t page) const noexcept {
   if (poisoned_at_source(server_.guest_, page)) return false;
   return server_.peers_.empty() || std::any_of(server_.peers_.begin(), server_.peers_.end(), [page](const auto& peer) {
-    return peer->resolver->covers(page) && peer->resolver->record().state(page) == PageState::unresolved;
-  });
+           return peer->resolver->covers(page) && peer->resolver->record().state(page) == PageState::unresolved;
+         });
 }
 
 /// Brings the contents of the run: they are complete, or in the staging buffer, when it returns true. False: it is over.
@@ -140,8 +140,8 @@ void Prefetcher::install(const Peer& peer, const PageRun& run) {
   const std::uint64_t end = run.first + run.count;
   const std::uint64_t page_bytes = server_.guest_.config().page_bytes;
   for (std::uint64_t page = run.first; page < end;) {
-    const PageRun claimed = peer.resolver->covers(page) ? peer.resolver->claim_onwards(page, end, server_.claim_)
-                                                        : PageRun{page, 0};
+    const PageRun claimed =
+        peer.resolver->covers(page) ? peer.resolver->claim_onwards(page, end, server_.claim_) : PageRun{page, 0};
     if (claimed.count == 0) {
       (*info_.counters)[Counter::prefetch_late] += peer.resolver->covers(page);
       ++page;

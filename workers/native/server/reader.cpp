@@ -17,7 +17,7 @@ namespace uffd {
 
 namespace {
 
-constexpr double kLookAgainNs = 20'000;  // how soon a page in somebody's hands is looked at again
+constexpr double kLookAgainNs = 20'000;      // how soon a page in somebody's hands is looked at again
 constexpr std::uint32_t kLongestPause = 15;  // rounds without reading on, where it found nothing again and again
 
 }  // namespace
@@ -30,9 +30,7 @@ Reader::Reader(PageServer& server, std::uint32_t index, ReaderInfo& info)
       peers_(server.peers_of(index)),
       alone_(peers_.size() == 1 && server.config_.readers <= server.peers_.size()),
       messages_(server.config_.events_per_read),
-      staging_(guest_.config().memory == MemoryType::anon
-                   ? guest_.config().page_bytes * guest_.config().fault_around_pages
-                   : 0),
+      staging_(guest_.config().memory == MemoryType::anon ? guest_.config().page_bytes * guest_.config().fault_around_pages : 0),
       delay_(server.config_.delay_us, server.config_.delay_exponential, server.config_.seed + index),
       marking_(guest_.header().marking[index % SharedHeader::kReaderSlots]),
       look_again_(Clock::get().from_ns(kLookAgainNs)),
@@ -149,8 +147,7 @@ void Reader::epoll_once(const timespec* timeout) {
       continue;
     }
     ++counters_[Counter::events];
-    const std::uint64_t page =
-        (region->offset + address - region->base_host_virt_addr) / guest_.config().page_bytes;
+    const std::uint64_t page = (region->offset + address - region->base_host_virt_addr) / guest_.config().page_bytes;
     const std::uint32_t vcpu = vcpu_of(message.arg.pagefault.feat.ptid);
     const double dropped = server_.config_.inject.drop_events_share;
     if (dropped > 0.0 && dropping_.unit() < dropped) {
@@ -224,8 +221,7 @@ void Reader::discard(const Event& event) {
   auto found = find();
   if (found == tids_.end()) {  // not seen before: the vCPUs say who they are when they start
     tids_.resize(guest_.config().vcpus);
-    for (std::uint32_t i = 0; i < guest_.config().vcpus; ++i)
-      tids_[i] = guest_.vcpu(i).tid.load(std::memory_order_acquire);
+    for (std::uint32_t i = 0; i < guest_.config().vcpus; ++i) tids_[i] = guest_.vcpu(i).tid.load(std::memory_order_acquire);
     found = find();
   }
   return tid == 0 || found == tids_.end() ? kNobody : static_cast<std::uint32_t>(found - tids_.begin());
@@ -240,8 +236,7 @@ void Reader::discard(const Event& event) {
   if (static_cast<std::uint32_t>(peer.vmm) != vcpu / per_vmm) return nullptr;
   const std::uint64_t slot = guest_.vcpu(vcpu).slot.load(std::memory_order_acquire);
   if (slot >= peer.slots_per_vcpu) return nullptr;
-  FaultRecord* record =
-      reinterpret_cast<FaultRecord*>(peer.faults.data()) + (vcpu % per_vmm) * peer.slots_per_vcpu + slot;
+  FaultRecord* record = reinterpret_cast<FaultRecord*>(peer.faults.data()) + (vcpu % per_vmm) * peer.slots_per_vcpu + slot;
   return record->page.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(page) ? record : nullptr;
 }
 
@@ -332,15 +327,14 @@ void Reader::advance(Job job) {
       job.step = Step::install;  // another thread fetches some page of it
       later(std::move(job), look_again_);
       return;
-    case Step::discard:
-      discard(job.event);
-      return;
+    case Step::discard: discard(job.event); return;
   }
 }
 
 // A remote source: the fault is finished on the thread that its last page arrives on, and this one goes on to the next event.
 void Reader::fetch(const Job& job) {
-  const auto contents = std::make_shared<std::vector<std::byte>>(staging_.empty() ? 0 : job.run.count * guest_.config().page_bytes);
+  const auto contents =
+      std::make_shared<std::vector<std::byte>>(staging_.empty() ? 0 : job.run.count * guest_.config().page_bytes);
   const auto done = [&guest = guest_, event = job.event, run = job.run, contents](Counters& counters) {
     // No reader's thread, so remove events are read meanwhile. Who is woken unanswered faults again, and is answered anew.
     const int error = install(guest, event, run, contents->empty() ? nullptr : contents->data(), counters, Resolver::kAgainTries);
@@ -433,8 +427,7 @@ void Reader::refetch(const Event& event, const PageRun& run) {
   if (installed.error == EAGAIN || (installed.error == EFAULT && guest.config().drops)) return installed.error;
   ++counters[installed.error == 0 ? Counter::events_resolved : Counter::events_dropped];
   if (installed.error != 0 && installed.error != ESRCH)
-    guest.stop("the kernel refused to resolve page " + std::to_string(event.page) + ": errno " +
-               std::to_string(installed.error));
+    guest.stop("the kernel refused to resolve page " + std::to_string(event.page) + ": errno " + std::to_string(installed.error));
   return 0;
 }
 

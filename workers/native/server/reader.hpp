@@ -22,10 +22,10 @@ class Reader {
   struct Event {
     Peer* peer;
     std::uint64_t page;
-    std::uint32_t vcpu;     ///< kNobody when the thread is none of the guest's vCPUs
-    FaultRecord* record;    ///< the record of the fault it sleeps in; null when unknown
-    Ticks seen;             ///< when it was read, or last looked at
-    bool minor = false;     ///< the kernel found the page in the page cache
+    std::uint32_t vcpu;   ///< kNobody when the thread is none of the guest's vCPUs
+    FaultRecord* record;  ///< the record of the fault it sleeps in; null when unknown
+    Ticks seen;           ///< when it was read, or last looked at
+    bool minor = false;   ///< the kernel found the page in the page cache
   };
   enum class Step {
     look,     ///< the page was in somebody's hands: look again
@@ -54,7 +54,7 @@ class Reader {
   void fetch(const Job& job);
   void install_again(const Event& event);
   void refetch(const Event& event, const PageRun& run);  ///< its contents are gone
-  void poison(const Event& event);  ///< the page is claimed
+  void poison(const Event& event);                       ///< the page is claimed
   static void count_again(const Event& event, const Resolver::Installed& installed, Counters& counters) noexcept;
   void mark_removes(Peer& peer, std::size_t messages);
   void discard(const Event& event);
@@ -75,7 +75,7 @@ class Reader {
   CpusSeen& seen_;
   std::vector<Peer*> peers_;
   std::vector<pollfd> polled_;  ///< their userfaultfds
-  bool alone_;  ///< its one userfaultfd has no other reader
+  bool alone_;                  ///< its one userfaultfd has no other reader
   std::vector<uffd_msg> messages_;
   std::priority_queue<Job, std::vector<Job>, std::greater<>> jobs_;
   std::vector<std::uint32_t> tids_;  ///< by vCPU

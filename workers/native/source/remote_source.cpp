@@ -148,7 +148,8 @@ Descriptor RemoteSource::connect(std::uint64_t deadline_ns) {
   const GuestConfig& config = guest_.config();
   const wire::Hello hello{session_, config.region_bytes, config.page_bytes, config.contents_seed};
   const wire::Header header = wire::header(wire::FrameType::hello, sizeof hello);
-  std::array parts{iovec{const_cast<wire::Header*>(&header), sizeof header}, iovec{const_cast<wire::Hello*>(&hello), sizeof hello}};
+  std::array parts{iovec{const_cast<wire::Header*>(&header), sizeof header},
+                   iovec{const_cast<wire::Hello*>(&hello), sizeof hello}};
   tcp::send_all(socket.get(), parts, stop, timeout_ns_);
   // What follows the welcome is answers to requests that have not been sent: nothing, so the buffer may go.
   tcp::Inbox inbox(sizeof(wire::Header) + shape().largest_payload());
@@ -177,7 +178,8 @@ bool RemoteSource::fetch(const PageRun& run, const std::vector<bool>& mine, std:
     Request* stretch = nullptr;  // the request that grows while pages to ask for follow each other
     std::uint64_t id = 0;
     const auto close = [&] {
-      if (stretch != nullptr && connected) append(link.outbox, wire::header(wire::FrameType::request, 0, stretch->count, id, stretch->first));
+      if (stretch != nullptr && connected)
+        append(link.outbox, wire::header(wire::FrameType::request, 0, stretch->count, id, stretch->first));
       stretch = nullptr;
     };
     for (std::uint32_t i = 0; i < run.count; ++i) {
@@ -311,9 +313,12 @@ bool RemoteSource::take_frames(Link& link, tcp::Inbox& inbox) {
     for (wire::Parsed frame; count < frames.size(); inbox.take(frame.bytes())) {
       frame = wire::parse(inbox.view(), shape(), wire::Reader::page_server);
       if (frame.state == wire::Parsed::State::more) break;
-      if (frame.state == wire::Parsed::State::bad) wrong = frame.error;
-      else if (pushed && frame.type() == wire::FrameType::pushed) over = true;
-      else if (frame.type() != wire::FrameType::pages || (frame.header.id == 0) != pushed) wrong = "it sent what nobody asked for";
+      if (frame.state == wire::Parsed::State::bad)
+        wrong = frame.error;
+      else if (pushed && frame.type() == wire::FrameType::pushed)
+        over = true;
+      else if (frame.type() != wire::FrameType::pages || (frame.header.id == 0) != pushed)
+        wrong = "it sent what nobody asked for";
       if (over || wrong != nullptr) break;
       frames[count++] = frame;
     }
@@ -457,8 +462,7 @@ void RemoteSource::receive_push(Link& link) {
         if (got != 0) link.heard_ns = Clock::monotonic_ns();
       }
       if (take_frames(link, inbox)) return;
-      if (Clock::monotonic_ns() - link.heard_ns > timeout_ns_)
-        throw tcp::Lost("it pushed nothing for " + seconds(timeout_ns_));
+      if (Clock::monotonic_ns() - link.heard_ns > timeout_ns_) throw tcp::Lost("it pushed nothing for " + seconds(timeout_ns_));
     } catch (const tcp::Lost& lost) {
       lose(link, lost.what());
     }
@@ -469,9 +473,8 @@ void RemoteSource::send_bitmap(int fd) {
   std::vector<std::byte> wanted(shape().bitmap_bytes());
   for (std::uint64_t page = 0; page < guest_.pages(); ++page)
     if (!guest_.complete(page)) wanted[page / 8] |= std::byte{1} << (page % 8);
-  const wire::Header header =
-      wire::header(wire::FrameType::push, static_cast<std::uint32_t>(wanted.size()), config_.batch_pages,
-                   static_cast<std::uint64_t>(config_.push_mib_per_s * (1 << 20)));
+  const wire::Header header = wire::header(wire::FrameType::push, static_cast<std::uint32_t>(wanted.size()), config_.batch_pages,
+                                           static_cast<std::uint64_t>(config_.push_mib_per_s * (1 << 20)));
   std::array parts{iovec{const_cast<wire::Header*>(&header), sizeof header}, iovec{wanted.data(), wanted.size()}};
   tcp::send_all(fd, parts, stop_event_.get(), kStalledNs);
 }

@@ -17,7 +17,7 @@
 
 #include "guest/counters.hpp"
 #include "guest/guest.hpp"
-#include "resolve/resolver.hpp"
+#include "guest/page_run.hpp"
 #include "source/source_protocol.hpp"
 #include "source/tcp.hpp"
 
@@ -28,10 +28,10 @@ struct RemoteSourceConfig {
   std::uint16_t port = 0;
   std::uint32_t connections = 1;  ///< beside the one of the push
   bool push = false;
-  std::uint32_t batch_pages = 16;  ///< of a pushed frame
-  double push_mib_per_s = 0.0;     ///< 0: as fast as it goes
-  double timeout_s = 2.0;          ///< how long an answer may take before it is asked for again, on a new connection
-  std::uint32_t retries = 3;       ///< how often, before the run fails
+  std::uint32_t batch_pages = 16;    ///< of a pushed frame
+  double push_mib_per_s = 0.0;       ///< 0: as fast as it goes
+  double timeout_s = 2.0;            ///< how long an answer may take before it is asked for again, on a new connection
+  std::uint32_t retries = 3;         ///< how often, before the run fails
   std::uint32_t first_counters = 0;  ///< whose place in the guest's shared memory the first connection's counters have
 };
 
@@ -90,8 +90,8 @@ class RemoteSource {
     Done done;
   };
   struct Awaited {
-    std::uint64_t request = 0;  ///< 0: somebody else brings it
-    bool placing = false;       ///< its contents are being written
+    std::uint64_t request = 0;   ///< 0: somebody else brings it
+    bool placing = false;        ///< its contents are being written
     std::shared_ptr<Job> first;  ///< most often the only one
     std::vector<std::shared_ptr<Job>> others;
   };
@@ -147,7 +147,7 @@ class RemoteSource {
   std::vector<std::unique_ptr<Link>> links_;  ///< those that ask, then the push's
   std::atomic<std::uint32_t> turn_{0};
 
-  mutable std::mutex mutex_;  // what is asked for and awaited
+  mutable std::mutex mutex_;                             // what is asked for and awaited
   std::unordered_map<std::uint64_t, Awaited> awaited_;   // by page
   std::unordered_map<std::uint64_t, Request> requests_;  // by id
   std::uint64_t next_id_ = 1;

@@ -45,7 +45,7 @@ std::uint64_t resident(int fd, std::uint64_t bytes) {
 Descriptor open_snapshot(const std::string& path, std::uint64_t region_bytes) {
   Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file.valid()) throw KernelError("open of the snapshot " + path, errno);
-  struct stat status {};
+  struct stat status{};
   if (::fstat(file.get(), &status) != 0) throw KernelError("fstat of the snapshot " + path, errno);
   if (!S_ISREG(status.st_mode)) throw ConfigError("the snapshot " + path + " is no regular file");
   if (static_cast<std::uint64_t>(status.st_size) != region_bytes)

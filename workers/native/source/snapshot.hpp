@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <string>
 
+#include "guest/page_run.hpp"
 #include "kernel/descriptor.hpp"
-#include "resolve/resolver.hpp"
 
 namespace uffd {
 

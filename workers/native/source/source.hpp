@@ -14,10 +14,10 @@
 
 #include "guest/access_order.hpp"
 #include "guest/contents_present.hpp"
-#include "kernel/error.hpp"
 #include "guest/guest.hpp"
+#include "guest/page_run.hpp"
+#include "kernel/error.hpp"
 #include "source/remote_source.hpp"
-#include "resolve/resolver.hpp"
 #include "source/snapshot.hpp"
 
 namespace uffd {
@@ -91,8 +91,7 @@ class Source {
 
   bool read(const PageRun& run, std::byte* to) const noexcept {
     if (snapshot_ == nullptr) {
-      for (std::uint32_t i = 0; i < run.count; ++i)
-        guest_.contents().fill(run.first + i, to + i * guest_.config().page_bytes);
+      for (std::uint32_t i = 0; i < run.count; ++i) guest_.contents().fill(run.first + i, to + i * guest_.config().page_bytes);
       return true;
     }
     const int error = snapshot_->read(run, to);

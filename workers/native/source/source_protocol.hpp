@@ -11,7 +11,7 @@ namespace uffd::wire {
 
 inline constexpr std::uint32_t kMagic = 0x53474c55;  // "ULGS"
 inline constexpr std::uint16_t kVersion = 1;
-inline constexpr std::uint32_t kMostPages = 512;     // of one request, and of one pushed batch
+inline constexpr std::uint32_t kMostPages = 512;  // of one request, and of one pushed batch
 inline constexpr std::uint32_t kLongestRefusal = 400;
 
 enum class FrameType : std::uint16_t {

@@ -21,11 +21,11 @@ namespace {
 
 constexpr std::size_t kMostConnections = 256;
 constexpr std::size_t kMostOutstanding = 1 << 17;
-constexpr std::uint64_t kHelloNs = 10'000'000'000;     // how long a peer may take to say who it is
-constexpr std::uint64_t kStalledNs = 30'000'000'000;   // how long a peer may take nothing of what is sent to it
-constexpr std::uint64_t kIdleNs = 60'000'000'000;      // how long a wait without anything due lasts
-constexpr std::uint64_t kGiveWayNs = 50'000;           // how often a push looks whether requests are being answered
-constexpr int kGiveWayTimes = 40;                      // ... and after how many looks it goes on: a push never starves
+constexpr std::uint64_t kHelloNs = 10'000'000'000;    // how long a peer may take to say who it is
+constexpr std::uint64_t kStalledNs = 30'000'000'000;  // how long a peer may take nothing of what is sent to it
+constexpr std::uint64_t kIdleNs = 60'000'000'000;     // how long a wait without anything due lasts
+constexpr std::uint64_t kGiveWayNs = 50'000;          // how often a push looks whether requests are being answered
+constexpr int kGiveWayTimes = 40;                     // ... and after how many looks it goes on: a push never starves
 constexpr std::uint64_t kHugePageBytes = 2 << 20;
 
 iovec part(const void* data, std::size_t bytes) { return {const_cast<void*>(data), bytes}; }
@@ -257,8 +257,8 @@ void SourceServer::answer(int fd, std::span<const Due> due, Session& session) {
 
 void SourceServer::push(int fd, const wire::Parsed& asked, Session& session) {
   const std::vector<std::byte> wanted(asked.payload.begin(), asked.payload.end());
-  const auto most = static_cast<std::uint32_t>(
-      std::min<std::uint64_t>(asked.header.count, shape_.largest_payload() / shape_.page_bytes));
+  const auto most =
+      static_cast<std::uint32_t>(std::min<std::uint64_t>(asked.header.count, shape_.largest_payload() / shape_.page_bytes));
   const auto bytes_per_s = static_cast<double>(asked.header.id);
   const auto is_wanted = [&wanted](std::uint64_t page) {
     return (std::to_integer<unsigned>(wanted[page / 8]) >> (page % 8) & 1) != 0;
@@ -286,8 +286,8 @@ void SourceServer::push(int fd, const wire::Parsed& asked, Session& session) {
     }
     std::uint32_t count = 1;
     while (count < most && at + count < shape_.pages && is_wanted(at + count) && session.mark(at + count)) ++count;
-    const wire::Header header = wire::header(wire::FrameType::pages, static_cast<std::uint32_t>(count * shape_.page_bytes),
-                                             count, 0, at);
+    const wire::Header header =
+        wire::header(wire::FrameType::pages, static_cast<std::uint32_t>(count * shape_.page_bytes), count, 0, at);
     std::array parts{part(&header, sizeof header), part(page(at), header.payload_bytes)};
     tcp::send_all(fd, parts, stop_event_.get(), kStalledNs);
     pages_pushed_.fetch_add(count, std::memory_order_relaxed);

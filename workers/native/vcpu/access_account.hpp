@@ -6,12 +6,12 @@
 #include <atomic>
 #include <cstdint>
 
-#include "kernel/clock.hpp"
 #include "guest/contents.hpp"
 #include "guest/counters.hpp"
 #include "guest/fault_record.hpp"
 #include "guest/guest.hpp"
 #include "guest/page_record.hpp"
+#include "kernel/clock.hpp"
 
 namespace uffd {
 

@@ -8,10 +8,10 @@
 #include <utility>
 
 #include "kernel/error.hpp"
-#include "kernel/vocabulary.hpp"
 #include "kernel/mapping.hpp"
 #include "kernel/system_call.hpp"
 #include "kernel/userfaultfd.hpp"
+#include "kernel/vocabulary.hpp"
 
 namespace uffd {
 
@@ -30,7 +30,8 @@ constexpr std::uint64_t kHugePageBytes = 2 << 20;
 
 struct sigaction previous_sigbus;
 
-/// To its previous owner, once a thread: a handler installed over ours (Ray's, when it starts) hands it back to ours when it is done.
+/// To its previous owner, once a thread: a handler installed over ours (Ray's, when it starts) hands it back to ours when it is
+/// done.
 void pass_on(int signal, siginfo_t* info, void* context) {
   if (!std::exchange(passed_on, true)) {
     if (previous_sigbus.sa_flags & SA_SIGINFO) return previous_sigbus.sa_sigaction(signal, info, context);
@@ -163,11 +164,11 @@ int ThreadEngine::kick_signal() { return SIGRTMIN + 5; }
 void ThreadEngine::install_handlers() {
   static std::mutex installing;
   const std::lock_guard lock(installing);
-  struct sigaction now {};
+  struct sigaction now{};
   if (::sigaction(SIGBUS, nullptr, &now) != 0) throw KernelError("sigaction of SIGBUS", errno);
   if ((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == on_sigbus) return;
   previous_sigbus = now;
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_flags = SA_SIGINFO | SA_RESTART | SA_NODEFER;
   sigemptyset(&action.sa_mask);
   action.sa_sigaction = on_kick;
@@ -187,13 +188,9 @@ void ThreadEngine::install_handlers() {
       break;
     switch (vcpu.on_exit(probe ? Exit::probe : Exit::populate, populate_error)) {
       case Verdict::run_again:
-      case Verdict::undecided:
-        continue;
-      case Verdict::mapped:
-        break;
-      case Verdict::abandon:
-        vcpu.abandon();
-        return false;
+      case Verdict::undecided: continue;
+      case Verdict::mapped: break;
+      case Verdict::abandon: vcpu.abandon(); return false;
     }
     break;
   }

@@ -14,15 +14,16 @@
 namespace uffd {
 
 // What a handler may spoil that returns by leave_for_touch(): every register that a function need not keep.
-#define UFFD_TOUCH_CLOBBERS                                                                                          \
-  "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",     \
-      "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "cc", "memory"
-#define UFFD_TOUCH(instruction)                    \
-  "1: " instruction "\n"                           \
-  "2:\n"                                           \
+#define UFFD_TOUCH_CLOBBERS                                                                                                      \
+  "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", \
+      "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "cc", "memory"
+#define UFFD_TOUCH(instruction)                     \
+  "1: " instruction                                 \
+  "\n"                                              \
+  "2:\n"                                            \
   "  .pushsection uffd_touches, \"a\", @progbits\n" \
-  "  .balign 4\n"                                  \
-  "  .long 1b - ., 2b - .\n"                       \
+  "  .balign 4\n"                                   \
+  "  .long 1b - ., 2b - .\n"                        \
   "  .popsection\n"
 
 /// Loads the word.

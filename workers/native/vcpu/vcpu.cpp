@@ -17,7 +17,7 @@ namespace uffd {
 namespace {
 
 constexpr std::uint64_t kLookAgainNs = 100'000'000;  // how long a wait sleeps before it looks whether the run was stopped
-constexpr int kCrashed = 70;  // the exit status of a VMM process that a memory error ended
+constexpr int kCrashed = 70;                         // the exit status of a VMM process that a memory error ended
 
 Books books_of(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, const AccessConfig& access) {
   const Clock& clock = Clock::get();
@@ -82,8 +82,7 @@ void Vcpu::run(Engine& engine) noexcept {
 bool Vcpu::wait_at_barrier() noexcept {
   SharedHeader& shared = vmm_.guest.header();
   state_.stage.store(Stage::at_barrier, kRelaxed);
-  if (shared.arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == vmm_.guest.config().vcpus)
-    vmm_.guest.all_arrived();
+  if (shared.arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == vmm_.guest.config().vcpus) vmm_.guest.all_arrived();
   while (shared.released.load(std::memory_order_acquire) == 0 && !stopping()) futex_wait(shared.released, 0, kLookAgainNs);
   return !stopping();
 }
@@ -121,7 +120,8 @@ bool Vcpu::wait_at_barrier() noexcept {
     const bool read = order_.next_is_read();
     if (interval != 0 && !wait_until(next_due_)) return false;
     if (access(page, read, interval == 0 ? 0 : next_due_) && whole_page)
-      wrong_.add_those_of(books_.contents, page, reinterpret_cast<const std::uint64_t*>(books_.region + page * books_.page_bytes));
+      wrong_.add_those_of(books_.contents, page,
+                          reinterpret_cast<const std::uint64_t*>(books_.region + page * books_.page_bytes));
     next_due_ += interval;
     state_.accesses.store(++done_, kRelaxed);
     if (milestones_.due(done_)) [[unlikely]]
@@ -162,9 +162,7 @@ std::string Vcpu::first_wrong() const {
   return describe_wrong_word(wrong_.page, wrong_.index, wrong_.found, expected);
 }
 
-[[gnu::hot]] void Vcpu::stamp(std::atomic<Ticks> FaultRecord::*stage) noexcept {
-  (slot_->*stage).store(clock_.now(), kRelaxed);
-}
+[[gnu::hot]] void Vcpu::stamp(std::atomic<Ticks> FaultRecord::* stage) noexcept { (slot_->*stage).store(clock_.now(), kRelaxed); }
 
 [[gnu::hot]] Verdict Vcpu::on_exit(Exit exit, int populate_error) noexcept {
   if (!open_) open_record();
@@ -187,20 +185,15 @@ std::string Vcpu::first_wrong() const {
                                                 .populate_error = populate_error,
                                                 .installed_again = installed_again_});
     switch (action) {
-      case Action::resolve:
-        return resolve(page_);
-      case Action::resolve_again:
-        return resolve_again(page_);
-      case Action::fetch_and_populate:
-        return fetch_and_populate(page_);
-      case Action::retry:
-        return retry();
+      case Action::resolve: return resolve(page_);
+      case Action::resolve_again: return resolve_again(page_);
+      case Action::fetch_and_populate: return fetch_and_populate(page_);
+      case Action::retry: return retry();
       case Action::populate:
         populate_error = populate(page_);
         if (populate_error == 0) return Verdict::run_again;
         continue;
-      case Action::memory_error:
-        return memory_error();
+      case Action::memory_error: return memory_error();
     }
   }
   return stopped();

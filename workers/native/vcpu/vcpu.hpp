@@ -7,18 +7,18 @@
 #include <string>
 #include <vector>
 
-#include "vcpu/access_account.hpp"
 #include "guest/access_order.hpp"
-#include "kernel/clock.hpp"
-#include "vcpu/engine.hpp"
 #include "guest/guest.hpp"
+#include "guest/milestones.hpp"
+#include "kernel/clock.hpp"
 #include "kernel/lock_counter.hpp"
 #include "kernel/placement.hpp"
-#include "guest/milestones.hpp"
-#include "vcpu/populate_first.hpp"
+#include "kernel/thread_usage.hpp"
 #include "resolve/resolver.hpp"
 #include "resolve/strategy.hpp"
-#include "kernel/thread_usage.hpp"
+#include "vcpu/access_account.hpp"
+#include "vcpu/engine.hpp"
+#include "vcpu/populate_first.hpp"
 
 namespace uffd {
 
@@ -29,13 +29,13 @@ struct VmmShared {
   ExitKind exit;
   bool userfaultfd;
   PopulateFirst* populate_first;  ///< null unless everything is brought in before the first access
-  bool eexist_only;             ///< exits are answered without the page record
-  bool crash_on_memory_error;   ///< the VMM process ends instead of telling the guest
-  bool count_mmap_lock;         ///< each vCPU counts the mmap_lock it takes for reading
-  bool track_removes;           ///< a page that is gone and said to be resolved may have been dropped: ask the readers
+  bool eexist_only;               ///< exits are answered without the page record
+  bool crash_on_memory_error;     ///< the VMM process ends instead of telling the guest
+  bool count_mmap_lock;           ///< each vCPU counts the mmap_lock it takes for reading
+  bool track_removes;             ///< a page that is gone and said to be resolved may have been dropped: ask the readers
   MemoryType memory;
   Resolver& resolver;
-  std::byte* region;            ///< the vCPUs' mapping
+  std::byte* region;  ///< the vCPUs' mapping
   std::uint64_t page_bytes;
   Verify verify;
   std::uint64_t sample_every;
@@ -68,7 +68,7 @@ class Vcpu : private AccessAccount {
     std::uint64_t page;
     std::uint8_t known;  ///< the page's byte in the record
     Ticks due, at;
-    bool opened;         ///< the guest has opened its record, where the books say that the next one is
+    bool opened;  ///< the guest has opened its record, where the books say that the next one is
   };
   void raise(const Raised& raised) noexcept {
     begin(raised.page, raised.known, raised.due);
@@ -153,7 +153,7 @@ class Vcpu : private AccessAccount {
   Verdict retry() noexcept;
   Verdict stopped() noexcept;
   int populate(std::uint64_t page) noexcept;  ///< the errno, 0: done
-  void stamp(std::atomic<Ticks> FaultRecord::*stage) noexcept;
+  void stamp(std::atomic<Ticks> FaultRecord::* stage) noexcept;
 
   const VmmShared& vmm_;
   const Clock& clock_ = Clock::get();

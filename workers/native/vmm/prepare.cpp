@@ -42,9 +42,7 @@ class Preparation {
     bool any_swapped = false;
     for (std::uint64_t page = 0; page < kinds.size(); ++page) {
       switch (static_cast<Kind>(kinds[page])) {
-        case Kind::hit:
-          map(page);
-          break;
+        case Kind::hit: map(page); break;
         case Kind::swapped:
           any_swapped = true;
           if (first_vmm_) map(page);
@@ -53,8 +51,7 @@ class Preparation {
           if (guest_.config().poisoned_when_resolved) poison(page);
           break;
         case Kind::minor:
-        case Kind::absent:
-          break;
+        case Kind::absent: break;
       }
     }
     if (any_swapped) {

@@ -1,8 +1,8 @@
 #include "vmm/vmm.hpp"
 
 #include <pthread.h>
-#include <unistd.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -141,7 +141,8 @@ Vmm::Vmm(const Guest& guest, VmmConfig config)
   if (info_.userfaultfd && config_.disturb.devices.threads != 0 && config_.disturb.devices.second_mapping)
     device_mapping_ = std::make_unique<DeviceMapping>(guest_, features_for(memory.memory, 0));
   const GuestView mine{region_.data(), resolver_->record()};
-  const GuestView theirs = device_mapping_ == nullptr ? mine : GuestView{device_mapping_->region.data(), device_mapping_->pages()};
+  const GuestView theirs =
+      device_mapping_ == nullptr ? mine : GuestView{device_mapping_->region.data(), device_mapping_->pages()};
   disturbances_ = std::make_unique<Disturbances>(config_.disturb, Scene{guest_, config_.vmm, mine, theirs});
   guest_.header().sample_every.store(config_.sample_every, std::memory_order_relaxed);
   guest_.header().exits.store(info_.exit != ExitKind::none, std::memory_order_release);
@@ -204,15 +205,14 @@ void Vmm::watch(std::vector<std::thread::native_handle_type> threads) {
       for (std::size_t i = 0; i < threads.size() && config_.watchdog_s > 0; ++i) {
         const VcpuState& state = vcpus_[i]->state();
         const Seen look{state.accesses.load(), state.page.load(), state.stage.load(), now};
-        if (finished(i) || look.stage == Stage::thinking || look.accesses != seen[i].accesses ||
-            look.page != seen[i].page || look.stage != seen[i].stage) {
+        if (finished(i) || look.stage == Stage::thinking || look.accesses != seen[i].accesses || look.page != seen[i].page ||
+            look.stage != seen[i].stage) {
           seen[i] = look;
         } else if (Seconds(now - seen[i].since).count() >= config_.watchdog_s) {
           char text[256];
-          std::snprintf(text, sizeof text, "vCPU %u made no progress for %.1f s: page %llu is %s, stage: %s",
-                        vcpus_[i]->index(), Seconds(now - seen[i].since).count(),
-                        static_cast<unsigned long long>(look.page), page_state_name(resolver_->record().state(look.page)),
-                        stage_name(look.stage));
+          std::snprintf(text, sizeof text, "vCPU %u made no progress for %.1f s: page %llu is %s, stage: %s", vcpus_[i]->index(),
+                        Seconds(now - seen[i].since).count(), static_cast<unsigned long long>(look.page),
+                        page_state_name(resolver_->record().state(look.page)), stage_name(look.stage));
           stuck_[i] = text;
           guest_.stop(std::string("stuck: ") + text);
         }
@@ -242,8 +242,9 @@ void Vmm::stop_disturbances() {
   const Seconds patience(config_.watchdog_s > 0 ? config_.watchdog_s : 10.0);
   disturbances_->stop([&] {
     if (!guest_.stopping() && std::chrono::steady_clock::now() - began > patience)
-      guest_.stop("stuck: " + disturbances_->still_running() +
-                  " did not end: asleep in a fault, in dropping a page whose remove event nobody reads, or in the kernel's own work");
+      guest_.stop(
+          "stuck: " + disturbances_->still_running() +
+          " did not end: asleep in a fault, in dropping a page whose remove event nobody reads, or in the kernel's own work");
     if (!guest_.stopping()) return;
     end_sleepers();
     read_events();
@@ -295,8 +296,7 @@ void Vmm::credit_unclaimed() const noexcept {
   std::uint64_t resolved = 0, counted = 0;
   for (std::uint64_t page = 0; page < guest_.pages(); ++page)
     resolved += resolver_->record().state(page) == PageState::resolved && !resolved_at_start(guest_, page);
-  for (const auto& vcpu : vcpus_)
-    counted += vcpu->state().resolved_by_vcpu.load() + vcpu->state().resolved_by_reader.load();
+  for (const auto& vcpu : vcpus_) counted += vcpu->state().resolved_by_vcpu.load() + vcpu->state().resolved_by_reader.load();
   if (resolved > counted) vcpus_.front()->state().resolved_by_reader.fetch_add(resolved - counted);
 }
 

@@ -12,9 +12,9 @@
 #include "disturb/disturbances.hpp"
 #include "guest/guest.hpp"
 #include "vcpu/populate_first.hpp"
-#include "vmm/prepare.hpp"
 #include "vcpu/vcpu.hpp"
 #include "vcpu/verify.hpp"
+#include "vmm/prepare.hpp"
 
 namespace uffd {
 

@@ -14,14 +14,10 @@ class NoSlowGup final : public Strategy {
   Action decide(const Situation& is) const noexcept override {
     switch (is.now) {
       case PageState::unresolved:
-      case PageState::discarded:
-        return Action::resolve;
-      case PageState::in_flight:
-        return Action::retry;
-      case PageState::poisoned:
-        return Action::memory_error;
-      case PageState::resolved:
-        break;
+      case PageState::discarded: return Action::resolve;
+      case PageState::in_flight: return Action::retry;
+      case PageState::poisoned: return Action::memory_error;
+      case PageState::resolved: break;
     }
     if (is.when_raised != PageState::resolved && is.attempt == 1) return Action::retry;  // a lost race
     return is.populate_error == Situation::kNotTried ? Action::populate : Action::memory_error;

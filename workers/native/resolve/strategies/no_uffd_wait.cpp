@@ -21,14 +21,10 @@ class NoUffdWait final : public Strategy {
   Action decide(const Situation& is) const noexcept override {
     switch (is.now) {
       case PageState::unresolved:
-      case PageState::discarded:
-        return Action::resolve;
-      case PageState::in_flight:
-        return Action::retry;
-      case PageState::poisoned:
-        return Action::memory_error;
-      case PageState::resolved:
-        break;
+      case PageState::discarded: return Action::resolve;
+      case PageState::in_flight: return Action::retry;
+      case PageState::poisoned: return Action::memory_error;
+      case PageState::resolved: break;
     }
     // Resolved between the touch and this look: a lost race (about 8 % of the trips of overlapping vCPUs, probed on 6.18).
     if (is.when_raised != PageState::resolved && is.attempt == 1) return Action::retry;
@@ -50,8 +46,12 @@ const RegisterStrategy registered({
     .exit = ExitKind::signal,
     .features = UFFD_FEATURE_SIGBUS,
     .memory = {MemoryType::shmem, MemoryType::hugetlb, MemoryType::anon},
-    .options = {fault_around_option(), page_record_option(),
-                {"exit_via", 0, 0, 1,
+    .options = {fault_around_option(),
+                page_record_option(),
+                {"exit_via",
+                 0,
+                 0,
+                 1,
                  "how the refused access comes back: as a SIGBUS, or as the error of MADV_POPULATE_WRITE",
                  {"signal", "populate"}}},
     .make = [](const Options& options) -> std::unique_ptr<Strategy> {

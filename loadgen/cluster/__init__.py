@@ -1,0 +1,1 @@
+"""Ray: hosts, actors, and the session that holds them from run to run."""

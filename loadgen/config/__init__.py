@@ -1,0 +1,1 @@
+"""The configuration: its keys, the command line, and the rules it must keep."""

@@ -1,0 +1,70 @@
+"""The one validation: every rule across groups, each refusal with what is wrong, which key, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from loadgen.config.rules import (
+    access,
+    cluster,
+    disturb,
+    guest,
+    numbers,
+    page_server,
+    placement,
+    prefetch,
+    source,
+    strategy,
+    swap,
+    words,
+)
+from loadgen.errors import ConfigError
+from loadgen.host.probe import Host
+from loadgen.plan.fault_shares import settle
+from loadgen.plan.legality import memory_type_of
+from workers.registry import engine_entries, strategy_entries
+
+
+def validate(cfg: DictConfig, host: Host, hosts: int = 1, *, whole: bool = True) -> None:
+    """Raises ConfigError with every problem of this configuration on this host, one of `hosts` that share the guests.
+
+    `whole` false: it will run on other hosts, which check themselves; only what is wrong anywhere is looked for.
+    """
+    try:
+        values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    except OmegaConfBaseException as error:
+        raise ConfigError([str(error).splitlines()[0]]) from None
+    settle(values["fault_mix"])
+    problems = list(_platform(host)) or [*words.problems(values), *numbers.problems(values), *cluster.patience(values)]
+    if not problems:
+        asked = _here(values, host) if whole else (source.problems(values), cluster.problems(values))
+        problems = [problem for some in asked for problem in some]
+    if not problems and whole:
+        problems = [*guest.room(cfg, values, host, -(-values["guests"] // hosts))]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _platform(host: Host) -> Iterator[str]:
+    if host.system != "Linux":
+        yield f"userfaultfd is a Linux facility and this is {host.system}: run on Linux 5.14 or later"
+
+
+def _here(values: dict[str, Any], host: Host) -> Iterator[Iterable[str]]:
+    """Every rule for runs on this host."""
+    entry = strategy_entries()[values["strategy"]["name"]]
+    yield guest.problems(values, host)
+    yield strategy.problems(values, host)
+    yield placement.problems(values, host)
+    yield access.problems(values)
+    yield source.problems(values)
+    engine = engine_entries()[values["engine"]["name"]]
+    yield disturb.problems(values["disturb"], entry, engine, memory_type_of(entry, values["memory"]["type"]), host)
+    yield prefetch.problems(values)
+    yield swap.problems(values, host)
+    yield page_server.problems(values)
+    yield cluster.problems(values)

@@ -1,0 +1,68 @@
+"""The guests of a run over the hosts there are. Pure: Ray then holds each guest where this says."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from omegaconf import DictConfig
+
+from loadgen.host.probe import Host
+from loadgen.plan.plan import PlannedGuest, PlannedRun, plan_run
+from workers.spec import PlacementSpec, RunSpec, SourceSpec
+
+SHARED = ("none", "explicit")
+"""Placement policies under which every guest of a host has the same CPUs."""
+
+
+def plan_guests(cfg: DictConfig, hosts: Sequence[Host], job: int = 0) -> PlannedRun:
+    """The run of a validated configuration with each of its guests planned for the host it will be on: guest g on host g modulo
+    their number. Memory is that of the host with the most guests."""
+    guests = [_guest(plan_run(cfg, hosts[number % len(hosts)], job).spec, number, hosts) for number in range(cfg.guests)]
+    planned = plan_run(cfg, hosts[0], job)
+    return dataclasses.replace(
+        planned,
+        spec=guests[0].spec,
+        guests=tuple(guests),
+        memory_bytes=planned.memory_bytes * most_on_a_host(cfg.guests, len(hosts)),
+    )
+
+
+def most_on_a_host(guests: int, hosts: int) -> int:
+    """Guests on the host that has the most of them."""
+    return -(-guests // hosts)
+
+
+def exclusive(guests: Sequence[PlannedGuest]) -> bool:
+    """Whether every vCPU and reader of these guests of one host has a CPU of its own."""
+    cpus = [one for guest in guests for one in (*guest.spec.placement.vcpu_cpus, *guest.spec.placement.reader_cpus)]
+    return all(guest.spec.placement.exclusive for guest in guests) and len(set(cpus)) == len(cpus)
+
+
+def _guest(spec: RunSpec, number: int, hosts: Sequence[Host]) -> PlannedGuest:
+    host = number % len(hosts)
+    before_it = number // len(hosts)
+    spec = dataclasses.replace(
+        spec,
+        seed=spec.seed + number,
+        source=_source(spec.source, number),
+        placement=_further(spec.placement, hosts[host].cpus[: spec.cores], before_it),
+    )
+    return PlannedGuest(number, host, spec)
+
+
+def _source(source: SourceSpec, number: int) -> SourceSpec:
+    """A source of the user's own holds one memory, whoever asks; any other holds one a guest."""
+    return source if source.file or source.address else dataclasses.replace(source, seed=source.seed + number)
+
+
+def _further(placement: PlacementSpec, cpus: Sequence[int], before: int) -> PlacementSpec:
+    """A guest's threads go on where those of the `before` guests of its host ended."""
+    if placement.policy in SHARED or not before:
+        return placement
+    step = before * len({*placement.vcpu_cpus, *placement.reader_cpus})
+
+    def moved(threads: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
+        return tuple((cpus[(cpus.index(one) + step) % len(cpus)],) for (one,) in threads)
+
+    return PlacementSpec(placement.policy, moved(placement.vcpu_cpus), moved(placement.reader_cpus))

@@ -1,0 +1,1 @@
+"""One run: prepare, measure, recover, and the columns of its row."""

@@ -1,0 +1,1 @@
+"""What a user sees while runs are planned and measured."""

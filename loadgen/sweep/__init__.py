@@ -1,0 +1,1 @@
+"""Many runs: composing, ordering, resuming and storing them."""

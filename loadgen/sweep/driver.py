@@ -1,0 +1,182 @@
+"""The driver's state between the runs of one process: the session, the data set and the progress, each opened once."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from secrets import token_hex
+
+from omegaconf import DictConfig
+
+from loadgen.cluster.cluster import Cluster
+from loadgen.cluster.host_lock import alone_on
+from loadgen.cluster.session import Session
+from loadgen.config.validate import validate
+from loadgen.errors import ConfigError
+from loadgen.host.interference import headline
+from loadgen.plan.guests_over_hosts import plan_guests
+from loadgen.plan.plan import PlannedRun
+from loadgen.run.run import Measured, not_stored, run_guests
+from loadgen.show import json_events as events
+from loadgen.show.dry_run import print_plan
+from loadgen.show.progress import Quiet, Watcher, for_people
+from loadgen.sweep.resume import Rest, rest_of
+from results import questions
+from results.store.dataset import DataSet
+from results.store.locations import DataSetError
+from results.summaries.summary import summary
+from results.tables.console import print_notes, print_rows, print_summary
+
+
+class Driver:
+    """Runs planned runs one after the other. Made by the sweeper for its jobs, or by a job that runs elsewhere."""
+
+    def __init__(self, cluster: Cluster, dataset: DataSet, watcher: Watcher) -> None:
+        self.statuses: list[str] = []
+        self._cluster = cluster
+        self._dataset = dataset
+        self._watcher = watcher
+        self._session: Session | None = None
+
+    def run(self, cfg: DictConfig, job: int) -> Measured:
+        """Run the configuration's one repeat and store it."""
+        nodes = self._cluster.nodes
+        planned = plan_guests(cfg, [node.host for node in nodes], job)
+        used = [nodes[guest.host] for guest in planned.guests] if planned.exclusive else []
+        with alone_on(used, self._watcher.say) as waited_s:
+            if self._session is None:
+                self._session = Session(self._cluster, cfg.cluster.deadman_s)
+            self._watcher.begin(planned)
+            try:
+                measured = run_guests(self._session, planned, self._dataset, self._watcher.look, waited_s)
+            except DataSetError as error:  # nothing of it is in the tables; the next run may find room
+                measured = not_stored(error)
+                self._session.renew()
+        self.statuses.append(measured.status)
+        self._watcher.end(planned, measured)
+        return measured
+
+    def close(self) -> None:
+        """End the actors, the cluster as far as it is ours, and what is shown of the runs; idempotent."""
+        self._watcher.close()
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+        self._cluster.close()
+
+
+current: Driver | None = None
+"""The sweeper's driver, when jobs run in the sweeper's own process."""
+
+
+def new_sweep_id() -> str:
+    """Sortable, and unique enough for sweeps started in the same second. The letter keeps readers of the data set, to whom it
+    is a folder's name, from taking it for a date."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-s{token_hex(2)}"
+
+
+def open_dataset(uri: str) -> DataSet:
+    """The data set to write to. Raises ConfigError when it cannot be written or holds something else."""
+    try:
+        return DataSet.open(uri)
+    except DataSetError as error:
+        raise ConfigError([f"dataset={uri}: {error}"]) from None
+
+
+def join_dataset(uri: str) -> DataSet:
+    """The data set of a sweep that somebody else began. Raises ConfigError when it is not to be seen from here."""
+    try:
+        DataSet.existing(uri)
+        return DataSet.open(uri)
+    except DataSetError as error:
+        raise ConfigError(
+            [
+                f"dataset={uri}, seen from {socket.gethostname()}: {error}; jobs on several hosts need one that all "
+                "of them see: a shared folder, or s3://"
+            ]
+        ) from None
+
+
+def check(cfg: DictConfig, cluster: Cluster, job: int) -> PlannedRun:
+    """Validate one configuration on every host it may use, and plan it. Raises ConfigError."""
+    problems: list[str] = []
+    for node in cluster.nodes:
+        try:
+            validate(cfg, node.host, len(cluster.nodes), whole=cluster.known)
+        except ConfigError as error:
+            problems += [f"node {node.name} ({node.address}): {one}" if node.id else one for one in error.problems]
+    if problems:
+        raise ConfigError(problems)
+    return plan_guests(cfg, [node.host for node in cluster.nodes], job)
+
+
+def watcher(cfg: DictConfig, total: int) -> Watcher:
+    """What the user asked to see of the runs, of which there are `total` (0: nobody knows)."""
+    if cfg.json:
+        return events.Events(cfg.sweep_id)
+    return Quiet() if cfg.quiet else for_people(total)
+
+
+def show_plan(cfg: DictConfig, runs: Sequence[PlannedRun]) -> None:
+    """What would be run."""
+    if cfg.json:
+        events.planned_runs(runs)
+    else:
+        print_plan(runs)
+
+
+def rest(cfg: DictConfig, runs: Sequence[PlannedRun], sweep_id: str) -> Rest:
+    """What is left of the planned runs: all of them, or under `resume` those that are not in the data set."""
+    return (
+        rest_of(cfg.dataset, [run.plan_key for run in runs], sweep_id) if cfg.resume else Rest(sweep_id, tuple(range(len(runs))))
+    )
+
+
+def announce(cfg: DictConfig, left: Rest) -> None:
+    """A sweep begins, or goes on."""
+    if cfg.json:
+        runs = len(left.left)
+        events.emit("sweep_started", left.sweep_id, runs=runs, stored=left.stored, dataset=cfg.dataset, command=cfg.command)
+    elif left.stored and not cfg.quiet:
+        total = left.stored + len(left.left)
+        print(f"going on with sweep {left.sweep_id}: {left.stored} of {total} runs are stored", file=sys.stderr)
+
+
+def show_results(cfg: DictConfig, dataset: DataSet, sweep_id: str) -> None:
+    """A sweep has ended: its table, computed from what was stored, and what is not to be trusted of it."""
+    stored = sweep_id in dataset.sweeps()
+    rows = dataset.read("runs", ["status", "trusted", "distrust"], sweep_id).to_pylist() if stored else []
+    doubted = [row["distrust"] for row in rows if row["trusted"] is False]
+    if cfg.json:
+        by_status = dict(Counter(row["status"] for row in rows))
+        events.emit("sweep_ended", sweep_id, runs=len(rows), by_status=by_status, not_trusted=len(doubted))
+        return
+    if not stored:
+        return
+    print_summary(summary(dataset, sweep_id), sys.stdout)
+    if cfg.question:
+        _print_answer(cfg.question, dataset, sweep_id)
+    if doubted:
+        print(f"\n{not_trusted(doubted, len(rows))}")
+    print(f"\nsweep {sweep_id} in {dataset.uri}")
+
+
+def _print_answer(question: str, dataset: DataSet, sweep_id: str) -> None:
+    print()
+    try:
+        answer = questions.answer(question, dataset, sweep_id)
+    except DataSetError as error:  # every run failed: the lines above say so
+        print(f"{question}: {error}")
+        return
+    print_rows(answer.heads, answer.rows)
+    print_notes(answer.notes)
+
+
+def not_trusted(doubted: Sequence[str], runs: int) -> str:
+    """A line that says how many of `runs` are not to be trusted, and what speaks against how many of them."""
+    counts = Counter(headline(reason) for text in doubted for reason in text.split("; "))
+    why = ", ".join(f"{what} ({count})" for what, count in counts.most_common())
+    return f"{len(doubted)} of {runs} runs are not to be trusted: {why}; each one's figures are in its column distrust"

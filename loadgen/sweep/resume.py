@@ -1,0 +1,56 @@
+"""Going on where a sweep stopped: which of its planned runs are in the data set already, and which are left.
+
+A run is recognised by its plan key (`loadgen.plan.plan.plan_key`). What ended in whatever way is finished, a run that Ctrl-C cut
+short is not. The rest joins the sweep that was stopped, so that the data set holds the runs of one that was not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from results.store.dataset import DataSet
+from results.store.locations import DataSetError
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What is left of a sweep: its id, the numbers of the planned runs to make, in their order, and the number that the first
+    of them has in the sweep; `stored`: how many are there already."""
+
+    sweep_id: str
+    left: tuple[int, ...]
+    first_number: int = 0
+    stored: int = 0
+
+
+def rest_of(uri: str, keys: Sequence[str], sweep_id: str) -> Rest:
+    """What is left of the plan whose runs have these plan keys, by the newest sweep in the data set at `uri` that has any of
+    them. All of it, under `sweep_id`, when there is no such sweep."""
+    everything = Rest(sweep_id, tuple(range(len(keys))))
+    try:
+        dataset = DataSet.existing(uri)
+        rows = dataset.read("runs", ["sweep_id", "run_id", "status", "plan_key"]).to_pylist()
+    except DataSetError:  # not there yet; what else is wrong with it is said when it is opened
+        return everything
+    stopped = max((row["sweep_id"] for row in rows if row["plan_key"] in set(keys)), default=None)
+    if stopped is None:
+        return everything
+    of_it = [row for row in rows if row["sweep_id"] == stopped]
+    done = Counter(row["plan_key"] for row in of_it if row["status"] != "interrupted")
+    left = tuple(_not_done(keys, done))
+    return Rest(stopped, left, 1 + max(_number(row["run_id"]) for row in of_it), len(keys) - len(left))
+
+
+def _not_done(keys: Iterable[str], done: Counter[str]) -> Iterable[int]:
+    for number, key in enumerate(keys):
+        if done[key] > 0:  # the same configuration may have been asked for more than once
+            done[key] -= 1
+        else:
+            yield number
+
+
+def _number(run_id: str) -> int:
+    """A run's number in its sweep, by its id."""
+    return int(run_id.rpartition("-")[2])

@@ -1,0 +1,51 @@
+"""`loadgen-report`: everything anybody sees of a data set."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from types import ModuleType
+
+from results.commands import answer, compare, export, report, show, stages, table, verify, working_set
+from results.store.locations import DataSetError
+
+COMMANDS: dict[str, ModuleType] = {
+    "show": show,
+    "table": table,
+    "stages": stages,
+    "answer": answer,
+    "compare": compare,
+    "report": report,
+    "export": export,
+    "verify": verify,
+    "working-set": working_set,
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command. 0; 1 when `compare --fail-above` or `verify` found something; 2, with a message on stderr, when it cannot
+    be done."""
+    arguments = _parser().parse_args(argv)
+    try:
+        status: int = arguments.command(arguments)
+    except BrokenPipeError:  # whoever reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (DataSetError, OSError) as error:
+        print(f"loadgen-report: {error}", file=sys.stderr)
+        return 2
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("loadgen-report", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, module in COMMANDS.items():
+        first_line = (module.__doc__ or "").splitlines()[0]
+        module.add(commands.add_parser(name, help=first_line.partition(": ")[2].rstrip("."), description=first_line))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

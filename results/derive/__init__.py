@@ -1,0 +1,1 @@
+"""Columns computed from records and counters. Pure: no file is read."""

@@ -1,0 +1,29 @@
+"""Numbers as text: how many digits, which unit, and a dash for null."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def cell(value: Any, digits: int = 5) -> str:
+    """One value as people read it: "-" for null, so many significant digits, no exponent for ordinary sizes."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.0f}" if 10 ** (digits - 1) <= abs(value) < 1e15 else f"{value:.{digits}g}"
+    return str(value)
+
+
+def decimals(value: float | None, digits: int) -> str:
+    """A number with so many decimals."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def thousand(per_s: float | None) -> str:
+    """A rate in thousands."""
+    return "-" if per_s is None else decimals(per_s / 1e3, 1)
+
+
+def us(ns: float | None) -> str:
+    """A time in microseconds."""
+    return "-" if ns is None else decimals(ns / 1e3, 1)

@@ -1,0 +1,1 @@
+"""Intervals, comparisons and fits over rows of runs."""

@@ -1,0 +1,1 @@
+"""The data set: where it is, how it is written and read."""

@@ -1,0 +1,45 @@
+"""Any column of `runs` by any two parameters: medians, with intervals, over the runs that are ok."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from results.statistics.design import Row, checked, differing, grouped, in_order, numeric, value_of
+from results.statistics.intervals import Estimate, median
+
+
+@dataclass(frozen=True)
+class Pivot:
+    """`cells`: median of `value` by (row, column) value; `mixed`: other parameters in which runs of a cell may differ."""
+
+    rows: str
+    columns: str
+    value: str
+    row_values: tuple[Any, ...]
+    column_values: tuple[Any, ...]
+    cells: Mapping[tuple[Any, Any], Estimate | None]
+    mixed: tuple[str, ...]
+
+
+def pivot(runs: Sequence[Row], rows: str, columns: str, value: str) -> Pivot:
+    """Compute the pivot; `rows` and `columns` are columns or configuration keys. Raises DataSetError for one that is not there,
+    or a value that is no number."""
+    for parameter in (rows, columns):
+        checked(runs, parameter)
+    numeric(value)
+    ok = [run for run in runs if run["status"] == "ok"]
+    return Pivot(
+        rows,
+        columns,
+        value,
+        _values(ok, rows),
+        _values(ok, columns),
+        {cell: median(run[value] for run in group) for cell, group in grouped(ok, (rows, columns)).items()},
+        differing(ok, (rows, columns)),
+    )
+
+
+def _values(runs: Sequence[Row], parameter: str) -> tuple[Any, ...]:
+    return tuple(sorted({value_of(run, parameter) for run in runs}, key=lambda value: in_order((value,))))

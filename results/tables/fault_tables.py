@@ -1,0 +1,75 @@
+"""Faults by configuration and kind: their stages, exact percentiles and humps, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from results.derive.stages import MEANING, PARTS
+from results.figures import cell, decimals, us
+from results.statistics.design import Row, axes, checked, grouped
+from results.statistics.modes import humps, in_words
+from results.store.dataset import DataSet
+from results.summaries.fault_digest import Digests, FaultDigest, digests
+from results.tables.console import print_line, print_rows
+
+
+@dataclass(frozen=True)
+class FaultGroups:
+    """Digests by values of `by` and kind of fault."""
+
+    by: tuple[str, ...]
+    digests: Mapping[tuple[tuple[Any, ...], str], FaultDigest]
+
+
+def fault_groups(dataset: DataSet, runs: Sequence[Row], by: Sequence[str] | None = None) -> FaultGroups:
+    """Read the faults of `runs`, told apart `by` (default: strategy, and whatever else was varied). Raises DataSetError for a
+    parameter that is not there."""
+    if by is None:
+        by = ("strategy", *axes(runs, known=("strategy",)))
+    for parameter in by:
+        checked(runs, parameter)
+    return grouped_digests(runs, digests(dataset, runs), by)
+
+
+def grouped_digests(runs: Sequence[Row], of_runs: Any, by: Sequence[str]) -> FaultGroups:
+    """Add the runs' digests up by the values of `by`."""
+    number = {run["run_id"]: values for values, group in grouped(runs, by).items() for run in group}
+    sums: dict[tuple[tuple[Any, ...], str], FaultDigest] = {}
+    digest: Digests
+    for run, digest in zip(runs, of_runs, strict=True):
+        for kind, one in digest.items():
+            sums.setdefault((number[run["run_id"]], kind), FaultDigest()).add(one)
+    order = {values: place for place, values in enumerate(grouped(runs, by))}
+    return FaultGroups(tuple(by), dict(sorted(sums.items(), key=lambda item: (order[item[0][0]], item[0][1]))))
+
+
+def print_stages(groups: FaultGroups, file: TextIO | None = None) -> None:
+    """Mean parts, which sum to the mean latency; exact percentiles, medians over runs; and humps."""
+    heads = (
+        *(name.replace("_", " ") for name in groups.by),
+        *("kind", "faults", *(f"{part} us" for part in PARTS), "mean us"),
+        *("p50 us", "p99 us", "slowest 1% us", "most of it"),
+    )
+    rows = []
+    for (values, kind), digest in groups.digests.items():
+        mean, slow = digest.mean_part_ns, digest.mean_slow_part_ns
+        longest = max(range(len(PARTS)), key=lambda part: slow[part])
+        most = f"{PARTS[longest]} {slow[longest] / sum(slow):.0%}" if sum(slow) else "-"
+        rows.append(
+            (
+                *(cell(value) for value in values),
+                *(kind, str(digest.faults), *(us(ns) for ns in mean), us(sum(mean))),
+                *(us(digest.exact_median(rank)) for rank in (500, 990)),
+                *(decimals(sum(slow) / 1e3, 1) if digest.slow else "-", most),
+            )
+        )
+    print_rows(heads, rows, file)
+    for part in PARTS:
+        print_line(f"{part}: {MEANING[part]}", file)
+    print_line("means of the parts sum to the mean latency; p50 and p99 are exact, medians over runs", file)
+    for (values, kind), digest in groups.digests.items():
+        said = in_words(humps(digest.latency))
+        if said:
+            print_line(f"{' '.join(map(cell, values))} {kind}: {said}: no one number stands for both", file)

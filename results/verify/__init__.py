@@ -1,0 +1,1 @@
+"""Recomputes what a data set says and reports what does not agree."""
