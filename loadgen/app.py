@@ -14,6 +14,7 @@ from loadgen.cluster.cluster import Cluster, cluster_for
 from loadgen.config.command_line import command, from_hydra, given, literal, to_hydra
 from loadgen.config.schema import SET_BY_THE_DRIVER, register
 from loadgen.errors import ConfigError
+from loadgen.host.probe import package_version
 from loadgen.sweep import driver
 from loadgen.sweep.sweeper import register_sweeper
 
@@ -90,6 +91,9 @@ def _job(cfg: DictConfig, number: int) -> str:
 
 def main() -> None:
     """Entry point. Exit status: 0 every run is ok; 1 one is not, or nothing was started; 130 interrupted."""
+    if "--version" in sys.argv[1:]:
+        print(f"loadgen {package_version()}")
+        return
     register()
     register_sweeper()
     sys.argv[1:] = to_hydra(sys.argv[1:])
