@@ -1,0 +1,68 @@
+"""The tables of a data set, column by column, with units.
+
+History
+-------
+- 2026-11-23, version 1: `runs`, `vcpus`, `faults`.
+- 2026-11-24, version 2: the table `threads`. In `runs`: `command`, `job_overrides`, `plan_key`, `recover`, `recoveries`; how
+  noisy the host was (`watched_s` to `distrust`); swapped and poisoned pages (`poisoned_at`, `on_memory_error`, `hold_ns`, `swap`,
+  `swap_bytes`); `faults_per_s_net`, `engine_options`; faults injected into the page server (`drop_events_share` to
+  `vanish_after_events`); how exits, events and pages ended (`trips_resolved` to `events_dropped`, `ended_`); several guests on
+  several hosts (`guests`, `cluster`, `exclusive`, `guest_hosts`, `waited_s`, `start_gate_s`, `start_spread_ns`). In the other
+  tables: `guest`, `host`; in `faults`: `exit`. Now derived: `achieved_delay_us`, `overhead_s`.
+- 2026-11-25, version 2: disturbances (`disturb` to `device_mapping`, their counters and threads), the mmap_lock by cause
+  (`mmap_lock_reads_`), `prefetch`, and the progress of each vCPU (`mark_ns` to `longest_fault_ns`).
+- 2026-11-26, version 2: `blocks_offlined`, `prefetched_pages_per_s`, `emulated_s`, `latency_p50_net_ns`.
+- 2026-11-27, version 2: `device_sleeps` and their lengths.
+
+To add a column, add one line to the file of its table (`runs.py`, `rows.py`, `counters.py`) and one to this history: under the
+newest version until that version is released, under a new version afterwards. A data set holds one version. Older versions stay
+readable: columns and tables they lack are read as nulls and as no rows. So nothing is renamed, removed or redefined.
+
+Null means not measured, not applicable or, for a time, that it did not happen; it is never written as 0. Times in `_ns` columns
+are CLOCK_MONOTONIC of the run's host. `started_at` is UTC, without a time zone in its type: DuckDB needs another package to read
+one. `sweep_id` is both in the files and in the names of their folders, as a dictionary, the type under which every reader merges
+the two. `run_id` is a dictionary in every table, so that tables join without a cast.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from results.schema.column import Column
+from results.schema.counters import COUNTERS
+from results.schema.rows import FAULT_COLUMNS, THREAD_COLUMNS, VCPU_COLUMNS
+from results.schema.runs import RUN_COLUMNS
+from results.schema.words import DISTURBERS, ROLES, STAGES_NS, STATUSES
+
+__all__ = [
+    "COLUMNS",
+    "COUNTERS",
+    "DISTURBERS",
+    "FAULT_COLUMNS",
+    "ROLES",
+    "RUN_COLUMNS",
+    "SCHEMA_VERSION",
+    "STAGES_NS",
+    "STATUSES",
+    "THREAD_COLUMNS",
+    "VCPU_COLUMNS",
+    "Column",
+    "arrow_schema",
+]
+
+SCHEMA_VERSION = 2
+"""What this package writes; it reads every version from 1."""
+
+COLUMNS: dict[str, tuple[Column, ...]] = {
+    "runs": RUN_COLUMNS,
+    "vcpus": VCPU_COLUMNS,
+    "faults": FAULT_COLUMNS,
+    "threads": THREAD_COLUMNS,
+}
+
+
+def arrow_schema(table: str) -> pa.Schema:
+    """The Arrow schema of `table`, each field with its `unit` and `doc` as metadata."""
+    return pa.schema(
+        [pa.field(c.name, c.type, nullable=not c.required, metadata={"unit": c.unit, "doc": c.doc}) for c in COLUMNS[table]]
+    )

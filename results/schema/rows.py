@@ -1,0 +1,77 @@
+"""The columns of `vcpus`, `faults` and `threads`: the rows beneath a run."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from results.schema.column import COUNT, COUNTS, NAME, NS, REAL, TEXT, TIMES, Column
+from results.schema.counters import COUNTERS, LOCK_READS
+from results.schema.words import ROLES
+
+VCPU_COLUMNS = (
+    Column("run_id", NAME, "", "the run", True),
+    Column("sweep_id", NAME, "", "its sweep", True),
+    Column("vcpu", pa.uint16(), "", "number of the vCPU, from 0 through all guests of the run", True),
+    Column("vmm", pa.uint16(), "", "number of its VMM process, likewise"),
+    Column("guest", pa.uint16(), "", "number of its guest, from 0"),
+    Column("host", NAME, "", "its host"),
+    Column("tid", COUNT, "", "thread id on the host"),
+    Column("accesses", COUNT, "accesses", "accesses done"),
+    Column("faults", COUNT, "faults", "accesses that found the page not mapped"),
+    Column("pages_resolved", COUNT, "pages", "pages resolved for this vCPU, each counted once in its VMM"),
+    Column("start_ns", NS, "ns", "when it left the barrier"),
+    Column("end_ns", NS, "ns", "when its last access was done"),
+    Column("cpus", pa.list_(pa.int32()), "", "CPUs it really ran on"),
+    Column("wrong_words", COUNT, "words", "wrong words it read"),
+    Column("first_wrong", TEXT, "", "the first of them: page, what was there, what should have been"),
+    Column("stuck", TEXT, "", "what it was waiting for when the watchdog ended the run"),
+    Column("failure", TEXT, "", "why it gave up"),
+    Column("recorded", COUNT, "faults", "faults that left a record"),
+    *LOCK_READS,
+    Column("longest_fault_ns", NS, "ns", "longest resumed - raised, of all its faults; 0: it had none"),
+    Column("mark_ns", TIMES, "ns", "when it had got as far as mark_accesses and mark_pages say, a few dozen points in turn"),
+    Column("mark_accesses", COUNTS, "accesses", "accesses of its first pass done at each of mark_ns"),
+    Column("mark_pages", COUNTS, "pages", "its pages_resolved at each of mark_ns"),
+    Column("pass_end_ns", TIMES, "ns", "when each of its passes ended"),
+    *COUNTERS,
+)
+
+FAULT_COLUMNS = (
+    Column("run_id", NAME, "", "the run", True),
+    Column("sweep_id", NAME, "", "its sweep", True),
+    Column("vcpu", pa.uint16(), "", "the vCPU that touched the page", True),
+    Column("page", pa.uint32(), "", "page number in its guest's region", True),
+    Column("kind", NAME, "", "the state the page was prepared in", True),
+    Column("outcome", NAME, "", "how the fault ended", True),
+    Column("exit", NAME, "", "how its first exit arrived; none: the vCPU did not come back to user space"),
+    Column("intended_ns", NS, "ns", "open loop: when the access should have happened"),
+    Column("raised_ns", NS, "ns", "the vCPU touched the page"),
+    Column("delivered_ns", NS, "ns", "a reader had the event, or the exit had arrived"),
+    Column("fetched_ns", NS, "ns", "the contents were complete"),
+    Column("installed_ns", NS, "ns", "the resolving call had returned"),
+    Column("resumed_ns", NS, "ns", "the access was done"),
+    Column("cpu", pa.uint16(), "", "CPU the vCPU was on", True),
+    Column("guest", pa.uint16(), "", "number of the guest, from 0"),
+    Column("host", NAME, "", "its host: times of different hosts are not to be compared"),
+)
+
+THREAD_COLUMNS = (
+    Column("run_id", NAME, "", "the run", True),
+    Column("sweep_id", NAME, "", "its sweep", True),
+    Column("role", NAME, "", f"{', '.join(ROLES)} (the driver's row is its whole process)", True),
+    Column("number", pa.int32(), "", "number among those of its role, from 0", True),
+    Column("vmm", pa.uint16(), "", "number of its VMM process; null where it belongs to none"),
+    Column("guest", pa.uint16(), "", "number of its guest; null for the driver"),
+    Column("host", NAME, "", "its host; null for the driver"),
+    Column("tid", COUNT, "", "thread id on the host"),
+    Column("user_ns", NS, "ns", "CPU time in user mode; the kernel's ticks split the sum, which is exact"),
+    Column("system_ns", NS, "ns", "CPU time in the kernel"),
+    Column("voluntary_switches", COUNT, "switches", "it went to sleep"),
+    Column("involuntary_switches", COUNT, "switches", "it was made to wait for its CPU"),
+    Column("minor_faults", COUNT, "faults", "page faults the kernel counted without I/O, on whatever memory"),
+    Column("major_faults", COUNT, "faults", "page faults with I/O"),
+    Column("cpus", pa.list_(pa.int32()), "", "CPUs it was seen on"),
+    Column("asked_per_s", REAL, "1/s", "of a disturbance: units it was to do; null: as fast as it goes"),
+    Column("achieved_per_s", REAL, "1/s", "of a disturbance: units it did"),
+    *COUNTERS,
+)
