@@ -90,16 +90,11 @@ def run_guests(session: Session, planned: PlannedRun, dataset: DataSet, progress
             _measure(seats, measured, losses, progress)
             store_began = time.perf_counter()
             for seat in losses.seats:
+                stored = writer.faults(
+                    _native.KINDS, _native.OUTCOMES, exits=_native.EXITS, guest=seat.number, host=seat.node.name
+                )
                 for numbers, faults in _fault_chunks(seat.vcpus):
-                    writer.faults(
-                        numbers + np.uint16(seat.first_vcpu),
-                        faults,
-                        _native.KINDS,
-                        _native.OUTCOMES,
-                        exits=_native.EXITS,
-                        guest=seat.number,
-                        host=seat.node.name,
-                    )
+                    stored.add(numbers + np.uint16(seat.first_vcpu), faults)
             measured.columns["store_s"] = time.perf_counter() - store_began
             _get([vcpu.close.remote() for seat in losses.seats for vcpu in seat.vcpus])
             losses.close()

@@ -40,35 +40,12 @@ class RunWriter:
             location.filesystem.create_dir(self._incoming, recursive=True)
 
     def faults(
-        self,
-        vcpu: npt.NDArray[np.uint16],
-        faults: npt.NDArray[np.void],
-        kinds: Sequence[str],
-        outcomes: Sequence[str],
-        guest: int = 0,
-        host: str | None = None,
-        exits: Sequence[str] = (),
-    ) -> None:
-        """Add a chunk of fault records, as many times as there are chunks.
-
-        `vcpu`: uint16, `faults`: structured with the stages, `page`, `cpu`, `kind` and `outcome`, of the same length;
-        0 in a stage means it did not happen. `kinds`, `outcomes` and `exits` name the codes; without `exits` there is no field
-        `exit`, and its column is null. `guest` and `host` are whose they are. The arrays may be reused on return.
-        Raises ValueError for arrays that do not fit each other, DataSetError when the file cannot be written.
-        """
+        self, kinds: Sequence[str], outcomes: Sequence[str], *, exits: Sequence[str] = (), guest: int = 0, host: str | None = None
+    ) -> GuestFaults:
+        """The place for one guest's fault records: `kinds`, `outcomes` and `exits` name their codes, `guest` and `host` are its
+        number and its host. Without `exits` the records have no field `exit`, and its column is null."""
         self._require_open()
-        if len(vcpu) != len(faults):
-            raise ValueError(f"{len(vcpu)} vCPU numbers for {len(faults)} fault records")
-        if len(faults) == 0:
-            return
-        batches = FaultBatches(self.run_id, self.sweep_id, kinds, outcomes, guest, host, exits)
-        with reported(self._location.uri, f"store the faults of run {self.run_id}"):
-            if self._fault_file is None:
-                self._fault_file = FaultFile(self._location.filesystem, self._staged("faults"))
-            for stages, batch in batches.convert(vcpu, faults):
-                self._fault_file.write(batch)
-                self._latencies.add(stages)
-        self._fault_records += len(faults)
+        return GuestFaults(self, FaultBatches(self.run_id, self.sweep_id, kinds, outcomes, guest, host, exits))
 
     def commit(
         self, run: Mapping[str, Any], vcpus: Sequence[Mapping[str, Any]], threads: Sequence[Mapping[str, Any]] = ()
@@ -97,6 +74,20 @@ class RunWriter:
                 self._fault_file.abandon()
         with reported(self._location.uri, f"discard run {self.run_id}"):
             self._location.filesystem.delete_dir(self._incoming)
+
+    def _add(self, batches: FaultBatches, vcpu: npt.NDArray[np.uint16], faults: npt.NDArray[np.void]) -> None:
+        self._require_open()
+        if len(vcpu) != len(faults):
+            raise ValueError(f"{len(vcpu)} vCPU numbers for {len(faults)} fault records")
+        if len(faults) == 0:
+            return
+        with reported(self._location.uri, f"store the faults of run {self.run_id}"):
+            if self._fault_file is None:
+                self._fault_file = FaultFile(self._location.filesystem, self._staged("faults"))
+            for stages, batch in batches.convert(vcpu, faults):
+                self._fault_file.write(batch)
+                self._latencies.add(stages)
+        self._fault_records += len(faults)
 
     def __enter__(self) -> Self:
         return self
@@ -149,6 +140,21 @@ class RunWriter:
 
     def _staged(self, table: str) -> str:
         return f"{self._incoming}/{table}.parquet"
+
+
+class GuestFaults:
+    """Takes one guest's fault records on their way into a run."""
+
+    def __init__(self, writer: RunWriter, batches: FaultBatches) -> None:
+        self._writer, self._batches = writer, batches
+
+    def add(self, vcpu: npt.NDArray[np.uint16], faults: npt.NDArray[np.void]) -> None:
+        """Add a chunk, as many times as there are chunks; the arrays may be reused on return.
+
+        `vcpu`: uint16 (n,), `faults`: structured (n,) with the stages in ns (0: it did not happen), `page`, `cpu`, `kind` and
+        `outcome`. Raises ValueError for arrays that do not fit each other, DataSetError when the file cannot be written.
+        """
+        self._writer._add(self._batches, vcpu, faults)
 
 
 def refuse_duplicate(location: Location, run_id: str) -> None:

@@ -54,7 +54,7 @@ def write(dataset: DataSet, run_id: str, records: npt.NDArray[np.void]) -> float
     for start in range(0, len(records), CHUNK):
         chunk = records[start : start + CHUNK]
         vcpu = np.full(len(chunk), start // CHUNK % VCPUS, dtype=np.uint16)
-        writer.faults(vcpu, chunk, _native.KINDS, _native.OUTCOMES)
+        writer.faults(_native.KINDS, _native.OUTCOMES).add(vcpu, chunk)
     writer.commit({"status": "ok"}, [])
     return time.perf_counter() - begin
 

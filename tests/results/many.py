@@ -39,7 +39,7 @@ def make(path: str, runs: int, faults: int, *, open_loop: bool = False) -> DataS
         with dataset.writer(f"run-{number:06}", "sweep-1") as writer:
             for start in range(0, count, len(pool)):
                 chunk = _as_of(pool[: min(len(pool), count - start)], rng, STRATEGIES[strategy], MIXES[mix])
-                writer.faults(rng.integers(0, vcpus, len(chunk)).astype(np.uint16), chunk, KINDS, OUTCOMES)
+                writer.faults(KINDS, OUTCOMES).add(rng.integers(0, vcpus, len(chunk)).astype(np.uint16), chunk)
             us = STRATEGIES[strategy] * (1 + 3 * MIXES[mix] * (strategy == "no_slow_gup"))
             rate = 1e6 / us * vcpus / (1 + 0.1 * (vcpus - 1) + 0.01 * vcpus * (vcpus - 1)) * rng.lognormal(0, 0.03)
             writer.commit(_row(strategy, vcpus, mix, repeat, repeats), vcpu_rows(1e6 / rate), [])

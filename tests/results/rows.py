@@ -94,5 +94,5 @@ def store(
     with dataset.writer(run_id, sweep_id) as writer:
         if latencies_ns:
             records = faults(latencies_ns)
-            writer.faults(np.arange(len(records), dtype=np.uint16) % 2, records, KINDS, OUTCOMES)
+            writer.faults(KINDS, OUTCOMES).add(np.arange(len(records), dtype=np.uint16) % 2, records)
         writer.commit(run_row(**values), vcpu_rows(seconds), thread_rows())

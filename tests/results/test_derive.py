@@ -84,7 +84,7 @@ def test_open_loop_latency_starts_when_the_access_should_have_happened(tmp_path:
     dataset = DataSet.open(str(tmp_path))
     with dataset.writer("run-a", "sweep-1") as writer:
         records = faults([100, 200, 300], open_loop_lag_ns=10_000_000_000)
-        writer.faults(np.zeros(3, np.uint16), records, KINDS, OUTCOMES)
+        writer.faults(KINDS, OUTCOMES).add(np.zeros(3, np.uint16), records)
         writer.commit(run_row(), vcpu_rows(1.0))
     row = dataset.read("runs").to_pylist()[0]
     assert row["latency_p50_ns"] == 200
@@ -97,7 +97,7 @@ def test_a_fault_that_did_not_resume_has_no_latency(tmp_path: Path) -> None:
     records = faults([100, 200, 300])
     records["resumed_ns"][2] = 0
     with dataset.writer("run-a", "sweep-1") as writer:
-        writer.faults(np.zeros(3, np.uint16), records, KINDS, OUTCOMES)
+        writer.faults(KINDS, OUTCOMES).add(np.zeros(3, np.uint16), records)
         writer.commit(run_row(), vcpu_rows(1.0))
     assert dataset.read("runs")["latency_p999_ns"].to_pylist() == [200]
 

@@ -32,7 +32,7 @@ def store(dataset: DataSet, run_id: str, faults: int) -> None:
     records["raised_ns"] = np.random.default_rng(2).integers(1, 1 << 60, faults)
     records["resumed_ns"] = records["raised_ns"] + 1000
     with dataset.writer(run_id, "s-1") as writer:
-        writer.faults(np.zeros(faults, np.uint16), records, _native.KINDS, _native.OUTCOMES)
+        writer.faults(_native.KINDS, _native.OUTCOMES).add(np.zeros(faults, np.uint16), records)
         writer.commit({"status": "ok"}, [{"vcpu": 0}])
 
 

@@ -266,7 +266,7 @@ def test_a_working_set_is_each_page_once_in_the_order_of_first_touch(dataset: Da
     with dataset.writer("one", "sweep-1") as writer:
         records = faults([10, 10, 10, 10])
         records["page"] = [7, 3, 7, 5]
-        writer.faults(np.zeros(4, np.uint16), records, KINDS, OUTCOMES)
+        writer.faults(KINDS, OUTCOMES).add(np.zeros(4, np.uint16), records)
         writer.commit(run_row(sample_every=1), vcpu_rows(1.0), [])
     store(dataset, "sampled", sample_every=2, latencies_ns=[5])
     store(dataset, "none", sample_every=1)

@@ -129,7 +129,7 @@ def test_a_report_on_millions_of_faults_does_not_hold_them(tmp_path: Path) -> No
 def test_a_data_set_of_one_run_has_a_report_too(tmp_path: Path) -> None:
     dataset = DataSet.open(str(tmp_path / "dataset"))
     with dataset.writer("run-a", "sweep-1") as writer:
-        writer.faults(np.zeros(60, np.uint16), faults(list(range(1000, 1060))), KINDS, OUTCOMES)
+        writer.faults(KINDS, OUTCOMES).add(np.zeros(60, np.uint16), faults(list(range(1000, 1060))))
         writer.commit(run_row(), vcpu_rows(1.0))
     out = tmp_path / "one.html"
     assert main(["report", dataset.uri, "--out", str(out)]) == 0

@@ -64,7 +64,7 @@ def dataset(tmp_path: Path) -> DataSet:
         faults["outcome"] = rng.integers(0, len(OUTCOMES), len(faults))
         with dataset.writer(f"run-{number}", "sweep-1") as writer:
             for chunk in np.split(faults, [1200, 3000]):
-                writer.faults(np.zeros(len(chunk), np.uint16), chunk, KINDS, OUTCOMES)
+                writer.faults(KINDS, OUTCOMES).add(np.zeros(len(chunk), np.uint16), chunk)
             writer.commit(run_row(repeat=number), vcpu_rows(1.0))
     return dataset
 

@@ -31,7 +31,7 @@ def files_of(folder: Path) -> set[str]:
 def test_a_run_is_invisible_until_it_is_committed_and_whole_afterwards(tmp_path: Path) -> None:
     dataset = DataSet.open(str(tmp_path))
     writer = dataset.writer("run-a", "sweep-1")
-    writer.faults(np.zeros(2, np.uint16), faults([100, 200]), KINDS, OUTCOMES)
+    writer.faults(KINDS, OUTCOMES).add(np.zeros(2, np.uint16), faults([100, 200]))
     assert dataset.sweeps() == []
     assert dataset.read("faults").num_rows == 0
     assert len(dataset.unfinished()) == 1
@@ -56,7 +56,7 @@ from tests.results.rows import KINDS, OUTCOMES, faults
 writer = DataSet.open(sys.argv[1]).writer("run-b", "sweep-1")
 records = faults([100] * 300_000)
 for _ in range(4):
-    writer.faults(np.zeros(300_000, np.uint16), records, KINDS, OUTCOMES)
+    writer.faults(KINDS, OUTCOMES).add(np.zeros(300_000, np.uint16), records)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     killed = subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=REPOSITORY, check=False)
@@ -94,7 +94,7 @@ def test_a_runs_row_never_appears_before_its_faults(tmp_path: Path) -> None:
 
 def test_a_discarded_run_leaves_nothing(tmp_path: Path) -> None:
     with DataSet.open(str(tmp_path)).writer("run-a", "sweep-1") as writer:
-        writer.faults(np.zeros(1, np.uint16), faults([100]), KINDS, OUTCOMES)
+        writer.faults(KINDS, OUTCOMES).add(np.zeros(1, np.uint16), faults([100]))
     assert files_of(tmp_path) == {"_schema.json"}
     assert list((tmp_path / "_incoming").iterdir()) == []
     with pytest.raises(ValueError, match="run run-a has been committed or discarded"):
@@ -205,7 +205,7 @@ def test_a_file_system_that_takes_no_more_is_reported_and_what_was_stored_stays(
             pytest.raises(DataSetError, match=r"run run-b: .*free some space, store fewer faults"),
             dataset.writer("run-b", "sweep-1") as writer,
         ):
-            writer.faults(np.zeros(len(records), np.uint16), records, KINDS, OUTCOMES)
+            writer.faults(KINDS, OUTCOMES).add(np.zeros(len(records), np.uint16), records)
             writer.commit(run_row(), [])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -258,9 +258,9 @@ def test_what_the_schema_does_not_know_is_refused_by_name(tmp_path: Path) -> Non
 def test_faults_that_do_not_fit_each_other_are_refused(tmp_path: Path) -> None:
     with DataSet.open(str(tmp_path)).writer("run-a", "sweep-1") as writer:
         with pytest.raises(ValueError, match="1 vCPU numbers for 2 fault records"):
-            writer.faults(np.zeros(1, np.uint16), faults([1, 2]), KINDS, OUTCOMES)
+            writer.faults(KINDS, OUTCOMES).add(np.zeros(1, np.uint16), faults([1, 2]))
         with pytest.raises(ValueError, match=r"kind code 1 has no name among \['hit'\]"):
-            writer.faults(np.zeros(1, np.uint16), faults([1]), ("hit",), OUTCOMES)
+            writer.faults(("hit",), OUTCOMES).add(np.zeros(1, np.uint16), faults([1]))
 
 
 def test_ids_that_are_no_file_names_are_refused(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_every_value_of_every_chunk_arrives_in_order_though_the_array_is_reused(
             for name in FAULT_DTYPE.names or ():
                 chunk[name] = rng.integers(0, 3, rows) * (10**15 if name.endswith("_ns") else 1)
             expected.append(chunk.copy())
-            writer.faults(np.full(rows, number, np.uint16), chunk, KINDS, OUTCOMES)
+            writer.faults(KINDS, OUTCOMES).add(np.full(rows, number, np.uint16), chunk)
             chunk[:] = np.zeros(1, FAULT_DTYPE)
         writer.commit(run_row(), [])
     records = np.concatenate(expected)

@@ -180,7 +180,7 @@ def test_what_a_stream_brought_stands_beside_what_vcpus_asked_for(tmp_path: Path
 def test_open_loop_latencies_stand_beside_the_closed_loop_ones(tmp_path: Path) -> None:
     dataset = DataSet.open(str(tmp_path))
     with dataset.writer("run-a", "sweep-1") as writer:
-        writer.faults(np.zeros(2, np.uint16), faults([1000, 3000], open_loop_lag_ns=7000), KINDS, OUTCOMES)
+        writer.faults(KINDS, OUTCOMES).add(np.zeros(2, np.uint16), faults([1000, 3000], open_loop_lag_ns=7000))
         writer.commit(run_row(), vcpu_rows(1.0))
     out = io.StringIO()
     print_summary(summary(dataset), out)

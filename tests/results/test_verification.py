@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
     threads = [*thread_rows(), {"role": "reader", "number": 0, **ZEROS, "events": 3, "events_resolved": 3, "lost_races": 1}]
     run = run_row(pages=8, sample_every=1, source="local", **{**ZEROS, "events": 3, "events_resolved": 3, "lost_races": 2})
     with dataset.writer("run-a", "sweep-1") as writer:
-        writer.faults(np.zeros(3, np.uint16), faults([100, 200, 300]), KINDS, OUTCOMES)
+        writer.faults(KINDS, OUTCOMES).add(np.zeros(3, np.uint16), faults([100, 200, 300]))
         writer.commit(run, vcpus, threads)
     return tmp_path / "dataset"
 
