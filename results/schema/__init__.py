@@ -13,6 +13,8 @@ History
   (`mmap_lock_reads_`), `prefetch`, and the progress of each vCPU (`mark_ns` to `longest_fault_ns`).
 - 2026-11-26, version 2: `blocks_offlined`, `prefetched_pages_per_s`, `emulated_s`, `latency_p50_net_ns`.
 - 2026-11-27, version 2: `device_sleeps` and their lengths.
+- 2026-11-29, version 2: emulated operations (`emulated_probes_missed` to `emulated_populates_done`; in `faults` `emulated_exits`
+  and `emulated_entries`).
 
 To add a column, add one line to the file of its table (`runs.py`, `rows.py`, `counters.py`) and one to this history: under the
 newest version until that version is released, under a new version afterwards. A data set holds one version. Older versions stay

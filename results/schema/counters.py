@@ -57,6 +57,11 @@ COUNTERS = (
     Column("device_sleeps", COUNT, "accesses", "of them, slept in the kernel: until the page was there, or for the mmap_lock"),
     Column("device_refused", COUNT, "accesses", "of device_accesses, EFAULT because the mapping refuses to sleep"),
     Column("device_poisoned", COUNT, "accesses", "of device_accesses, EFAULT because the page is poisoned"),
+    Column("emulated_probes_missed", COUNT, "calls", "emulated exits: pagemap reads that found no PTE"),
+    Column("emulated_probes_found", COUNT, "calls", "emulated stage-2 violations: pagemap reads that found the page"),
+    Column("emulated_signals", COUNT, "signals", "emulated exits: SIGBUS at the touch"),
+    Column("emulated_populates_refused", COUNT, "calls", "emulated exits: MADV_POPULATE_WRITE before the touch, refused"),
+    Column("emulated_populates_done", COUNT, "calls", "emulated stage-2 violations: MADV_POPULATE_WRITE before the touch, done"),
 )
 
 LOCK_READS = tuple(

@@ -53,6 +53,8 @@ FAULT_COLUMNS = (
     Column("cpu", pa.uint16(), "", "CPU the vCPU was on", True),
     Column("guest", pa.uint16(), "", "number of the guest, from 0"),
     Column("host", NAME, "", "its host: times of different hosts are not to be compared"),
+    Column("emulated_exits", pa.uint8(), "exits", "emulated exits the fault paid for; 255: that many or more"),
+    Column("emulated_entries", pa.uint8(), "violations", "emulated stage-2 violations without an exit it paid for, likewise"),
 )
 
 THREAD_COLUMNS = (

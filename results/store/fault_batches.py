@@ -14,6 +14,9 @@ from results.schema import STAGES_NS, arrow_schema
 ROWS_PER_GROUP = 1 << 16
 """Rows converted, and written as one row group, at a time: this bounds the memory beside the caller's chunk."""
 
+EMULATED = ("emulated_exits", "emulated_entries")
+"""Fields of a record that say which emulated operations the fault paid for; records of a foreign handler have none."""
+
 _SCHEMA = arrow_schema("faults")
 
 
@@ -71,12 +74,18 @@ class FaultBatches:
             "host": pa.DictionaryArray.from_arrays(constant if len(self._host) else pa.nulls(len(block), pa.int32()), self._host),
         }
         columns |= {name: _null_where_zero(values) for name, values in stages.items()}
+        columns |= {name: _count(block, name) for name in EMULATED}
         return pa.RecordBatch.from_arrays([columns[name] for name in _SCHEMA.names], schema=_SCHEMA)
 
     def _exit(self, block: npt.NDArray[np.void]) -> pa.Array:
         if len(self._exits) == 0:  # records of somebody who does not tell
             return pa.nulls(len(block), _SCHEMA.field("exit").type)
         return _named(block["exit"], self._exits, "exit")
+
+
+def _count(block: npt.NDArray[np.void], name: str) -> pa.Array:
+    fields = block.dtype.names or ()
+    return pa.array(block[name].astype(np.uint8)) if name in fields else pa.nulls(len(block), pa.uint8())
 
 
 def _named(codes: npt.NDArray[np.uint8], names: pa.Array, column: str) -> pa.DictionaryArray:

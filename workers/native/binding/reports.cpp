@@ -262,6 +262,8 @@ nb::object fault_dtype() {
   field("kind", "u1", 1);
   field("outcome", "u1", 1);
   field("exit", "u1", 1);
+  field("emulated_exits", "u1", 1);
+  field("emulated_entries", "u1", 1);
   nb::dict layout;
   layout["names"] = names;
   layout["formats"] = formats;

@@ -12,6 +12,7 @@
 #include "guest/guest.hpp"
 #include "guest/page_record.hpp"
 #include "kernel/clock.hpp"
+#include "resolve/emulation.hpp"
 
 namespace uffd {
 
@@ -76,6 +77,7 @@ class AccessAccount {
 
  protected:
   static constexpr auto kRelaxed = std::memory_order_relaxed;
+  static constexpr std::uint32_t kMostNoted = 255;  // of either kind of emulated operation in a record
 
   /// An access begins. `known`: its page's byte in the record; `due`: when an open loop wanted it, or 0.
   [[gnu::hot]] void begin(std::uint64_t page, std::uint8_t known, Ticks due) noexcept {
@@ -84,6 +86,7 @@ class AccessAccount {
     due_ = due;
     when_raised_ = PageRecord::state_of(known);
     attempt_ = installed_again_ = 0;
+    emulated_exits_ = emulated_entries_ = 0;
     open_ = abandoned_ = resolved_here_ = populated_ = memory_error_ = false;
     state_.page.store(page, kRelaxed);
   }
@@ -100,6 +103,16 @@ class AccessAccount {
   }
   /// The same where a guest has opened it, in this very slot, and a reader may have written into it since.
   void take_over_record() noexcept { take_slot(); }
+
+  /// The access under way has paid for an emulated exit, or for an emulated stage-2 violation that makes none.
+  [[gnu::hot]] void made_exit(Emulated by) noexcept {
+    ++counters_[emulated_operation(by).counter];
+    ++emulated_exits_;
+  }
+  [[gnu::hot]] void made_entry(Emulated by) noexcept {
+    ++counters_[emulated_operation(by).counter];
+    ++emulated_entries_;
+  }
 
   bool delivered() const noexcept { return open_ && slot_->delivered.load(std::memory_order_acquire) != 0; }
 
@@ -132,6 +145,7 @@ class AccessAccount {
   bool memory_error_ = false;
   std::uint32_t attempt_ = 0;
   std::uint32_t installed_again_ = 0;
+  std::uint32_t emulated_exits_ = 0, emulated_entries_ = 0;
   Ticks due_ = 0;
   Ticks raised_ = 0;
   FaultRecord* slot_ = nullptr;
@@ -163,6 +177,8 @@ class AccessAccount {
   [[gnu::hot]] void close_record(const Touched& touched) noexcept {
     slot_->resumed = touched.resumed;
     slot_->cpu = touched.cpu;
+    slot_->emulated_exits = static_cast<std::uint8_t>(emulated_exits_ < kMostNoted ? emulated_exits_ : kMostNoted);
+    slot_->emulated_entries = static_cast<std::uint8_t>(emulated_entries_ < kMostNoted ? emulated_entries_ : kMostNoted);
     FaultOutcome outcome = FaultOutcome::lost_race;
     if (memory_error_) {
       outcome = FaultOutcome::memory_error;

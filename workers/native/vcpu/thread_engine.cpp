@@ -12,6 +12,7 @@
 #include "kernel/system_call.hpp"
 #include "kernel/userfaultfd.hpp"
 #include "kernel/vocabulary.hpp"
+#include "resolve/emulation.hpp"
 
 namespace uffd {
 
@@ -23,7 +24,6 @@ constexpr std::uint64_t kHugePageBytes = 2 << 20;
 [[gnu::tls_model("initial-exec")]] thread_local Vcpu* current = nullptr;
 [[gnu::tls_model("initial-exec")]] thread_local sigjmp_buf* guard = nullptr;
 [[gnu::tls_model("initial-exec")]] thread_local std::uint64_t* calibrating = nullptr;
-[[gnu::tls_model("initial-exec")]] thread_local int pagemap = -1;
 [[gnu::tls_model("initial-exec")]] thread_local const void* volatile memory_error_at = nullptr;
 
 [[gnu::tls_model("initial-exec")]] thread_local bool passed_on = false;
@@ -47,6 +47,7 @@ void pass_on(int signal, siginfo_t* info, void* context) {
   const int saved = errno;
   auto& context = *static_cast<ucontext_t*>(raw);
   if (interrupted_a_touch(context) && current != nullptr && current->owns(info->si_addr)) {
+    if (current->vmm().exit == ExitKind::signal) current->made_exit(Emulated::signal);
     if (current->on_exit(Exit::signal) == Verdict::abandon) {
       current->abandon();
       abandon_touch(context);
@@ -75,28 +76,6 @@ void on_kick(int, siginfo_t*, void* raw) {
     current->abandon();
     abandon_touch(context);
   }
-}
-
-[[gnu::hot]] bool present(const void* address) noexcept {
-  std::uint64_t entry = 0;
-  const auto offset = static_cast<off_t>(reinterpret_cast<std::uint64_t>(address) / kBasePageBytes * sizeof entry);
-  return system_call(SYS_pread64, pagemap, reinterpret_cast<long>(&entry), sizeof entry, offset) == sizeof entry &&
-         entry >> 63 != 0;
-}
-
-/// The errno, 0: the page is mapped and writable.
-[[gnu::hot]] int populate(std::byte* at, std::uint64_t bytes) noexcept {
-  return ::madvise(at, bytes, MADV_POPULATE_WRITE) == 0 ? 0 : errno;
-}
-
-void open_pagemap() {
-  pagemap = ::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-  if (pagemap < 0) throw KernelError("open of /proc/self/pagemap", errno);
-}
-
-void close_pagemap() {
-  if (pagemap >= 0) ::close(pagemap);
-  pagemap = -1;
 }
 
 /// A page as most exits of a guest find it: missing in anonymous memory, in the page cache and not mapped in the others.
@@ -177,15 +156,20 @@ void ThreadEngine::install_handlers() {
   if (::sigaction(SIGBUS, &action, nullptr) != 0) throw KernelError("sigaction of SIGBUS", errno);
 }
 
+// The emulated stage-2 violation: the page is in the table afterwards, or the access is given up (false).
 [[gnu::hot]] bool ThreadEngine::enter_stage2(Vcpu& vcpu, std::uint64_t page) noexcept {
   const VmmShared& vmm = vcpu.vmm();
   std::byte* at = vmm.region + page * vmm.page_bytes;
   const bool probe = vmm.exit == ExitKind::probe;
+  const EmulatedBy by = emulated_by(vmm.exit);
   while (true) {
     int populate_error = Situation::kNotTried;
     if (probe ? vcpu.locks().during(LockCause::probe, [at] { return present(at); })
-              : (populate_error = vcpu.locks().during(LockCause::populate, [&] { return populate(at, vmm.page_bytes); })) == 0)
+              : (populate_error = vcpu.locks().during(LockCause::populate, [&] { return populate(at, vmm.page_bytes); })) == 0) {
+      vcpu.made_entry(by.entry);
       break;
+    }
+    vcpu.made_exit(by.exit);
     switch (vcpu.on_exit(probe ? Exit::probe : Exit::populate, populate_error)) {
       case Verdict::run_again:
       case Verdict::undecided: continue;

@@ -109,6 +109,8 @@ class Vcpu : private AccessAccount {
            static_cast<const std::byte*>(address) < vmm_.region + vmm_.guest.config().region_bytes;
   }
   void abandon() noexcept { abandoned_ = true; }
+  using AccessAccount::made_entry;
+  using AccessAccount::made_exit;
 
   std::uint32_t index() const noexcept { return index_; }
   const VmmShared& vmm() const noexcept { return vmm_; }
