@@ -94,28 +94,28 @@ TEST("hazard 5: while a remove event is unread resolving says EAGAIN, for as man
   Userfaultfd uffd(UFFD_FEATURE_EVENT_REMOVE);
   uffd.register_range(memory.address(), memory.bytes(), UFFDIO_REGISTER_MODE_MISSING);
   std::vector<std::atomic<std::uint8_t>> bytes(16);
-  const Resolver resolver({{&uffd, memory.address(), 0, 16}}, PageRecord(bytes.data()), MemoryType::anon, 4096, 1);
-  const std::vector<std::byte> page(4096);
+  const Resolver resolver({{&uffd, memory.address(), 0, 16}}, PageRecord(bytes.data()), {.memory = MemoryType::anon}, 1);
+  const std::vector<std::byte> contents(4096);
   Counters counters;
-  CHECK_EQUAL(resolver.install(resolver.claim(0, PageRecord::vcpu_claim()), page.data(), false, counters).pages, 1u);
+  const auto install = [&](std::uint64_t page, int tries) {
+    const PageRun run = resolver.claim(page, PageRecord::vcpu_claim());
+    return resolver.install(run, {.wanted = page, .from = contents.data(), .tries = tries}, counters);
+  };
+  CHECK_EQUAL(install(0, 0).pages, 1u);
   std::thread dropper([&] { ::madvise(memory.data(), 4096, MADV_DONTNEED); });
-  auto refused = resolver.install(resolver.claim(5, PageRecord::vcpu_claim()), page.data(), false, counters, 1);
-  while (refused.error == 0) {  // the dropper is not there yet
+  while (install(5, 1).end != Installed::End::changing) {  // the dropper is not there yet
     bytes[5] = 0;
     ::usleep(1000);
-    refused = resolver.install(resolver.claim(6, PageRecord::vcpu_claim()), page.data(), false, counters, 1);
-    if (refused.error == 0) refused = resolver.install({7, 1}, page.data(), false, counters, 1);
-    if (refused.error == EEXIST) break;
   }
   counters = Counters();
-  CHECK_EQUAL(resolver.install(resolver.claim(9, PageRecord::vcpu_claim()), page.data(), false, counters, 7).error, EAGAIN);
+  CHECK(install(9, 7).end == Installed::End::changing);
   CHECK_EQUAL(counters[Counter::eagain_changing], 7u);
   CHECK(resolver.record().state(9) == PageState::unresolved);
   uffd_msg message;
   CHECK_EQUAL(::read(uffd.fd(), &message, sizeof message), static_cast<ssize_t>(sizeof message));
   CHECK_EQUAL(static_cast<int>(message.event), UFFD_EVENT_REMOVE);
   dropper.join();
-  CHECK_EQUAL(resolver.install(resolver.claim(9, PageRecord::vcpu_claim()), page.data(), false, counters).pages, 1u);
+  CHECK_EQUAL(install(9, 0).pages, 1u);
 }
 
 TEST("hazard 5: a remove event that is never read is the watchdog's business: no number of tries ends the run") {

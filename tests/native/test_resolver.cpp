@@ -20,10 +20,18 @@ struct Region {
   Counters counters;
   Resolver resolver;
 
-  explicit Region(std::uint32_t around = 1)
-      : resolver({{&uffd, mapping.address(), 0, 16}}, PageRecord(bytes), MemoryType::shmem, kPage, around) {
+  explicit Region(std::uint32_t around = 1, bool drops = false)
+      : resolver({{&uffd, mapping.address(), 0, 16}}, PageRecord(bytes), {.memory = MemoryType::shmem, .drops = drops}, around) {
     std::memset(alias.data(), 1, 16 * kPage);
     uffd.register_range(mapping.address(), 16 * kPage, UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR);
+  }
+  Installed install(const PageRun& run, std::uint64_t wanted) { return resolver.install(run, {.wanted = wanted}, counters); }
+  Installed install(std::uint64_t page) { return install(resolver.claim(page, PageRecord::vcpu_claim()), page); }
+  Installed again(std::uint64_t page) {
+    return resolver.install({page, 1}, {.wanted = page, .wake = true, .known = Known::resolved_before}, counters);
+  }
+  void punch(std::uint64_t page) {
+    CHECK_EQUAL(::fallocate(memfd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(page * kPage), kPage), 0);
   }
   void map_behind_the_record(std::uint64_t page) {
     CHECK_EQUAL(uffd.resume(mapping.address() + page * kPage, kPage, false).error, 0);
@@ -37,10 +45,11 @@ TEST("a block whose second page is mapped already is finished all the same, and 
   region.map_behind_the_record(1);
   const PageRun run = region.resolver.claim(0, PageRecord::vcpu_claim());
   CHECK_EQUAL(run.count, 8u);
-  const auto installed = region.resolver.install(run, nullptr, false, region.counters);
-  CHECK_EQUAL(installed.error, 0);
+  const Installed installed = region.install(run, 5);
+  CHECK(installed.end == Installed::End::mapped);
   CHECK_EQUAL(installed.pages, 7u);
   CHECK(installed.lost);
+  CHECK(installed.wanted);
   CHECK_EQUAL(region.counters[Counter::partial], 1u);
   CHECK_EQUAL(region.counters[Counter::eexist], 1u);
   for (std::uint64_t page = 0; page < 8; ++page) CHECK(region.resolver.record().state(page) == PageState::resolved);
@@ -49,20 +58,72 @@ TEST("a block whose second page is mapped already is finished all the same, and 
 TEST("a block whose first page is mapped already is skipped over, not given up") {
   Region region(4);
   region.map_behind_the_record(4);
-  const auto installed =
-      region.resolver.install(region.resolver.claim(4, PageRecord::vcpu_claim()), nullptr, false, region.counters);
+  const Installed installed = region.install(4);
   CHECK_EQUAL(installed.pages, 3u);
+  CHECK(!installed.wanted);
   CHECK_EQUAL(region.counters[Counter::eexist], 1u);
 }
 
-TEST("a hole says EFAULT, and its page goes back to unresolved") {
+TEST("a hole ends the run by name where nothing drops pages, and is fetched again where something does") {
+  for (const bool drops : {false, true}) {
+    Region region(1, drops);
+    region.punch(3);
+    const Installed installed = region.install(3);
+    CHECK(installed.end == (drops ? Installed::End::gone : Installed::End::refused));
+    CHECK_EQUAL(region.counters[Counter::efault], 1u);
+    CHECK(region.resolver.record().state(3) == PageState::unresolved);
+    const std::string text = region.resolver.refusal({3, 1}, installed);
+    CHECK(text.find("UFFDIO_CONTINUE of page 3: Bad address (errno 14) at 0x") == 0);
+  }
+}
+
+TEST("a page that was resolved before and whose contents are gone becomes discarded; without drops it ends the run") {
+  for (const bool drops : {false, true}) {
+    Region region(1, drops);
+    region.resolver.record().set(3, PageState::resolved);
+    region.punch(3);
+    CHECK(region.again(3).end == (drops ? Installed::End::gone : Installed::End::refused));
+    CHECK(region.resolver.record().state(3) == (drops ? PageState::discarded : PageState::resolved));
+  }
+}
+
+TEST("a range that is not registered and a process that has ended are two answers") {
   Region region;
-  CHECK_EQUAL(::fallocate(region.memfd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 3 * kPage, kPage), 0);
-  const auto installed =
-      region.resolver.install(region.resolver.claim(3, PageRecord::vcpu_claim()), nullptr, false, region.counters);
-  CHECK_EQUAL(installed.error, EFAULT);
-  CHECK_EQUAL(region.counters[Counter::efault], 1u);
-  CHECK(region.resolver.record().state(3) == PageState::unresolved);
+  CHECK_EQUAL(region.uffd.unregister_range(region.mapping.address(), 16 * kPage).error, 0);
+  const Installed unregistered = region.install(3);
+  CHECK(unregistered.end == Installed::End::refused);
+  CHECK_EQUAL(unregistered.error, ENOENT);
+  CHECK(region.resolver.refusal({3, 1}, unregistered).find("the range is not registered with this userfaultfd") !=
+        std::string::npos);
+}
+
+TEST("a page that goes by EEXIST alone is resolved in the record, whether this call mapped it or another") {
+  Region region;
+  region.map_behind_the_record(6);
+  for (const std::uint64_t page : {5u, 6u}) {
+    const Installed installed = region.resolver.install({page, 1}, {.wanted = page, .known = Known::not_asked}, region.counters);
+    CHECK(installed.end == Installed::End::mapped);
+    CHECK_EQUAL(installed.lost, page == 6);
+    CHECK_EQUAL(installed.wanted, page == 5);
+    CHECK(region.resolver.record().state(page) == PageState::resolved);
+  }
+}
+
+TEST("each page is looked up in the shard that covers it, whatever order the shards come in") {
+  Region region;
+  std::vector<Shard> shards;
+  for (const std::uint64_t first : {8u, 0u, 12u, 4u})
+    shards.push_back({&region.uffd, region.mapping.address() + first * kPage, first, 4});
+  const Resolver sharded(shards, region.resolver.record(), {.memory = MemoryType::shmem}, 8);
+  for (std::uint64_t page = 0; page < 16; ++page) CHECK(sharded.covers(page));
+  CHECK(!sharded.covers(16));
+  for (const std::uint64_t page : {5u, 0u, 15u, 9u}) {
+    const PageRun run = sharded.claim(page, PageRecord::vcpu_claim());
+    CHECK_EQUAL(run.first, page / 4 * 4);  // blocks end at a shard's edge
+    CHECK_EQUAL(run.count, 4u);
+    CHECK_EQUAL(sharded.install(run, {.wanted = page}, region.counters).pages, 4u);
+  }
+  for (std::uint64_t page = 0; page < 16; ++page) CHECK_EQUAL(region.mapping.data()[page * kPage] == std::byte{1}, true);
 }
 
 TEST("fault-around takes only what nobody has in hand, inside the aligned block") {
@@ -79,15 +140,15 @@ TEST("a page can be claimed by one only, and a reclaimed page is installed again
   CHECK(region.resolver.record().claim(2, PageRecord::vcpu_claim()));
   CHECK(!region.resolver.record().claim(2, PageRecord::reader_claim(1)));
   region.resolver.record().set(2, PageState::resolved);
-  CHECK_EQUAL(region.resolver.install_again(2, nullptr, true, region.counters).pages, 1u);
-  CHECK(region.resolver.install_again(2, nullptr, true, region.counters).lost);
+  CHECK_EQUAL(region.again(2).pages, 1u);
+  CHECK(region.again(2).lost);
   CHECK_EQUAL(region.counters[Counter::wakes], 1u);
 }
 
 TEST("a poisoned page is refused by CONTINUE only through the record: the kernel would un-poison it") {
   Region region;
   CHECK(region.resolver.record().claim(5, PageRecord::vcpu_claim()));
-  CHECK_EQUAL(region.resolver.poison(5, false, region.counters), 0);
+  CHECK_EQUAL(region.resolver.poison(5, false, region.counters).pages, 1u);
   CHECK(region.resolver.record().state(5) == PageState::poisoned);
   CHECK_EQUAL(region.counters[Counter::pages_poisoned], 1u);
   CHECK_EQUAL(region.resolver.claim(5, PageRecord::vcpu_claim()).count, 0u);

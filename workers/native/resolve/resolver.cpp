@@ -4,12 +4,48 @@
 
 #include <algorithm>
 
+#include "kernel/error.hpp"
+
 namespace uffd {
 
+namespace {
+
+const char* remedy(int error, MemoryType memory) {
+  switch (error) {
+    case ENOMEM:
+    case ENOSPC:
+      return memory == MemoryType::hugetlb
+                 ? ": no huge page is free for it; raise vm.nr_hugepages or choose a smaller memory.region_mib"
+                 : ": the VMM process's memory cgroup or the host is out of memory; raise the limit or choose a smaller "
+                   "memory.region_mib";
+    case ENOENT: return ": the range is not registered with this userfaultfd";
+    case EFAULT: return ": the contents are not in memory";
+    default: return "";
+  }
+}
+
+}  // namespace
+
+Resolver::Resolver(std::vector<Shard> shards, PageRecord record, const GuestConfig& guest, std::uint32_t fault_around)
+    : shards_(std::move(shards)),
+      record_(record),
+      memory_(guest.memory),
+      page_bytes_(guest.page_bytes),
+      around_(fault_around),
+      drops_(guest.drops) {
+  std::sort(shards_.begin(), shards_.end(), [](const Shard& a, const Shard& b) { return a.first_page < b.first_page; });
+  for (const Shard& shard : shards_) first_pages_.push_back(shard.first_page);
+}
+
 [[gnu::hot]] const Shard& Resolver::shard_of(std::uint64_t page) const noexcept {
-  for (const Shard& shard : shards_)
-    if (page - shard.first_page < shard.pages) return shard;
-  return shards_.back();
+  if (shards_.size() == 1) return shards_.front();
+  const auto after = std::upper_bound(first_pages_.begin() + 1, first_pages_.end(), page);
+  return shards_[static_cast<std::size_t>(after - first_pages_.begin()) - 1];
+}
+
+bool Resolver::covers(std::uint64_t page) const noexcept {
+  const Shard& shard = shard_of(page);
+  return page - shard.first_page < shard.pages;
 }
 
 [[gnu::hot]] PageRun Resolver::claim(std::uint64_t page, std::uint8_t claim) const noexcept {
@@ -44,113 +80,121 @@ void Resolver::release_rest(const PageRun& run, const PageRun& kept) const noexc
   release({end, static_cast<std::uint32_t>(run.first + run.count - end)});
 }
 
-bool Resolver::covers(std::uint64_t page) const noexcept {
-  return std::any_of(shards_.begin(), shards_.end(),
-                     [page](const Shard& shard) { return page - shard.first_page < shard.pages; });
-}
-
 [[gnu::hot]] Outcome Resolver::map(const Shard& shard, std::uint64_t page, std::uint32_t count, const std::byte* from,
                                    bool wake) const noexcept {
-  const std::uint64_t at = shard.address + (page - shard.first_page) * page_bytes_;
+  const std::uint64_t at = address_of(shard, page);
   const std::uint64_t length = count * page_bytes_;
   if (memory_ == MemoryType::anon) return shard.uffd->copy(at, reinterpret_cast<std::uint64_t>(from), length, wake);
   return shard.uffd->resume(at, length, wake);
 }
 
-[[gnu::hot]] Resolver::Installed Resolver::install(const PageRun& run, const std::byte* from, bool wake, Counters& counters,
-                                                   int again_tries) const noexcept {
+[[gnu::hot]] Installed Resolver::install(const PageRun& run, const Install& how, Counters& counters) const noexcept {
   const Shard& shard = shard_of(run.first);
+  const int most_tries = how.tries == 0 ? kTries : how.tries;
   Installed installed;
   int tries = 0;
   for (std::uint32_t at = 0; at < run.count;) {
-    const std::byte* source = from == nullptr ? nullptr : from + at * page_bytes_;
-    const Outcome outcome = map(shard, run.first + at, run.count - at, source, wake);
+    const std::byte* source = how.from == nullptr ? nullptr : how.from + at * page_bytes_;
+    const Outcome outcome = map(shard, run.first + at, run.count - at, source, how.wake);
     const auto done = static_cast<std::uint32_t>(static_cast<std::uint64_t>(outcome.done) / page_bytes_);
-    for (const std::uint32_t end = at + done; at < end; ++at) {
-      installed.again += record_.was_discarded(run.first + at);
-      record_.set(run.first + at, PageState::resolved);
-    }
-    installed.pages += done;
+    for (const std::uint32_t end = at + done; at < end; ++at) settle_mapped(run.first + at, how, installed);
     if (outcome.error == 0) break;
     if (done > 0) ++counters[Counter::partial];
-    switch (outcome.error) {
-      case EEXIST:  // mapped already: skip it, and wake whoever fell asleep before it was
-        ++counters[Counter::eexist];
-        installed.lost = true;
-        record_.found_mapped(run.first + at);
-        if (wake) this->wake(run.first + at, counters);
-        ++at;
-        continue;
-      case EAGAIN:
-        ++counters[Counter::eagain];
-        if (done > 0) continue;
+    if (outcome.error == EEXIST) {
+      settle_lost(run.first + at++, how, installed, counters);
+      continue;
+    }
+    installed.end = end_of(outcome.error, counters);
+    if (installed.end == Installed::End::changing) {
+      if (done == 0) {
         ++counters[Counter::eagain_changing];
-        if (++tries < again_tries) {
-          sched_yield();
-          continue;
-        }
-        break;
-      case EFAULT: ++counters[Counter::efault]; break;
-      case ESRCH: ++counters[Counter::esrch]; break;
-      default: break;
+        if (++tries < most_tries) sched_yield();
+      }
+      if (tries < most_tries) {
+        installed.end = Installed::End::mapped;
+        continue;
+      }
     }
     installed.error = outcome.error;
-    release({run.first + at, run.count - at});
+    installed.call = memory_ == MemoryType::anon ? "UFFDIO_COPY" : "UFFDIO_CONTINUE";
+    settle_rest({run.first + at, run.count - at}, how.known, installed.end);
     break;
   }
   return installed;
 }
 
-Resolver::Installed Resolver::install_again(std::uint64_t page, const std::byte* from, bool wake,
-                                            Counters& counters) const noexcept {
-  const Outcome outcome = map(shard_of(page), page, 1, from, wake);
-  if (outcome.error == 0) return {1, false, 0};
-  if (outcome.error == EEXIST) {
-    ++counters[Counter::eexist];
-    if (wake) this->wake(page, counters);
-    return {0, true, 0};
+Installed::End Resolver::end_of(int error, Counters& counters) const noexcept {
+  switch (error) {
+    case EAGAIN: ++counters[Counter::eagain]; return Installed::End::changing;
+    case EFAULT: ++counters[Counter::efault]; return drops_ ? Installed::End::gone : Installed::End::refused;
+    case ESRCH: ++counters[Counter::esrch]; return Installed::End::vanished;
+    default: return Installed::End::refused;
   }
-  if (outcome.error == EAGAIN) {
-    ++counters[Counter::eagain];
-    ++counters[Counter::eagain_changing];
-  }
-  if (outcome.error == EFAULT) ++counters[Counter::efault];
-  if (outcome.error == ESRCH) ++counters[Counter::esrch];
-  return {0, false, outcome.error};
 }
 
-Resolver::Installed Resolver::install_blindly(std::uint64_t page, const std::byte* from, Counters& counters) const noexcept {
-  const Installed installed = install_again(page, from, false, counters);
-  if (installed.error == 0) record_.set(page, PageState::resolved);
-  return installed;
+[[gnu::hot]] void Resolver::settle_mapped(std::uint64_t page, const Install& how, Installed& installed) const noexcept {
+  ++installed.pages;
+  installed.wanted |= page == how.wanted;
+  installed.again += how.known == Known::resolved_before || (how.known == Known::claimed && record_.was_discarded(page));
+  if (how.known != Known::resolved_before) record_.set(page, PageState::resolved);
 }
 
-int Resolver::poison(std::uint64_t page, bool wake, Counters& counters) const noexcept {
+// Mapped already: a thread that fell asleep on it before must be woken.
+void Resolver::settle_lost(std::uint64_t page, const Install& how, Installed& installed, Counters& counters) const noexcept {
+  ++counters[Counter::eexist];
+  installed.lost = true;
+  if (how.known == Known::claimed) record_.found_mapped(page);
+  if (how.known == Known::not_asked) record_.set(page, PageState::resolved);
+  if (how.wake) wake(page, counters);
+}
+
+void Resolver::settle_rest(const PageRun& rest, Known known, Installed::End end) const noexcept {
+  if (known == Known::claimed) release(rest);
+  if (known == Known::resolved_before && end == Installed::End::gone)
+    for (std::uint32_t i = 0; i < rest.count; ++i) record_.discard(rest.first + i);  // no event names it, but it is gone
+}
+
+Installed Resolver::poison(std::uint64_t page, bool wake, Counters& counters) const noexcept {
   const Shard& shard = shard_of(page);
-  const std::uint64_t at = shard.address + (page - shard.first_page) * page_bytes_;
+  const std::uint64_t at = address_of(shard, page);
   Outcome outcome = shard.uffd->poison(at, page_bytes_, false);
-  for (int tries = 0; outcome.error == EAGAIN && tries < kAgainTries; ++tries) {
+  for (int tries = 0; outcome.error == EAGAIN && tries < kTries; ++tries) {
     ++counters[Counter::eagain];
     ++counters[Counter::eagain_changing];
     sched_yield();
     outcome = shard.uffd->poison(at, page_bytes_, false);
   }
-  if (outcome.error == EEXIST) ++counters[Counter::eexist];
-  if (outcome.error == ESRCH) ++counters[Counter::esrch];
-  if (outcome.error == 0) ++counters[Counter::pages_poisoned];
-  if (outcome.error == 0)
+  Installed installed{.error = outcome.error, .call = "UFFDIO_POISON"};
+  if (outcome.error == 0) {
+    installed.pages = 1;
+    installed.wanted = true;
+    ++counters[Counter::pages_poisoned];
     record_.set(page, PageState::poisoned);
-  else
+    if (wake) shard.uffd->wake(at, page_bytes_);  // only now: a sleeper woken before the record is set exits once more
+  } else {
     record_.release(page);
-  // Only now: who is woken before the record is told exits once more for nothing.
-  if (wake && outcome.error == 0) shard.uffd->wake(at, page_bytes_);
-  return outcome.error;
+    if (outcome.error != EEXIST) {
+      installed.end = end_of(outcome.error, counters);
+    } else {
+      ++counters[Counter::eexist];
+      installed.lost = true;
+      if (wake) this->wake(page, counters);
+    }
+  }
+  return installed;
 }
 
 void Resolver::wake(std::uint64_t page, Counters& counters) const noexcept {
   const Shard& shard = shard_of(page);
   ++counters[Counter::wakes];
-  shard.uffd->wake(shard.address + (page - shard.first_page) * page_bytes_, page_bytes_);
+  shard.uffd->wake(address_of(shard, page), page_bytes_);
+}
+
+std::string Resolver::refusal(const PageRun& run, const Installed& installed) const {
+  const std::string pages = run.count == 1 ? "page " : std::to_string(run.count) + " pages from page ";
+  const std::string what = std::string(installed.call) + " of " + pages + std::to_string(run.first);
+  return KernelError(what, installed.error, address_of(shard_of(run.first), run.first), run.count * page_bytes_).what() +
+         std::string(remedy(installed.error, memory_));
 }
 
 }  // namespace uffd

@@ -1,11 +1,13 @@
-// Installing pages in one mapping: claim a run of pages in the page record, resolve it, and take every partial result,
-// EEXIST, EAGAIN and EFAULT for what it is. Used alike by readers (with wake) and by vCPUs after an exit (without).
+// Installing pages in one mapping: claim a run of pages in the page record, then install it. Every resolve of the core goes
+// through Resolver::install (or poison), and its answer says what the kernel's errno meant.
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "guest/counters.hpp"
+#include "guest/guest.hpp"
 #include "guest/page_record.hpp"
 #include "guest/page_run.hpp"
 #include "kernel/mapping.hpp"
@@ -21,21 +23,55 @@ struct Shard {
   std::uint64_t pages = 0;
 };
 
+/// What the page record says of pages that are to be installed.
+enum class Known {
+  claimed,          ///< the caller has claimed them
+  resolved_before,  ///< resolved: reclaimed, dropped, or still mapped (then EEXIST)
+  not_asked,        ///< the caller goes by EEXIST alone; the record is set to resolved
+};
+
+/// How to install a run.
+struct Install {
+  std::uint64_t wanted = 0;         ///< the page of the run that was touched
+  const std::byte* from = nullptr;  ///< contents of the run, for anonymous memory
+  bool wake = false;
+  Known known = Known::claimed;
+  int tries = 0;  ///< how often EAGAIN is answered by another try; 0: kTries
+};
+
+/// How installing ended. Callers act on `end`; `error` is for the text of a refusal.
+struct Installed {
+  enum class End {
+    mapped,    ///< every page of the run is mapped now, by this call or by another thread's
+    changing,  ///< EAGAIN: a remove event is unread or the address space is changing. Try again later
+    gone,      ///< EFAULT where pages are dropped: the contents must be fetched again
+    vanished,  ///< ESRCH: the registering process has ended
+    refused,   ///< ENOMEM, ENOSPC, ENOENT or another errno: the run cannot go on
+  };
+  End end = End::mapped;
+  std::uint32_t pages = 0;  ///< mapped by this call
+  std::uint32_t again = 0;  ///< of them, those that had been resolved before and dropped
+  bool lost = false;        ///< some page was mapped already
+  bool wanted = false;      ///< the wanted page was mapped by this call
+  int error = 0;
+  const char* call = "";  ///< the ioctl that said `error`
+};
+
 class Resolver {
  public:
-  Resolver(std::vector<Shard> shards, PageRecord record, MemoryType memory, std::uint64_t page_bytes, std::uint32_t fault_around)
-      : shards_(std::move(shards)), record_(record), memory_(memory), page_bytes_(page_bytes), around_(fault_around) {}
+  /// `fault_around`: pages of an aligned block that are claimed together.
+  Resolver(std::vector<Shard> shards, PageRecord record, const GuestConfig& guest, std::uint32_t fault_around);
 
   const PageRecord& record() const noexcept { return record_; }
 
-  // EAGAIN lasts as long as somebody changes the address space or leaves a remove event unread; both end, so try on for a
-  // while, but not for ever: the watchdog's business begins where this ends.
-  static constexpr int kAgainTries = 100'000;
+  /// EAGAIN ends with the change that causes it: a dropper's event is read, an mmap is done. The watchdog takes over after this.
+  static constexpr int kTries = 100'000;
+  /// For a thread that itself reads remove events: it must not wait for them.
   static constexpr int kOnce = 1;
 
-  /// Takes the page in hand, and of its aligned block as many neighbours as are free. count is 0 when the page is not free.
+  /// Claims the page, and of its aligned block the free pages next to it. count is 0 when the page is not free.
   PageRun claim(std::uint64_t page, std::uint8_t claim) const noexcept;
-  /// Takes `page` and, up to `end`, as many free pages right after it as one call can install. count is 0 when it is not free.
+  /// Claims `page` and, up to `end`, the free pages right after it that one call can install. count is 0 when it is not free.
   PageRun claim_onwards(std::uint64_t page, std::uint64_t end, std::uint8_t claim) const noexcept;
   /// Gives a claimed run back as it was.
   void release(const PageRun& run) const noexcept;
@@ -43,36 +79,34 @@ class Resolver {
   void release_rest(const PageRun& run, const PageRun& kept) const noexcept;
   bool covers(std::uint64_t page) const noexcept;
 
-  /// What installing a run came to: pages this call mapped, and the errno that ended it (0: every page is mapped now).
-  struct Installed {
-    std::uint32_t pages = 0;
-    bool lost = false;  ///< some page was mapped already
-    int error = 0;
-    std::uint32_t again = 0;  ///< of `pages`, those that had been resolved before and dropped
-  };
-  /// Installs a claimed run; `from` holds its contents for anonymous memory. Every page of it is `resolved` afterwards, or
-  /// given back as it was when the kernel refused for good: EFAULT where the contents are gone, EAGAIN when it was still said
-  /// after `again_tries`. Who reads remove events himself must not wait here for them to be read: kOnce.
-  Installed install(const PageRun& run, const std::byte* from, bool wake, Counters& counters,
-                    int again_tries = kAgainTries) const noexcept;
-  /// Installs a page whose record already says resolved: reclaimed, dropped, or never gone (then EEXIST, and woken).
-  Installed install_again(std::uint64_t page, const std::byte* from, bool wake, Counters& counters) const noexcept;
-  /// Installs a page without a look at the record, which is told: for those who go by EEXIST alone.
-  Installed install_blindly(std::uint64_t page, const std::byte* from, Counters& counters) const noexcept;
-  /// Poisons a claimed page: whoever touches it gets a memory error. The record says so afterwards, or `unresolved` when the
-  /// kernel refused; the errno (0: done).
-  int poison(std::uint64_t page, bool wake, Counters& counters) const noexcept;
+  /// Installs a run. Claimed pages are `resolved` afterwards, or given back as they were unless `end` is `mapped`. A page that
+  /// was resolved before and whose contents are gone becomes `discarded`.
+  Installed install(const PageRun& run, const Install& how, Counters& counters) const noexcept;
+  /// Poisons a claimed page: an access to it gets a memory error. pages is 1 when this call did it; `lost` when the page was
+  /// mapped already (then its sleepers are woken). The record says `poisoned`, or what it said before the claim.
+  Installed poison(std::uint64_t page, bool wake, Counters& counters) const noexcept;
   void wake(std::uint64_t page, Counters& counters) const noexcept;
+  /// Why the kernel refused to install the run: call, page, bytes, address, errno, and what to do.
+  std::string refusal(const PageRun& run, const Installed& installed) const;
 
  private:
   const Shard& shard_of(std::uint64_t page) const noexcept;
+  std::uint64_t address_of(const Shard& shard, std::uint64_t page) const noexcept {
+    return shard.address + (page - shard.first_page) * page_bytes_;
+  }
   Outcome map(const Shard& shard, std::uint64_t page, std::uint32_t count, const std::byte* from, bool wake) const noexcept;
+  Installed::End end_of(int error, Counters& counters) const noexcept;
+  void settle_mapped(std::uint64_t page, const Install& how, Installed& installed) const noexcept;
+  void settle_lost(std::uint64_t page, const Install& how, Installed& installed, Counters& counters) const noexcept;
+  void settle_rest(const PageRun& rest, Known known, Installed::End end) const noexcept;
 
-  std::vector<Shard> shards_;
+  std::vector<Shard> shards_;               ///< by first page
+  std::vector<std::uint64_t> first_pages_;  ///< of shards_: what a look-up searches
   PageRecord record_;
   MemoryType memory_;
   std::uint64_t page_bytes_;
   std::uint32_t around_;
+  bool drops_;  ///< resolved pages may be taken away again
 };
 
 }  // namespace uffd

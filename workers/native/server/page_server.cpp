@@ -105,7 +105,7 @@ void PageServer::add(int fd, std::vector<RegionView> regions, int vmm, int recor
     shards.push_back({&peer->uffd, view.base_host_virt_addr, view.offset / guest.page_bytes, view.size / guest.page_bytes});
   peer->resolver =
       std::make_unique<Resolver>(std::move(shards), PageRecord(reinterpret_cast<std::atomic<std::uint8_t>*>(peer->record.data())),
-                                 guest.memory, guest.page_bytes, std::min(config_.fault_around_pages, guest.fault_around_pages));
+                                 guest, std::min(config_.fault_around_pages, guest.fault_around_pages));
   if (vmm >= 0)
     live_.watch(static_cast<std::uint32_t>(vmm), reinterpret_cast<const FaultRecord*>(peer->faults.data()), peer->slots_per_vcpu,
                 peer->resolver->record());

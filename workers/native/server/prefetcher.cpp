@@ -14,6 +14,7 @@ namespace {
 constexpr std::uint64_t kLongestNs = 100'000'000;  // how long a wait sleeps before it looks whether it is over
 constexpr double kLookAgainNs = 20'000;            // how soon contents that somebody else fetches are looked at again
 constexpr std::uint64_t kMarks = 256;
+constexpr int kTries = 100;  // of a block that cannot be installed for now
 constexpr double kBytesPerMib = 1 << 20;
 
 }  // namespace
@@ -148,11 +149,10 @@ void Prefetcher::install(const Peer& peer, const PageRun& run) {
       continue;
     }
     const std::byte* from = staging_.empty() ? nullptr : staging_.data() + (page - run.first) * page_bytes;
-    const auto installed = peer.resolver->install(claimed, from, true, *info_.counters);
+    const Installed installed = peer.resolver->install(claimed, {.from = from, .wake = true, .tries = kTries}, *info_.counters);
     (*info_.counters)[Counter::prefetched_pages] += installed.pages;
-    if (installed.error != 0 && installed.error != ESRCH)
-      server_.guest_.stop("the kernel refused to resolve page " + std::to_string(page) + " ahead of its access: errno " +
-                          std::to_string(installed.error));
+    // Pages that were dropped meanwhile, or cannot be installed for now, are left to whoever touches them.
+    if (installed.end == Installed::End::refused) server_.guest_.stop("prefetch: " + peer.resolver->refusal(claimed, installed));
     page += claimed.count;
   }
 }

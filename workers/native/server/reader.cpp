@@ -337,8 +337,8 @@ void Reader::fetch(const Job& job) {
       std::make_shared<std::vector<std::byte>>(staging_.empty() ? 0 : job.run.count * guest_.config().page_bytes);
   const auto done = [&guest = guest_, event = job.event, run = job.run, contents](Counters& counters) {
     // No reader's thread, so remove events are read meanwhile. Who is woken unanswered faults again, and is answered anew.
-    const int error = install(guest, event, run, contents->empty() ? nullptr : contents->data(), counters, Resolver::kAgainTries);
-    if (error != EAGAIN && error != EFAULT) return;
+    const auto end = install(guest, event, run, contents->empty() ? nullptr : contents->data(), counters, Resolver::kTries);
+    if (end != Installed::End::changing && end != Installed::End::gone) return;
     ++counters[Counter::events_dropped];
     event.peer->resolver->wake(event.page, counters);
   };
@@ -352,11 +352,16 @@ void Reader::install_again(const Event& event) {
   const std::byte* from = nullptr;
   if (!staging_.empty() && server_.source_->remote() != nullptr) {
     const auto contents = std::make_shared<std::vector<std::byte>>(guest_.config().page_bytes);
-    const auto done = [event, contents](Counters& counters) {
-      // Refused for now: who is woken faults again, and is answered anew.
-      const auto installed = event.peer->resolver->install_again(event.page, contents->data(), true, counters);
-      count_again(event, installed, counters);
-      if (installed.error != 0 && installed.error != ESRCH) event.peer->resolver->wake(event.page, counters);
+    const auto done = [&guest = guest_, event, contents](Counters& counters) {
+      const Install how{.wanted = event.page,
+                        .from = contents->data(),
+                        .wake = true,
+                        .known = Known::resolved_before,
+                        .tries = Resolver::kOnce};
+      const Installed installed = event.peer->resolver->install({event.page, 1}, how, counters);
+      count_again(guest, event, installed, counters);
+      // Not installed: a sleeper that is woken faults again, and is answered anew.
+      if (installed.end != Installed::End::mapped) event.peer->resolver->wake(event.page, counters);
     };
     server_.source_->remote()->fetch({event.page, 1}, {}, contents->data(), done);
     return;
@@ -368,17 +373,18 @@ void Reader::install_again(const Event& event) {
     }
     from = staging_.data();
   }
-  const auto installed = event.peer->resolver->install_again(event.page, from, true, counters_);
-  if (installed.error == EFAULT && guest_.config().drops)
+  const Install how{.wanted = event.page, .from = from, .wake = true, .known = Known::resolved_before, .tries = Resolver::kOnce};
+  const Installed installed = event.peer->resolver->install({event.page, 1}, how, counters_);
+  if (installed.end == Installed::End::gone)
     refetch(event, {event.page, 1});
-  else if (installed.error != 0 && installed.error != ESRCH)
+  else if (installed.end == Installed::End::changing)
     later({0, 0, Step::look, event, {}, {}}, look_again_);
   else
-    count_again(event, installed, counters_);
+    count_again(guest_, event, installed, counters_);
 }
 
-// `installed` is the last word on the event: an error there has woken the sleeper, who faults again.
-void Reader::count_again(const Event& event, const Resolver::Installed& installed, Counters& counters) noexcept {
+// `installed` is the event's answer.
+void Reader::count_again(const Guest& guest, const Event& event, const Installed& installed, Counters& counters) {
   if (event.record != nullptr && installed.pages != 0) {
     const Ticks now = Clock::get().now();
     event.record->fetched.store(event.record->delivered.load(std::memory_order_relaxed), std::memory_order_relaxed);
@@ -388,47 +394,53 @@ void Reader::count_again(const Event& event, const Resolver::Installed& installe
     ++counters[Counter::resolved_again];
   else
     ++counters[installed.lost ? Counter::events_lost : Counter::events_dropped];
+  if (installed.end == Installed::End::refused) guest.stop(event.peer->resolver->refusal({event.page, 1}, installed));
 }
 
 void Reader::poison(const Event& event) {
-  const int error = event.peer->resolver->poison(event.page, true, counters_);
+  const Installed poisoned = event.peer->resolver->poison(event.page, true, counters_);
+  if (poisoned.end == Installed::End::changing) {
+    later({0, 0, Step::look, event, {}, {}}, look_again_);
+    return;
+  }
   if (event.record != nullptr) event.record->installed.store(Clock::get().now(), std::memory_order_relaxed);
-  ++counters_[error == 0 ? Counter::events_poisoned : error == EEXIST ? Counter::events_lost : Counter::events_dropped];
-  if (error == EEXIST) event.peer->resolver->wake(event.page, counters_);  // mapped already: somebody else's contents stand
-  if (error == 0) server_.poison_in_others(event.page, counters_);
-  if (error != 0 && error != EEXIST && error != ESRCH)
-    guest_.stop("the kernel refused to poison page " + std::to_string(event.page) + ": errno " + std::to_string(error));
+  ++counters_[poisoned.pages != 0 ? Counter::events_poisoned : poisoned.lost ? Counter::events_lost : Counter::events_dropped];
+  if (poisoned.pages != 0) server_.poison_in_others(event.page, counters_);
+  if (poisoned.end == Installed::End::refused) guest_.stop(event.peer->resolver->refusal({event.page, 1}, poisoned));
 }
 
 [[gnu::hot]] void Reader::install(const Event& event, const PageRun& run, const std::byte* from) {
   // A remove event that is pending may be ours to read: nothing is waited for here.
-  const int error = install(guest_, event, run, from, counters_, Resolver::kOnce);
-  if (error == EAGAIN) later({0, 0, Step::look, event, {}, {}}, look_again_);
-  if (error == EFAULT) refetch(event, run);
+  const Installed::End end = install(guest_, event, run, from, counters_, Resolver::kOnce);
+  if (end == Installed::End::changing) later({0, 0, Step::look, event, {}, {}}, look_again_);
+  if (end == Installed::End::gone) refetch(event, run);
 }
 
 void Reader::refetch(const Event& event, const PageRun& run) {
   ++counters_[Counter::contents_lost];
   for (std::uint32_t i = 0; i < run.count; ++i) server_.source_->lost(run.first + i);
-  event.peer->resolver->record().discard(event.page);  // nobody said so, but it is gone
   later({0, 0, Step::look, event, {}, {}}, 0);
 }
 
-[[gnu::hot]] int Reader::install(const Guest& guest, const Event& event, const PageRun& run, const std::byte* from,
-                                 Counters& counters, int again_tries) {
+[[gnu::hot]] Installed::End Reader::install(const Guest& guest, const Event& event, const PageRun& run, const std::byte* from,
+                                            Counters& counters, int tries) {
   const Clock& clock = Clock::get();
   if (event.record != nullptr && event.record->fetched.load(std::memory_order_relaxed) == 0)
     event.record->fetched.store(clock.now(), std::memory_order_relaxed);
-  const auto installed = event.peer->resolver->install(run, from, true, counters, again_tries);
+  const Resolver& resolver = *event.peer->resolver;
+  const Installed installed = resolver.install(run, {.wanted = event.page, .from = from, .wake = true, .tries = tries}, counters);
   if (event.record != nullptr) event.record->installed.store(clock.now(), std::memory_order_relaxed);
   if (installed.pages != 0 && event.vcpu != kNobody)
     guest.vcpu(event.vcpu).resolved_by_reader.fetch_add(installed.pages - installed.again, std::memory_order_relaxed);
   if (event.vcpu == kNobody) counters[Counter::device_resolved] += installed.pages - installed.again;
-  if (installed.error == EAGAIN || (installed.error == EFAULT && guest.config().drops)) return installed.error;
-  ++counters[installed.error == 0 ? Counter::events_resolved : Counter::events_dropped];
-  if (installed.error != 0 && installed.error != ESRCH)
-    guest.stop("the kernel refused to resolve page " + std::to_string(event.page) + ": errno " + std::to_string(installed.error));
-  return 0;
+  switch (installed.end) {
+    case Installed::End::changing:
+    case Installed::End::gone: break;
+    case Installed::End::mapped: ++counters[Counter::events_resolved]; break;
+    case Installed::End::vanished: ++counters[Counter::events_dropped]; break;
+    case Installed::End::refused: ++counters[Counter::events_dropped]; guest.stop(resolver.refusal(run, installed));
+  }
+  return installed.end;
 }
 
 // What is due now and no more: a job that puts itself off is due again before a slow machine has come round to the others, and

@@ -55,13 +55,13 @@ class Reader {
   void install_again(const Event& event);
   void refetch(const Event& event, const PageRun& run);  ///< its contents are gone
   void poison(const Event& event);                       ///< the page is claimed
-  static void count_again(const Event& event, const Resolver::Installed& installed, Counters& counters) noexcept;
+  static void count_again(const Guest& guest, const Event& event, const Installed& installed, Counters& counters);
   void mark_removes(Peer& peer, std::size_t messages);
   void discard(const Event& event);
   void install(const Event& event, const PageRun& run, const std::byte* from);
-  /// The errno that ended it, 0: the event is answered; EAGAIN and, where pages may be dropped, EFAULT: it is not.
-  static int install(const Guest& guest, const Event& event, const PageRun& run, const std::byte* from, Counters& counters,
-                     int again_tries);
+  /// Installs and accounts for it. An end other than `changing` and `gone` is the event's answer.
+  static Installed::End install(const Guest& guest, const Event& event, const PageRun& run, const std::byte* from,
+                                Counters& counters, int tries);
   void run_due();
   std::uint32_t vcpu_of(std::uint32_t tid);
   FaultRecord* record_of(const Peer& peer, std::uint32_t vcpu, std::uint64_t page) const noexcept;

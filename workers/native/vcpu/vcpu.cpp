@@ -244,7 +244,7 @@ Verdict Vcpu::memory_error() noexcept {
 
 [[gnu::hot]] Verdict Vcpu::resolve(std::uint64_t page) noexcept {
   const PageRun claimed = vmm_.resolver.claim(page, PageRecord::vcpu_claim());
-  if (claimed.count == 0) return retry();  // somebody was faster
+  if (claimed.count == 0) return retry();  // another thread was faster
   PageRun run = claimed;
   const RequestState got = fetch(page, run);
   if (got != RequestState::present) {
@@ -252,19 +252,12 @@ Verdict Vcpu::memory_error() noexcept {
     return got == RequestState::poisoned ? poison(page) : stopped();
   }
   if (run.count != claimed.count) vmm_.resolver.release_rest(claimed, run);
-  state_.stage.store(Stage::installing, kRelaxed);
-  const std::byte* from = vmm_.memory == MemoryType::anon ? vmm_.guest.payload(index_) : nullptr;
-  const Resolver::Installed installed =
-      locks_.during(LockCause::resolve, [&] { return vmm_.resolver.install(run, from, false, counters_); });
-  stamp(&FaultRecord::installed);
+  Installed installed;
+  Verdict verdict{};
+  const bool mapped = install(run, Known::claimed, installed, verdict);
   if (installed.pages != 0) state_.resolved_by_vcpu.store(resolved_ += installed.pages - installed.again, kRelaxed);
-  if (installed.error == EAGAIN) return retry();  // for as long as it lasts: the touch comes back, and the watchdog looks on
-  if (installed.error == EFAULT && vmm_.guest.config().drops) return refetch(page, run) ? retry() : stopped();
-  if (installed.error != 0) {
-    vmm_.guest.stop("a resolve was refused with errno " + std::to_string(installed.error) + " for page " + std::to_string(page));
-    return stopped();
-  }
-  resolved_here_ = installed.pages != 0 && !installed.lost;
+  if (!mapped) return verdict;
+  resolved_here_ = installed.wanted;
   ++counters_[resolved_here_ ? Counter::trips_resolved : Counter::trips_lost];
   return resolved_here_ ? Verdict::mapped : Verdict::run_again;
 }
@@ -272,47 +265,45 @@ Verdict Vcpu::memory_error() noexcept {
 Verdict Vcpu::resolve_again(std::uint64_t page) noexcept {
   PageRun run{page, 1};
   if (vmm_.memory == MemoryType::anon && fetch(page, run) != RequestState::present) return stopped();
-  state_.stage.store(Stage::installing, kRelaxed);
-  const std::byte* from = vmm_.memory == MemoryType::anon ? vmm_.guest.payload(index_) : nullptr;
-  const Resolver::Installed installed =
-      locks_.during(LockCause::resolve, [&] { return vmm_.resolver.install_again(page, from, false, counters_); });
-  stamp(&FaultRecord::installed);
-  resolved_here_ = installed.pages != 0;
-  if (installed.error == EFAULT && vmm_.guest.config().drops) {
-    vmm_.resolver.record().discard(page);  // nobody said so, but it is gone
-    if (!refetch(page, run)) return stopped();
-  }
-  if (resolved_here_ || installed.lost) ++installed_again_;  // that it was refused says nothing of the page
-  if (resolved_here_)
-    ++counters_[Counter::resolved_again];
-  else if (installed.lost)
-    ++counters_[Counter::trips_lost];
-  else
-    ++counters_[Counter::retries];  // refused for now (EAGAIN), or the contents are made again: the touch comes back
+  Installed installed;
+  Verdict verdict{};
+  if (!install(run, Known::resolved_before, installed, verdict)) return verdict;  // that says nothing of the page
+  ++installed_again_;
+  resolved_here_ = installed.wanted;
+  ++counters_[resolved_here_ ? Counter::resolved_again : Counter::trips_lost];
   return resolved_here_ ? Verdict::mapped : Verdict::run_again;
 }
 
-// No record is asked: get the contents, install, and let EEXIST say what was there.
+// The record is not asked: get the contents, install, and EEXIST tells what was there.
 Verdict Vcpu::resolve_blindly(std::uint64_t page) noexcept {
   PageRun run{page, 1};
   const RequestState got = fetch(page, run);
   if (got == RequestState::poisoned) return poison(page);
   if (got != RequestState::present) return stopped();
-  state_.stage.store(Stage::installing, kRelaxed);
-  const std::byte* from = vmm_.memory == MemoryType::anon ? vmm_.guest.payload(index_) : nullptr;
-  const Resolver::Installed installed = vmm_.resolver.install_blindly(page, from, counters_);
+  Installed installed;
+  Verdict verdict{};
+  if (!install(run, Known::not_asked, installed, verdict)) return verdict;
   if (installed.lost) return Verdict::undecided;
-  stamp(&FaultRecord::installed);
-  if (installed.error == EAGAIN) return retry();
-  if (installed.error == EFAULT && vmm_.guest.config().drops) return refetch(page, run) ? retry() : stopped();
-  if (installed.error != 0) {
-    vmm_.guest.stop("a resolve was refused with errno " + std::to_string(installed.error) + " for page " + std::to_string(page));
-    return stopped();
-  }
   resolved_here_ = true;
   ++counters_[Counter::trips_resolved];
   state_.resolved_by_vcpu.store(++resolved_, kRelaxed);
   return Verdict::mapped;
+}
+
+[[gnu::hot]] bool Vcpu::install(const PageRun& run, Known known, Installed& installed, Verdict& verdict) noexcept {
+  state_.stage.store(Stage::installing, kRelaxed);
+  const std::byte* from = vmm_.memory == MemoryType::anon ? vmm_.guest.payload(index_) : nullptr;
+  const Install how{.wanted = page_, .from = from, .known = known};
+  installed = locks_.during(LockCause::resolve, [&] { return vmm_.resolver.install(run, how, counters_); });
+  if (known != Known::not_asked || !installed.lost) stamp(&FaultRecord::installed);
+  switch (installed.end) {
+    case Installed::End::mapped: return true;
+    case Installed::End::changing: verdict = retry(); break;  // the touch comes back, and the watchdog looks on
+    case Installed::End::gone: verdict = refetch(page_, run) ? retry() : stopped(); break;
+    case Installed::End::vanished:
+    case Installed::End::refused: vmm_.guest.stop(vmm_.resolver.refusal(run, installed)); verdict = stopped();
+  }
+  return false;
 }
 
 // For anonymous memory the contents go with the resolve, which is the reader's here: there is nothing to get beforehand.
@@ -328,11 +319,11 @@ Verdict Vcpu::fetch_and_populate(std::uint64_t page) noexcept {
 
 Verdict Vcpu::poison(std::uint64_t page) noexcept {
   if (!vmm_.resolver.record().claim(page, PageRecord::vcpu_claim())) return retry();
-  const int error = vmm_.resolver.poison(page, true, counters_);
+  const Installed poisoned = vmm_.resolver.poison(page, true, counters_);
   stamp(&FaultRecord::installed);
-  if (error == 0) return memory_error();
-  if (error != EEXIST && error != EAGAIN)
-    vmm_.guest.stop("poisoning page " + std::to_string(page) + " was refused with errno " + std::to_string(error));
+  if (poisoned.pages != 0) return memory_error();
+  if (poisoned.end == Installed::End::vanished || poisoned.end == Installed::End::refused)
+    vmm_.guest.stop(vmm_.resolver.refusal({page, 1}, poisoned));
   return retry();
 }
 

@@ -143,6 +143,8 @@ class Vcpu : private AccessAccount {
   Verdict resolve(std::uint64_t page) noexcept;
   Verdict resolve_again(std::uint64_t page) noexcept;
   Verdict resolve_blindly(std::uint64_t page) noexcept;
+  /// Installs a run whose contents are here, without wake. True: every page of it is mapped. False: `verdict` says what to do.
+  bool install(const PageRun& run, Known known, Installed& installed, Verdict& verdict) noexcept;
   /// Gets contents. `present` of a run cut to what the page server has; `poisoned` when the first page wanted is; `failed`.
   RequestState fetch(std::uint64_t page, PageRun& run) noexcept;
   RequestState ask(std::uint64_t page, PageRun& run, bool lost) noexcept;

@@ -74,8 +74,13 @@ class Preparation {
       return;
     }
     if (anon_) guest_.contents().fill(page, contents_.data());
-    if (record_.claim(page, PageRecord::vcpu_claim()))
-      resolver_.install({page, 1}, anon_ ? contents_.data() : nullptr, false, counters_);
+    if (!record_.claim(page, PageRecord::vcpu_claim())) return;
+    refuse(page, resolver_.install({page, 1}, {.wanted = page, .from = anon_ ? contents_.data() : nullptr}, counters_));
+  }
+
+  void refuse(std::uint64_t page, const Installed& installed) const {
+    if (installed.end != Installed::End::refused) return;
+    throw KernelError("preparing the guest: " + resolver_.refusal({page, 1}, installed), installed.error);
   }
 
   // Resolved, dropped, poisoned: the host's kernel knows, the VMM's record still says resolved. Whoever resolves it a second
@@ -84,7 +89,9 @@ class Preparation {
     map(page);
     if (::madvise(at(page), page_bytes_, MADV_DONTNEED) != 0)
       throw KernelError("madvise MADV_DONTNEED before poisoning", errno, region_.address() + page * page_bytes_, page_bytes_);
-    if (resolver_.poison(page, false, counters_) == 0) {
+    const Installed poisoned = resolver_.poison(page, false, counters_);
+    refuse(page, poisoned);
+    if (poisoned.pages != 0) {
       record_.set(page, PageState::resolved);
       poisoned_[page] = true;
     }

@@ -116,7 +116,7 @@ Vmm::Vmm(const Guest& guest, VmmConfig config)
   faults_fd_ = make_memfd("uffd-loadgen-faults", fault_bytes, false);
   faults_ = Mapping::populated(faults_fd_.get(), fault_bytes);
   resolver_ = std::make_unique<Resolver>(shards_, PageRecord(reinterpret_cast<std::atomic<std::uint8_t>*>(record_.data())),
-                                         memory.memory, memory.page_bytes, fault_around);
+                                         memory, fault_around);
   shared_ = std::make_unique<VmmShared>(VmmShared{
       .guest = guest_,
       .strategy = *strategy_,
