@@ -1,17 +1,22 @@
-"""`compare`: which cells moved between two data sets, or between two values of a parameter."""
+"""`compare`: which cells differ between two data sets, or between two values of a parameter."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 
 from results.commands.selection import add_selection, parameter_and_value, selected
 from results.figures import cell
 from results.statistics.comparison import Cell, Comparison, Side, better, compare
 from results.statistics.design import having
-from results.statistics.intervals import LEVEL, coverage
+from results.statistics.significance import ALPHA
+from results.statistics.verdicts import INCONCLUSIVE, MARGIN, NO_DIFFERENCE, WORDS, figures, percent
 from results.store.dataset import DataSet
 from results.store.locations import DataSetError
-from results.tables.console import estimate, print_line, print_rows
+from results.tables.console import print_line, print_rows
+
+NOT_JUDGED = 3
+"""Exit status of `--fail-above` when no cell failed and one cannot be judged."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -23,25 +28,61 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--value", metavar="COLUMN", default="pages_per_s", help="default: pages_per_s")
     parser.add_argument("--repeats", metavar="N", type=int, help="repeats that count (default: as many as were planned)")
     parser.add_argument("--across", metavar="FIELD,...", default="", help="fields in which A and B may differ, hosts' among them")
-    parser.add_argument("--fail-above", metavar="PERCENT", type=float, help="exit with 1 if a cell got worse by more")
+    parser.add_argument(
+        "--margin", metavar="PERCENT", type=float, help=f"a change within it is no difference (default: {MARGIN:.0%})"
+    )
+    parser.add_argument(
+        "--fail-above",
+        metavar="PERCENT",
+        type=float,
+        help=f"exit with 1 if a cell is worse by more (or differs by more, where no direction is better), with {NOT_JUDGED} if a "
+        "cell cannot be judged: most of one side's runs are flagged as noisy, or so few repeats can show no difference",
+    )
     parser.set_defaults(command=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the comparison; 1 when --fail-above says so."""
+    """Print the comparison. Under --fail-above: 1 when a cell failed, else NOT_JUDGED when one cannot be judged."""
     across = tuple(name for name in arguments.across.split(",") if name)
+    margin = _margin(arguments)
     a, b, by = _sides(arguments)
-    found = compare(a, b, arguments.value, by=by, across=across, repeats=arguments.repeats)
-    _print(found)
-    if arguments.fail_above is None:
-        return 0
-    failed = found.failed(arguments.fail_above / 100)
+    found = compare(a, b, arguments.value, by=by, across=across, repeats=arguments.repeats, margin=margin)
+    limit = None if arguments.fail_above is None else arguments.fail_above / 100
+    _print(found, () if limit is None else (limit,))
+    return 0 if limit is None else _gate(found, limit)
+
+
+def _gate(found: Comparison, limit: float) -> int:
+    """Print what failed and what is not judged; the exit status."""
+    failed, refused = found.failed(limit), found.refused()
     for one in failed:
-        where = " ".join(f"{axis}={cell(one.values[axis])}" for axis in found.axes)
-        print_line(f"failed: {where + ': ' if where else ''}{one.undecided or f'{_change(one)}, B / A {estimate(one.ratio, 3)}'}")
-    if not failed:
-        print_line(f"no cell is worse by more than {arguments.fail_above:g}%")
-    return 1 if failed else 0
+        print_line(f"failed: {_where(found, one)}{one.undecided or f'{_change(one, limit)}, B / A {_figures(found, one)}'}")
+    for one in refused:
+        print_line(f"not judged: {_where(found, one)}{_why_refused(found, one)}")
+    if not failed and not refused:
+        print_line(f"no cell is {'worse' if better(found.value) else 'higher or lower'} by more than {100 * limit:g}%")
+    return 1 if failed else NOT_JUDGED if refused else 0
+
+
+def _why_refused(found: Comparison, one: Cell) -> str:
+    if one.flagged > 0.5:
+        return f"{one.flagged:.0%} of one side's runs are flagged as noisy; see `loadgen-report show`, and run them again"
+    return f"{found.repeats} repeats can show no difference of {_cells(len(found.judged))}: it takes {found.needed}"
+
+
+def _margin(arguments: argparse.Namespace) -> float:
+    """In parts. Raises DataSetError for one that is no share, or that hides what --fail-above is to find."""
+    limit, margin = arguments.fail_above, arguments.margin
+    for name, value in (("--fail-above", limit), ("--margin", margin)):
+        if value is not None and not 0 <= value < 1000:
+            raise DataSetError(f"{name} {value:g}: give a percentage from 0 to 1000")
+    if margin is None:
+        return MARGIN if limit is None else min(MARGIN, limit / 100)
+    if limit is not None and margin > limit:
+        raise DataSetError(
+            f"--margin {margin:g} is above --fail-above {limit:g}: a cell could be worse by more and no difference"
+        )
+    return float(margin / 100)
 
 
 def _sides(arguments: argparse.Namespace) -> tuple[Side, Side, str | None]:
@@ -59,29 +100,66 @@ def _sides(arguments: argparse.Namespace) -> tuple[Side, Side, str | None]:
     return a, b, parameter
 
 
-def _print(found: Comparison) -> None:
+def _print(found: Comparison, limits: tuple[float, ...]) -> None:
     how = "ratios within each repeat" if found.paired else "ratio of medians: the two were not run beside each other"
     print_line(f"{found.value}: A is {found.a}, B is {found.b}; {found.repeats} repeats a cell, fixed before looking; {how}")
-    heads = (*(axis.replace("_", " ") for axis in found.axes), "A", "B", "B / A", "verdict")
+    heads = (*(axis.replace("_", " ") for axis in found.axes), "A", "B", "B / A", "verdict", "could show")
     rows = []
     for one in found.cells:
-        verdict = one.undecided or ("moved" if one.moved else "equal")
-        if one.moved and one.worse is not None:
-            verdict = f"{'worse' if one.worse else 'better'}: {_change(one)}"
-        rows.append((*(cell(one.values[axis]) for axis in found.axes), cell(one.a), cell(one.b), estimate(one.ratio, 3), verdict))
+        shown = "-" if one.least is None or found.repeats < found.needed else f"{one.least:.1%}"
+        where = (cell(one.values[axis]) for axis in found.axes)
+        rows.append((*where, cell(one.a), cell(one.b), _figures(found, one), _verdict(one, limits), shown))
     print_rows(heads if found.axes else ("", *heads), rows if found.axes else [("all", *row) for row in rows])
-    judged = sum(not one.undecided for one in found.cells)
-    moved = sum(one.moved for one in found.cells)
+    for line in _notes(found):
+        print_line(line)
+
+
+def _notes(found: Comparison) -> Iterator[str]:
+    """What the verdicts and intervals hold."""
+    judged = found.judged
+    counts = [(sum(one.verdict == word for one in judged), word) for word in WORDS]
     direction = f" ({better(found.value)} is better)" if better(found.value) else ""
-    print_line(f"{moved} of {judged} cells moved{direction}; if nothing had, {found.by_chance:.1f} would seem to")
-    if coverage(found.repeats) < LEVEL:
-        promised = f"{found.repeats} repeats promise {coverage(found.repeats):.0%}"
-        print_line(f"{promised}; 6 or more would promise {LEVEL:.0%}, and seem to move fewer")
+    yield f"{', '.join(f'{count} {word}' for count, word in counts if count) or 'nothing'} of {_cells(len(judged))}{direction}"
+    if judged:
+        least = min(one.ratio.coverage for one in judged if one.ratio)
+        many = f", corrected for {len(judged)} cells (Holm)" if len(judged) > 1 else ""
+        yield (
+            f"exact tests{many}: where nothing has changed, at most {ALPHA:.0%} of comparisons name a cell better or worse; "
+            f"intervals: {least:.1%} coverage at {found.repeats} repeats"
+        )
+        yield f"no difference: the interval lies within {found.margin:.4g} of 1, judged cell by cell"
+    if judged and found.repeats < found.needed:
+        yield f"{found.repeats} repeats can show no difference of {_cells(len(judged))}, however large: it takes {found.needed}"
+    elif judged:
+        yield "could show: the smallest change that so many repeats of this spread would have shown"
+    flagged = sum(one.flagged > 0 for one in found.cells)
+    if flagged:
+        yield f"{_cells(flagged)} with runs flagged as noisy: marked with *"
     for name, count in (("A", found.only_a), ("B", found.only_b)):
         if count:
-            print_line(f"{count} configurations are in {name} only")
+            yield f"{count} configurations are in {name} only"
 
 
-def _change(one: Cell) -> str:
-    """A change in percent, or as a multiple from double on."""
-    return f"{one.change:+.1%}" if one.change < 1 else f"{one.change + 1:.3g} times"
+def _cells(count: int) -> str:
+    return f"{count} cell" if count == 1 else f"{count} cells"
+
+
+def _where(found: Comparison, one: Cell) -> str:
+    where = " ".join(f"{axis}={cell(one.values[axis])}" for axis in found.axes)
+    return f"{where}: " if where else ""
+
+
+def _verdict(one: Cell, limits: tuple[float, ...]) -> str:
+    marked = "*" if one.flagged else ""
+    if one.undecided:
+        return f"not judged: {one.undecided}{marked}"
+    moved = one.verdict not in (NO_DIFFERENCE, INCONCLUSIVE)
+    return f"{one.verdict}: {_change(one, *limits)}{marked}" if moved else f"{one.verdict}{marked}"
+
+
+def _figures(found: Comparison, one: Cell) -> str:
+    return "-" if one.ratio is None else figures(one.ratio, 1 - found.margin, 1 + found.margin)
+
+
+def _change(one: Cell, *limits: float) -> str:
+    return percent(one.change, *limits, *(-limit for limit in limits))

@@ -11,7 +11,7 @@ from results.report.subject import MOST_PANELS, Panel, Subject, left_out
 from results.statistics.crossover import crossings
 from results.statistics.design import Row, grouped, value_of
 from results.statistics.intervals import Estimate, paired_ratio
-from results.tables.console import estimate
+from results.statistics.verdicts import INCONCLUSIVE, NO_DIFFERENCE, equivalent, figures
 
 VALUE = "pages_per_s"
 
@@ -101,10 +101,10 @@ def _rows(subject: Subject, panel: Panel, by_name: dict[str, Ratios], parameter:
     rows: list[tuple[str, ...]] = []
     for name, ratios in by_name.items():
         for value, ratio in ratios.items():
-            verdict = "equal" if ratio.includes(1.0) else "faster" if ratio.value > 1 else "slower"
-            if ratio.low is None:
-                verdict = "one pair: not known"
-            rows.append((cell(value), panel.title, name, str(subject.baseline), estimate(ratio, 3), verdict))
+            verdict = NO_DIFFERENCE if equivalent(ratio) else "faster" if ratio.value > 1 else "slower"
+            if ratio.includes(1.0) and not equivalent(ratio):
+                verdict = INCONCLUSIVE
+            rows.append((cell(value), panel.title, name, str(subject.baseline), figures(ratio), verdict))
     series = subject.series(panel.runs, parameter)
     names = list(by_name)
     pairs = [(name, str(subject.baseline), ratios) for name, ratios in by_name.items()]

@@ -1,19 +1,21 @@
-"""Two sides, A and B, cell by cell: which configurations moved, by how much, and how sure that is.
+"""Two sides, A and B, cell by cell: which configurations differ, by how much, and how sure that is.
 
-How many repeats count is fixed before anything is looked at: as many as the sweeps planned, or as asked for. A cell that has
-fewer, or that was run again, is not judged: adding runs until a difference appears finds one.
+How many repeats count is fixed before any value is read: as many as the sweeps planned, or as asked for. A cell that has fewer,
+that was run again, or that lacks a value is not judged: runs added until a difference appears always find one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
 from results.schema import RUN_COLUMNS
 from results.statistics.design import Row, axes, grouped, numeric, settings
-from results.statistics.intervals import Estimate, chance, paired_ratio, unpaired_ratio
+from results.statistics.intervals import LEVEL, Estimate, paired_ratio, unpaired_ratio
+from results.statistics.significance import ALPHA, holm, rank_sum_test, repeats_needed, sign_test
+from results.statistics.verdicts import HIGHER, INCONCLUSIVE, LOWER, MARGIN, WORSE, least_difference, verdict
 from results.store.locations import DataSetError
 
 HOST_FIELDS = ("host", "kernel", "cpu_model", "host_cpus", "memory_bytes")
@@ -32,9 +34,12 @@ class Side:
 
 @dataclass(frozen=True)
 class Cell:
-    """One configuration on both sides. `ratio`: B / A; `undecided`: why it is not judged, else empty.
+    """One configuration on both sides.
 
-    `moved`: the interval of the ratio excludes 1. `worse`: it moved, and to the worse; None where no direction is better.
+    `ratio`: B / A; `undecided`: why it is not judged, else empty; `p`: of the exact test, corrected for all cells; `verdict`: a
+    word of `results.statistics.verdicts`, empty where it is not judged; `least`: the smallest change, in parts of A, that repeats
+    of this spread would have shown, None where so few show none; `flagged`: the most of a side's runs that are flagged as noisy,
+    as a share.
     """
 
     values: Mapping[str, Any]
@@ -42,8 +47,10 @@ class Cell:
     b: float | None
     ratio: Estimate | None
     undecided: str
-    moved: bool
-    worse: bool | None
+    p: float = 1.0
+    verdict: str = ""
+    least: float | None = None
+    flagged: float = 0.0
 
     @property
     def change(self) -> float:
@@ -53,35 +60,57 @@ class Cell:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`axes`: what tells the cells apart. `paired`: whether both sides were run beside each other, repeat by repeat; then
-    ratios are taken within a repeat. `by_chance`: how many judged cells would seem to move if nothing had."""
+    """`axes`: what tells the cells apart. `paired`: both sides were run beside each other, repeat by repeat, and ratios are taken
+    within a repeat. `needed`: the fewest repeats with which so many cells can be told apart at all."""
 
     a: str
     b: str
     value: str
     repeats: int
     paired: bool
+    margin: float
     axes: tuple[str, ...]
     cells: tuple[Cell, ...]
     only_a: int
     only_b: int
-    by_chance: float
+    needed: int
+
+    @property
+    def judged(self) -> list[Cell]:
+        """Cells with a verdict."""
+        return [cell for cell in self.cells if not cell.undecided]
 
     def failed(self, above: float) -> list[Cell]:
-        """Cells that are worse by more than `above` (parts of A), or not judged at all; where no direction is better, those
-        that moved by more."""
+        """Cells that are worse by more than `above` (parts of A; where no direction is better: that differ by more), and those
+        that lack what was planned. Cells that are `refused` are not among them."""
         return [
-            cell for cell in self.cells if cell.undecided or (cell.moved and cell.worse is not False and abs(cell.change) > above)
+            cell
+            for cell in self.cells
+            if cell.undecided
+            or (cell.verdict in (WORSE, HIGHER, LOWER) and abs(cell.change) > above and cell not in self.refused())
+        ]
+
+    def refused(self) -> list[Cell]:
+        """Cells that a gate cannot judge: most of one side's runs are flagged, or so few repeats can show no difference."""
+        return [
+            cell for cell in self.judged if cell.flagged > 0.5 or (cell.verdict == INCONCLUSIVE and self.repeats < self.needed)
         ]
 
 
 def compare(
-    a: Side, b: Side, value: str, *, by: str | None = None, across: Sequence[str] = (), repeats: int | None = None
+    a: Side,
+    b: Side,
+    value: str,
+    *,
+    by: str | None = None,
+    across: Sequence[str] = (),
+    repeats: int | None = None,
+    margin: float = MARGIN,
 ) -> Comparison:
     """Compare column `value` of two sides. `by`: the parameter in which they differ on purpose, when both are of one data set.
 
-    `across`: fields in which hosts, or parameters in which configurations, may differ. Raises DataSetError when there is nothing
-    to compare or hosts differ in another field.
+    `across`: fields in which hosts, or parameters in which configurations, may differ. `margin`: in parts of A, the change that
+    counts as no difference. Raises DataSetError when there is nothing to compare or hosts differ in another field.
     """
     numeric(value)
     sides = [[run for run in side.runs if run["status"] == "ok"] for side in (a, b)]
@@ -96,9 +125,8 @@ def compare(
     key = axes(everything, known=(by,), without=across) if by else axes(everything, without=("sweep_id", *across))
     cells_a, cells_b = (grouped(side, key) for side in sides)
     common = [values for values in cells_a if values in cells_b]
-    cells = [
-        _cell(dict(zip(key, values, strict=True)), cells_a[values], cells_b[values], value, wanted, paired) for values in common
-    ]
+    sides_of = [_sides(dict(zip(key, values, strict=True)), cells_a[values], cells_b[values], value, wanted) for values in common]
+    cells = _judged(sides_of, paired, better(value), margin)
     if not cells:
         raise DataSetError(f"{a.name} and {b.name} have no configuration in common: {_nearest(cells_a, cells_b, key)}")
     shown = tuple(name for name in key if len({cell.values[name] for cell in cells}) > 1)
@@ -108,11 +136,12 @@ def compare(
         value=value,
         repeats=wanted,
         paired=paired,
+        margin=margin,
         axes=shown,
-        cells=tuple(cells),
+        cells=cells,
         only_a=len(cells_a) - len(cells),
         only_b=len(cells_b) - len(cells),
-        by_chance=chance(wanted, paired) * sum(not cell.undecided for cell in cells),
+        needed=repeats_needed(sum(not cell.undecided for cell in cells), paired=paired),
     )
 
 
@@ -124,21 +153,51 @@ def better(value: str) -> str:
     return "lower" if unit in _TIMES else ""
 
 
-def _cell(values: Mapping[str, Any], a: Sequence[Row], b: Sequence[Row], value: str, wanted: int, paired: bool) -> Cell:
-    undecided = _undecided(a, b, wanted)
-    side_a, side_b = ({run["repeat"]: run[value] for run in side if run["repeat"] < wanted} for side in (a, b))
+@dataclass(frozen=True)
+class _Sides:
+    """The values of a cell by repeat, of those repeats that count; `undecided` and `flagged` as in Cell."""
+
+    values: Mapping[str, Any]
+    a: Mapping[int, Any]
+    b: Mapping[int, Any]
+    undecided: str
+    flagged: float
+
+
+def _sides(values: Mapping[str, Any], a: Sequence[Row], b: Sequence[Row], value: str, wanted: int) -> _Sides:
+    counted = [[run for run in side if run["repeat"] < wanted] for side in (a, b)]
+    flagged = max((sum(run.get("trusted") is False for run in side) / len(side) for side in counted if side), default=0.0)
+    side_a, side_b = ({run["repeat"]: run[value] for run in side} for side in counted)
+    return _Sides(values, side_a, side_b, _undecided(a, b, wanted) or _lacking(value, side_a, side_b), flagged)
+
+
+def _judged(sides: Sequence[_Sides], paired: bool, direction: str, margin: float) -> tuple[Cell, ...]:
+    """The cells with their verdicts, each corrected for all that are judged."""
+    judged = [cell for cell in sides if not cell.undecided]
+    corrected = iter(holm([_p(cell, paired) for cell in judged]))
+    strictest = 1 - ALPHA / max(1, len(judged))
+    cells = []
+    for one in sides:
+        ratio = _ratio(one, paired)
+        cell = Cell(one.values, _middle(one.a.values()), _middle(one.b.values()), ratio, one.undecided, flagged=one.flagged)
+        if ratio is not None and not one.undecided:
+            p = next(corrected)
+            wide = _ratio(one, paired, strictest)
+            cell = replace(cell, p=p, verdict=verdict(ratio, p, direction, margin), least=least_difference(wide))
+        cells.append(cell)
+    return tuple(cells)
+
+
+def _ratio(cell: _Sides, paired: bool, level: float = LEVEL) -> Estimate | None:
     if paired:
-        ratio = paired_ratio((side_a[repeat], side_b[repeat]) for repeat in side_a if repeat in side_b)
-    else:
-        ratio = unpaired_ratio(side_a.values(), side_b.values())
-    if not undecided and ratio is None:
-        undecided = f"{value} was not measured, or is 0 in A"
-    moved = not undecided and ratio is not None and not ratio.includes(1.0)
-    direction = better(value)
-    worse = None
-    if moved and direction and ratio is not None:
-        worse = (ratio.value < 1) == (direction == "higher")
-    return Cell(values, _middle(side_a.values()), _middle(side_b.values()), ratio, undecided, moved, worse)
+        return paired_ratio(((cell.a[repeat], cell.b[repeat]) for repeat in cell.a if repeat in cell.b), level)
+    return unpaired_ratio(cell.a.values(), cell.b.values(), level)
+
+
+def _p(cell: _Sides, paired: bool) -> float:
+    if paired:
+        return sign_test([cell.b[repeat] / cell.a[repeat] for repeat in cell.a])
+    return rank_sum_test(list(cell.a.values()), list(cell.b.values()))
 
 
 def _undecided(a: Sequence[Row], b: Sequence[Row], wanted: int) -> str:
@@ -150,7 +209,17 @@ def _undecided(a: Sequence[Row], b: Sequence[Row], wanted: int) -> str:
         there = sum(repeat < wanted for repeat in repeats)
         if there < wanted:
             return f"{name} has {there} of {wanted} repeats that are ok"
-    return "" if wanted > 1 else "one repeat says nothing of its spread"
+    return "" if wanted > 1 else "one repeat has no spread"
+
+
+def _lacking(value: str, a: Mapping[int, Any], b: Mapping[int, Any]) -> str:
+    """Why there is no ratio of every repeat: the repeats that have one would not be a random choice."""
+    for name, side in (("A", a), ("B", b)):
+        missing = sum(one is None for one in side.values())
+        if missing:
+            return f"{value} is null in {missing} of {len(side)} runs of {name}"
+    zeros = sum(one == 0 for one in a.values())
+    return f"{value} is 0 in {zeros} of {len(a)} runs of A, so there is no ratio" if zeros else ""
 
 
 def _middle(values: Iterable[float | None]) -> float | None:
@@ -172,7 +241,7 @@ def _refuse_other_hosts(name_a: str, name_b: str, sides: Sequence[Sequence[Row]]
             said_a, said_b = (", ".join(sorted(map(str, values))) for values in (in_a, in_b))
             raise DataSetError(
                 f"{name_a} and {name_b} were not measured on the same host: {field} is {said_a} in A and {said_b} in B; "
-                f"if you mean to compare them all the same: --across {','.join((*across, field))}"
+                f"to compare them all the same: --across {','.join((*across, field))}"
             )
 
 

@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from results.figures import cell, decimals, thousand, us
-from results.statistics.intervals import LEVEL, Estimate, coverage
+from results.statistics.intervals import LEVEL, Estimate, coverage, repeats_for
+from results.statistics.verdicts import INCONCLUSIVE, MARGIN, NO_DIFFERENCE, equivalent, written
 from results.summaries.pivot import Pivot
 from results.summaries.summary import LATENCIES, OPEN_LATENCIES, Summary
 
@@ -47,8 +48,8 @@ def summary_cells(summary: Summary) -> tuple[Sequence[str], Sequence[Sequence[st
         (
             *(row.strategy, *(cell(row.axes[axis]) for axis in summary.axes), str(row.repeats)),
             *(thousand(value_of_estimate(row.pages_per_s)), spread(row.pages_per_s, 1e3, 1)),
-            *(speed_up(row.ratio), spread(row.ratio, 1, 2)),
-            *(thousand(value_of_estimate(row.pages_per_s_net)), speed_up(row.ratio_net), spread(row.ratio_net, 1, 2)),
+            *(speed_up(row.ratio), ratio_spread(row.ratio)),
+            *(thousand(value_of_estimate(row.pages_per_s_net)), speed_up(row.ratio_net), ratio_spread(row.ratio_net)),
             *((thousand(row.prefetched_pages_per_s),) if prefetched else ()),
             *(us(value_of_estimate(row.latencies[name])) for name in (*LATENCIES, *opened)),
         )
@@ -62,16 +63,16 @@ def notes(summary: Summary) -> Iterator[str]:
     repeats = sorted({row.repeats for row in summary.rows})
     if repeats and repeats[0] > 1:
         yield (
-            f"medians over repeats with bootstrap intervals; {repeats[0]} repeats promise {coverage(repeats[0]):.0%}, "
-            f'6 or more {LEVEL:.0%}; "equal": the interval includes 1'
+            f"medians over repeats with exact intervals: {coverage(repeats[0]):.1%} coverage with {repeats[0]} repeats; "
+            f"{NO_DIFFERENCE}: the interval lies within {MARGIN:.0%} of 1; {INCONCLUSIVE}: it includes 1 and more"
         )
     elif repeats:
-        yield "one run says nothing of its spread: repeats=6 or more give medians with intervals of 95%"
+        yield f"one run has no spread: repeats={repeats_for(LEVEL)} or more give intervals of at least {LEVEL:.0%} coverage"
     for row in summary.rows:
         if row.groups:
             where = " ".join(f"{axis}={cell(row.axes[axis])}" for axis in summary.axes)
             lower, upper = (thousand(rate) for rate in row.groups)
-            yield f"{row.strategy} {where}: repeats gather around {lower} and {upper} kpages/s: the median lies in neither"
+            yield f"{row.strategy} {where}: bimodal: repeats cluster at {lower} and {upper} kpages/s"
 
 
 def print_pivot(pivot: Pivot, file: TextIO | None = None) -> None:
@@ -82,7 +83,7 @@ def print_pivot(pivot: Pivot, file: TextIO | None = None) -> None:
         (cell(row), *(estimate(pivot.cells.get((row, column))) for column in pivot.column_values)) for row in pivot.row_values
     ]
     _print_table(console, heads, rows)
-    _print_line(console, f"median of {pivot.value} over runs that are ok, with its bootstrap interval")
+    _print_line(console, f"median of {pivot.value} over runs that are ok, with its exact interval")
     if pivot.mixed:
         _print_line(console, f"cells mix runs that differ in: {', '.join(pivot.mixed)}")
 
@@ -136,10 +137,15 @@ def value_of_estimate(value: Estimate | None) -> float | None:
 
 
 def speed_up(ratio: Estimate | None) -> str:
-    """A ratio, or that it is equal as far as its interval can tell."""
+    """A ratio, or that its interval does not tell it from 1. One whose interval is 1 alone (the baseline's own) is written."""
     if ratio is None:
         return "-"
-    return "equal" if ratio.low is not None and ratio.includes(1.0) and ratio.low != ratio.high else decimals(ratio.value, 2)
+    if ratio.low is not None and ratio.low != ratio.high:
+        if equivalent(ratio):
+            return NO_DIFFERENCE
+        if ratio.includes(1.0):
+            return INCONCLUSIVE
+    return written([ratio.value], (1.0,))[0]
 
 
 def spread(value: Estimate | None, unit: float, digits: int) -> str:
@@ -147,6 +153,13 @@ def spread(value: Estimate | None, unit: float, digits: int) -> str:
     if value is None or value.low is None or value.high is None or value.low == value.high:
         return "-"
     return f"{decimals(value.low / unit, digits)}..{decimals(value.high / unit, digits)}"
+
+
+def ratio_spread(ratio: Estimate | None) -> str:
+    """The interval of a ratio, each end on its side of 1."""
+    if ratio is None or ratio.low is None or ratio.high is None or ratio.low == ratio.high:
+        return "-"
+    return "..".join(written([ratio.low, ratio.high], (1.0,)))
 
 
 def _latency_head(column: str) -> str:

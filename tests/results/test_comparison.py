@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from results.app import main
-from results.statistics.comparison import Side, better, compare
+from results.commands.compare import NOT_JUDGED
+from results.statistics.comparison import Cell, Side, better, compare
 from results.store.dataset import DataSet
 from results.store.locations import DataSetError
 from tests.results.rows import store
@@ -41,15 +43,16 @@ def test_only_the_cell_that_moved_is_said_to_and_by_how_much(tmp_path: Path, cap
     assert main(["compare", a, b]) == 0
     out = capsys.readouterr().out
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines() if "_wait" in line and "|" in line]
-    verdicts = {tuple(row[:2]): row[-1] for row in rows}
+    verdicts = {tuple(row[:2]): row[-2] for row in rows}
     assert verdicts == {
-        ("uffd_wait", "2"): "equal",
-        ("uffd_wait", "4"): "equal",
-        ("no_uffd_wait", "2"): "equal",
+        ("uffd_wait", "2"): "no difference",
+        ("uffd_wait", "4"): "no difference",
+        ("no_uffd_wait", "2"): "no difference",
         ("no_uffd_wait", "4"): "worse: -20.0%",
     }
     assert "6 repeats a cell, fixed before looking; ratio of medians" in out
-    assert "1 of 4 cells moved (higher is better); if nothing had, 0.2 would seem to" in out
+    assert "1 worse, 3 no difference of 4 cells (higher is better)" in out
+    assert "corrected for 4 cells (Holm)" in out and "93.8% coverage at 6 repeats" in out
 
 
 def test_fail_above_ends_with_1_beyond_it_and_with_0_below(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,10 +69,7 @@ def test_other_hosts_are_refused_with_the_field_that_differs_unless_it_is_named(
 ) -> None:
     a, b = measured(tmp_path / "a"), measured(tmp_path / "b", kernel="6.2.0", cpu_model="another")
     assert main(["compare", a, b]) == 2
-    assert (
-        "kernel is 6.1.0 in A and 6.2.0 in B; if you mean to compare them all the same: --across kernel"
-        in capsys.readouterr().err
-    )
+    assert "kernel is 6.1.0 in A and 6.2.0 in B; to compare them all the same: --across kernel" in capsys.readouterr().err
     assert main(["compare", a, b, "--across", "kernel"]) == 2
     assert "cpu_model is None in A and another in B" in capsys.readouterr().err
     assert main(["compare", a, b, "--across", "kernel,cpu_model"]) == 0
@@ -82,7 +82,13 @@ def test_a_cell_with_fewer_repeats_than_were_planned_is_not_judged_and_fails(
     assert main(["compare", a, b]) == 0
     assert "B has 4 of 6 repeats that are ok" in capsys.readouterr().out
     assert main(["compare", a, b, "--fail-above", "50"]) == 1
-    assert main(["compare", a, b, "--fail-above", "50", "--repeats", "4"]) == 0
+    capsys.readouterr()
+    assert main(["compare", a, b, "--fail-above", "50", "--repeats", "4"]) == NOT_JUDGED
+    assert "4 repeats can show no difference of 4 cells: it takes 5" in capsys.readouterr().out
+    assert (
+        main(["compare", a, b, "--fail-above", "50", "--repeats", "4", "--where", "vcpus=2", "--where", "strategy=uffd_wait"])
+        == 0
+    )
 
 
 def test_a_cell_that_was_run_again_is_not_judged(tmp_path: Path) -> None:
@@ -95,14 +101,109 @@ def test_a_cell_that_was_run_again_is_not_judged(tmp_path: Path) -> None:
 
 
 def test_two_values_of_a_parameter_are_paired_by_repeat(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    a = measured(tmp_path / "a", slower=1.25)
+    a = measured(tmp_path / "a", slower=1.25, repeats=7, planned=7)
     assert main(["compare", a, "--by", "strategy=uffd_wait,no_uffd_wait"]) == 0
     out = capsys.readouterr().out
     assert "ratios within each repeat" in out
-    # Repeats differ by up to 5 %, pairs do not at all.
-    assert "0.8 (0.8..0.8) | worse: -20.0%" in out
+    # Repeats differ by up to 6 %, pairs do not at all.
+    assert "0.80 (0.80..0.80) | worse: -20.0%" in out
     assert main(["compare", a, "--by", "vcpus=2,4", "--value", "duration_s", "--where", "strategy=no_uffd_wait"]) == 0
     assert "worse: +25.0%" in capsys.readouterr().out
+
+
+def test_a_difference_that_too_few_repeats_cannot_show_is_inconclusive_and_the_output_names_how_many_can(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a = measured(tmp_path / "a", slower=1.25)
+    assert main(["compare", a, "--by", "strategy=uffd_wait,no_uffd_wait"]) == 0
+    out = capsys.readouterr().out
+    assert "0.80 (0.80..0.80) | inconclusive |" in " ".join(out.split())
+    assert "6 repeats can show no difference of 2 cells, however large: it takes 7" in out
+
+
+def test_the_smallest_change_that_the_repeats_could_have_shown_is_a_column(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = measured(tmp_path / "a"), measured(tmp_path / "b")
+    assert main(["compare", a, b]) == 0
+    # The interval of 6 repeats that take 1.00 to 1.05 s: 1/1.05..1.05 around 1.
+    rows = [line for line in capsys.readouterr().out.splitlines() if "_wait" in line]
+    assert [row.split("|")[-2].strip() for row in rows] == ["5.0%"] * 4
+
+
+def cells_of(a: str, b: str, value: str = "pages_per_s", **options: Any) -> list[Cell]:
+    return list(compare(Side("a", DataSet.existing(a).runs()), Side("b", DataSet.existing(b).runs()), value, **options).cells)
+
+
+def test_repeats_beyond_those_that_count_enter_nothing(tmp_path: Path) -> None:
+    a, b = measured(tmp_path / "a"), measured(tmp_path / "b")
+    plain = cells_of(a, b)
+    for repeat in (6, 7, 8):
+        for path in (a, b):
+            config = json.dumps({"repeats": REPEATS, "strategy": {"name": "uffd_wait"}, "vcpus": 2})
+            store(
+                DataSet.open(path),
+                f"late-{repeat}",
+                seconds=9.0 if path == b else 0.1,
+                repeat=repeat,
+                strategy="uffd_wait",
+                vcpus=2,
+                trusted=False,
+                config_json=config,
+            )
+    assert cells_of(a, b) == plain
+    runs = DataSet.existing(a).runs()
+    sides = [Side(str(vcpus), [run for run in runs if run["vcpus"] == vcpus]) for vcpus in (2, 4)]
+    assert {cell.ratio and cell.ratio.n for cell in compare(*sides, "pages_per_s", by="vcpus").cells} == {REPEATS}
+
+
+def test_a_cell_with_a_null_or_a_zero_among_its_repeats_is_not_judged(tmp_path: Path) -> None:
+    a, b = measured(tmp_path / "a", delay_ns=100, delays=1), measured(tmp_path / "b", delay_ns=120, delays=1)
+    rows_a, rows_b = (DataSet.existing(path).runs() for path in (a, b))
+    rows_b[0]["achieved_delay_us"] = None
+    found = compare(Side("a", rows_a), Side("b", rows_b), "achieved_delay_us").cells
+    assert sorted(cell.undecided for cell in found) == ["", "", "", "achieved_delay_us is null in 1 of 6 runs of B"]
+    rows_a[0]["trips"] = 0
+    for row in rows_a[1:] + rows_b:
+        row["trips"] = 5
+    found = compare(Side("a", rows_a), Side("b", rows_b), "trips").cells
+    assert "trips is 0 in 1 of 6 runs of A, so there is no ratio" in [cell.undecided for cell in found]
+
+
+def test_a_gate_sees_a_difference_where_no_direction_is_better(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, more in (("a", 100), ("more", 150), ("fewer", 50)):
+        measured(tmp_path / name, trips=more, faults=1_000_000)
+    a, more, fewer = (str(tmp_path / name) for name in ("a", "more", "fewer"))
+    for other, word in ((more, "+50.0%"), (fewer, "-50.0%")):
+        assert main(["compare", a, other, "--value", "trips", "--fail-above", "20"]) == 1
+        out = capsys.readouterr().out
+        assert out.count("failed: ") == 4 and word in out
+        assert main(["compare", a, other, "--value", "trips", "--fail-above", "60"]) == 0
+        assert "no cell is higher or lower by more than 60%" in capsys.readouterr().out
+
+
+def test_a_gate_below_the_margin_narrows_the_margin_and_one_within_it_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = measured(tmp_path / "a", trips=1000), measured(tmp_path / "b", trips=1030)
+    assert main(["compare", a, b, "--value", "trips"]) == 0
+    assert "4 no difference of 4 cells" in capsys.readouterr().out
+    assert main(["compare", a, b, "--value", "trips", "--fail-above", "2"]) == 1
+    assert main(["compare", a, b, "--value", "trips", "--fail-above", "2", "--margin", "4"]) == 2
+    assert "--margin 4 is above --fail-above 2" in capsys.readouterr().err
+
+
+def test_a_gate_judges_no_cell_most_of_whose_runs_are_flagged_on_either_side(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = measured(tmp_path / "a"), measured(tmp_path / "b", slower=1.25, trusted=False)
+    for sides in ((a, b), (b, a)):
+        assert main(["compare", *sides, "--fail-above", "10"]) == NOT_JUDGED
+        out = capsys.readouterr().out
+        assert out.count("not judged: ") == 4 and "100% of one side's runs are flagged as noisy" in out
+        assert "failed" not in out
+    c = measured(tmp_path / "c", slower=1.25, trusted=True)
+    assert main(["compare", a, c, "--fail-above", "10"]) == 1
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def test_a_data_set_of_one_run_has_a_report_too(tmp_path: Path) -> None:
     assert main(["report", dataset.uri, "--out", str(out)]) == 0
     text = out.read_text()
     assert re.findall(r'<figure data-plot="(\w+)"', text) == ["latency", "stages", "outcomes"]
-    assert "one run says nothing of its spread" in text
+    assert "one run has no spread" in text
     assert "The runs did not store their command." in text
 
 
