@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from loadgen.cluster.cluster import Cluster, cluster_for
 from loadgen.config.command_line import command, from_hydra, given, literal, to_hydra
-from loadgen.config.schema import SET_BY_THE_DRIVER, register
+from loadgen.config.schema import register
 from loadgen.errors import ConfigError
 from loadgen.host.probe import package_version
 from loadgen.sweep import driver
@@ -30,7 +30,8 @@ def config_path() -> str:
 def run(cfg: DictConfig) -> str:
     """One job: a job of a sweep does its one repeat; a run of its own does them all and prints the table. The last status."""
     task, of_hydra = given(HydraConfig.get().overrides)
-    cfg.job_overrides = literal(from_hydra(one for one in task if one.partition("=")[0] not in SET_BY_THE_DRIVER))
+    if not cfg.sweep_id:
+        cfg.job_overrides = literal(from_hydra(task))
     if not cfg.command:
         cfg.command = literal(command(task, of_hydra))
     if cfg.sweep_id:
@@ -62,7 +63,7 @@ def _repeats(cfg: DictConfig, cluster: Cluster) -> str:
     if left.stored:
         dataset.remove_unfinished(left.sweep_id)
     driver.announce(cfg, left)
-    own = driver.Driver(cluster, dataset, driver.watcher(cfg, len(left.left)))
+    own = driver.Driver(cluster, dataset, driver.watcher(cfg, [runs[repeat] for repeat in left.left]))
     try:
         for repeat in left.left:
             cfg.repeat = repeat
@@ -82,7 +83,7 @@ def _job(cfg: DictConfig, number: int) -> str:
         return driver.current.run(cfg, number).status
     with closing(cluster_for(cfg)) as cluster:
         driver.check(cfg, cluster, number)
-        own = driver.Driver(cluster, driver.join_dataset(cfg.dataset), driver.watcher(cfg, 0))
+        own = driver.Driver(cluster, driver.join_dataset(cfg.dataset), driver.watcher(cfg, ()))
         try:
             return own.run(cfg, number).status
         finally:

@@ -25,7 +25,7 @@ from typing import Any
 from loadgen.plan.plan import PlannedRun
 from loadgen.run.progress_rate import Pace
 from loadgen.run.run import Measured
-from loadgen.show.progress import title
+from loadgen.show.title import title
 
 ROW = (
     "status",

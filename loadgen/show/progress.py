@@ -4,37 +4,40 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from loadgen.plan.plan import PlannedRun
 from loadgen.run.progress_rate import Now, Pace
 from loadgen.run.run import Measured
+from loadgen.show.time_left import TimeLeft, expected_s
+from loadgen.show.title import title
 
 
 class Watcher(Protocol):
-    """Is told of each run of a sweep as it goes."""
+    """Follows the runs of a sweep and shows them."""
 
     def begin(self, planned: PlannedRun) -> None:
         """A run starts."""
 
     def say(self, text: str) -> None:
-        """Something that people want to know before a run begins."""
+        """A line of text before a run starts."""
 
     def look(self, look: dict[str, Any]) -> None:
-        """The run under way, at most twice a second."""
+        """The status of the current run, at most twice a second."""
 
     def end(self, planned: PlannedRun, measured: Measured) -> None:
         """A run has ended and is stored."""
 
     def close(self) -> None:
-        """No more runs; idempotent."""
+        """End the display; idempotent."""
 
 
 class Quiet:
-    """Says nothing."""
+    """Shows nothing."""
 
     def say(self, text: str) -> None:
         """Nothing."""
@@ -53,14 +56,16 @@ class Quiet:
 
 
 class Lines:
-    """A line a run on stderr, and one when a run seems stuck. `total` 0: nobody knows it (a job of a launcher elsewhere)."""
+    """One line a run on stderr, and one when a run seems stuck. `expected`: seconds each run takes as planned; empty when the
+    number of runs is unknown (a job of a launcher)."""
 
-    def __init__(self, total: int, console: Console | None = None) -> None:
-        self._total, self._done, self._first_began = total, 0, time.monotonic()
+    def __init__(self, expected: Sequence[float], console: Console | None = None) -> None:
+        self._total, self._done = len(expected), 0
+        self._time = TimeLeft(expected)
         self._console = console or stderr()
 
     def begin(self, planned: PlannedRun) -> None:
-        """The run's time begins."""
+        """The run's time starts."""
         self._began = time.monotonic()
         self._pace, self._was_stuck = Pace(planned.spec, len(planned.guests)), False
 
@@ -69,20 +74,27 @@ class Lines:
         self._print(text)
 
     def look(self, look: dict[str, Any]) -> None:
-        """A line when the run has begun to look stuck."""
+        """A line when the run seems stuck and did not before."""
         self._say_when_stuck(self._pace.take(look))
 
     def end(self, planned: PlannedRun, measured: Measured) -> None:
         """The run's line."""
-        self._done += 1
+        took_s = self._count()
         number = f"[{self._done}/{self._total}] " if self._total else ""
-        now = time.monotonic()
-        left_s = (now - self._first_began) / self._done * (self._total - self._done)
-        left = f", about {left_s:.0f} s left" if left_s > 0 else ""
-        self._print(f"{number}{outcome(planned, measured)} ({now - self._began:.1f} s{left})")
+        left = f", {self._left()}" if self._done < self._total else ""
+        self._print(f"{number}{outcome(planned, measured)} ({took_s:.1f} s{left})")
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Nothing to restore."""
+
+    def _count(self) -> float:
+        took_s = time.monotonic() - self._began
+        self._done += 1
+        self._time.ended(took_s)
+        return took_s
+
+    def _left(self, done: float = 0.0) -> str:
+        return f"about {self._time.left_s(done):.0f} s left"
 
     def _say_when_stuck(self, now: Now) -> None:
         if now.stuck and not self._was_stuck:
@@ -94,76 +106,71 @@ class Lines:
 
 
 class Bar(Lines):
-    """A bar with the run under way: pages a second now, p99 and faults by kind so far, time left. Drawn with each look and not
-    between them: while a run is measured the driver keeps still."""
+    """A bar with the current run: pages a second, p99, faults by kind, time left. It is drawn with each status poll and not in
+    between: a redraw would use CPU time while a run is measured."""
 
-    def __init__(self, total: int, console: Console | None = None) -> None:
-        super().__init__(total, console)
+    def __init__(self, expected: Sequence[float], console: Console | None = None) -> None:
+        super().__init__(expected, console)
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=12),
             MofNCompleteColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}", markup=False),
             console=self._console,
             auto_refresh=False,
         )
-        self._task: TaskID = self._bar.add_task("starting", total=total)
+        self._task: TaskID = self._bar.add_task("starting", total=self._total, left="")
         self._bar.start()
 
     def begin(self, planned: PlannedRun) -> None:
         """The bar names the run."""
         super().begin(planned)
         self._title = title(planned)
-        self._draw(self._done, "")
+        self._draw(0.0, "")
 
     def look(self, look: dict[str, Any]) -> None:
         """The bar moves with the run's accesses."""
         now = self._pace.take(look)
         self._say_when_stuck(now)
-        self._draw(self._done + now.done, "seems stuck" if now.stuck else in_figures(now))
+        self._draw(now.done, "seems stuck" if now.stuck else in_figures(now))
 
     def end(self, planned: PlannedRun, measured: Measured) -> None:
-        """A line above the bar only for what did not go well."""
-        self._done += 1
-        self._draw(self._done, "")
+        """A line above the bar for a run that failed or is flagged."""
+        self._count()
+        self._draw(0.0, "")
         if measured.status != "ok" or measured.row.get("distrust"):
             self._print(outcome(planned, measured))
 
     def close(self) -> None:
-        """Give the terminal back."""
+        """Restore the terminal."""
         self._bar.stop()
 
-    def _draw(self, completed: float, now: str) -> None:
-        self._bar.update(self._task, completed=completed, description=f"{self._title}\n{now}", refresh=True)
+    def _draw(self, done: float, now: str) -> None:
+        left = self._left(done) if self._done < self._total else ""
+        description = f"{self._title}\n{now}"
+        self._bar.update(self._task, completed=self._done + done, description=description, left=left, refresh=True)
 
 
 def stderr() -> Console:
-    """Where people look; stdout is for results."""
+    """The console of progress; stdout is for results."""
     return Console(file=sys.stderr)
 
 
-def for_people(total: int) -> Lines:
-    """A bar where there is a terminal and the total is known, lines elsewhere."""
-    console = stderr()
-    return Bar(total, console) if total and console.is_terminal else Lines(total, console)
-
-
-def title(planned: PlannedRun) -> str:
-    """A run in a few words."""
-    spec = planned.spec
-    guests = f"guests={len(planned.guests)} " if len(planned.guests) > 1 else ""
-    return f"{spec.strategy.name} {planned.fault_mix_name} {spec.memory.type} {guests}vcpus={spec.vcpus} repeat={spec.repeat}"
+def for_people(runs: Sequence[PlannedRun]) -> Lines:
+    """A bar on a terminal when the runs are known, lines otherwise."""
+    console, expected = stderr(), expected_s(runs)
+    return Bar(expected, console) if expected and console.is_terminal else Lines(expected, console)
 
 
 def outcome(planned: PlannedRun, measured: Measured) -> str:
-    """How a run ended, and what speaks against it."""
+    """How a run ended, and why it is flagged."""
     why = f": {measured.reason}" if measured.reason else ""
     distrust = measured.row.get("distrust")
-    return f"{title(planned)}: {measured.status}{why}" + (f", not to be trusted: {distrust}" if distrust else "")
+    return f"{title(planned)}: {measured.status}{why}" + (f", flagged as noisy: {distrust}" if distrust else "")
 
 
 def in_figures(now: Now) -> str:
-    """A look in a few figures."""
+    """A status poll in a few figures."""
     figures = [f"{now.pages_per_s / 1000:.1f} kpages/s"]
     if now.latency_p99_ns is not None:
         figures.append(f"p99 {now.latency_p99_ns / 1000:.0f} us")

@@ -113,11 +113,11 @@ def check(cfg: DictConfig, cluster: Cluster, job: int) -> PlannedRun:
     return plan_guests(cfg, [node.host for node in cluster.nodes], job)
 
 
-def watcher(cfg: DictConfig, total: int) -> Watcher:
-    """What the user asked to see of the runs, of which there are `total` (0: nobody knows)."""
+def watcher(cfg: DictConfig, runs: Sequence[PlannedRun]) -> Watcher:
+    """What the user asked to see of the planned runs; none when their number is unknown."""
     if cfg.json:
         return events.Events(cfg.sweep_id)
-    return Quiet() if cfg.quiet else for_people(total)
+    return Quiet() if cfg.quiet else for_people(runs)
 
 
 def show_plan(cfg: DictConfig, runs: Sequence[PlannedRun]) -> None:

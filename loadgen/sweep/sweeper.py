@@ -27,6 +27,7 @@ from loadgen.plan.plan import PlannedRun
 from loadgen.sweep import driver
 from loadgen.sweep.compose_cache import Composed, repeated
 from loadgen.sweep.resume import Rest
+from loadgen.sweep.set_apart import set_apart
 from results.store.locations import absolute
 
 # The scan loads the core plugins' modules anew, so classes imported from them before it are strangers to those after it.
@@ -91,17 +92,20 @@ class LoadgenSweeper(BasicSweeper):
         with closing(cluster):
             jobs, runs = self._plan(composed, cluster)
             left = driver.rest(first, runs, sweep_id)
+            runs = [runs[number] for number in left.left]
             if first.dry_run:
-                driver.show_plan(first, [runs[number] for number in left.left])
+                driver.show_plan(first, runs)
                 return []
             jobs = [in_sweep(jobs[number], left.sweep_id) for number in left.left]
-            return self._launch(jobs, left, first, cluster, loader)
+            return self._launch(jobs, left, first, cluster, loader, runs)
 
     @property
     def _in_process(self) -> bool:
         return isinstance(self.launcher, BasicLauncher)
 
-    def _launch(self, jobs: list[list[str]], left: Rest, first: DictConfig, cluster: Cluster, loader: Composed) -> Any:
+    def _launch(
+        self, jobs: list[list[str]], left: Rest, first: DictConfig, cluster: Cluster, loader: Composed, runs: Sequence[PlannedRun]
+    ) -> Any:
         assert self.launcher is not None and self.hydra_context is not None
         dataset = driver.open_dataset(first.dataset)
         if left.stored:
@@ -111,7 +115,7 @@ class LoadgenSweeper(BasicSweeper):
             callbacks = self.hydra_context.callbacks
             callbacks.callbacks.insert(0, Forget())  # the first one is told last
             self.launcher.hydra_context = HydraContext(loader, callbacks)  # type: ignore
-            driver.current = driver.Driver(cluster, dataset, driver.watcher(first, len(jobs)))
+            driver.current = driver.Driver(cluster, dataset, driver.watcher(first, runs))
         try:
             returned = self.launcher.launch(jobs, initial_job_idx=left.first_number) if jobs else []
             statuses = [one.return_value for one in returned]
@@ -131,8 +135,9 @@ class LoadgenSweeper(BasicSweeper):
         own = self.config.hydra.overrides  # type: ignore[union-attr]
         of_the_driver = [f"sweep_id={sweep_id}", as_override("command", command(*given(own)))]
         composed = []
-        for job in (job for overrides in asked for job in self.split_arguments(overrides, max_batch_size=None)[0]):
-            job_overrides = [*job, *of_the_driver]
+        given_jobs = [job for overrides in asked for job in self.split_arguments(overrides, max_batch_size=None)[0]]
+        for job, apart in zip(given_jobs, set_apart(given_jobs), strict=True):
+            job_overrides = [*job, *of_the_driver, as_override("job_overrides", apart)]
             cfg = self._compose(loader, job_overrides)
             if not self._in_process:  # wherever the job runs, it means this data set
                 cfg.dataset = absolute(cfg.dataset)
