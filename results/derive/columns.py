@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from results.derive.quantiles import Quantiles
+from results.derive.rounds import measured_s, start_spread_ns
 
 NS_PER_S = 1_000_000_000
 NS_PER_US = 1_000
@@ -40,7 +41,7 @@ def derive(run: Mapping[str, Any], vcpus: Sequence[Mapping[str, Any]], latencies
 
     What cannot be computed is None: rates when a vCPU did not start or end, latencies when no fault left a record.
     """
-    duration_s, start_spread_ns = _times(vcpus)
+    duration_s = measured_s(vcpus)
     net_duration_s = _net_duration_s(run, duration_s, hosts=len({row.get("host") for row in vcpus}))
     pages = run.get("pages_resolved")
     pages_per_s = _ratio(pages, duration_s)
@@ -50,7 +51,7 @@ def derive(run: Mapping[str, Any], vcpus: Sequence[Mapping[str, Any]], latencies
         "achieved_delay_us": _achieved_delay_us(run),
         "overhead_s": _overhead_s(run, duration_s),
         "duration_s": duration_s,
-        "start_spread_ns": start_spread_ns,
+        "start_spread_ns": start_spread_ns(vcpus),
         "pages_per_s": pages_per_s,
         "pages_per_s_net": _ratio(pages, net_duration_s),
         "prefetched_pages_per_s": _ratio(run.get("prefetched_pages"), duration_s),
@@ -66,24 +67,6 @@ def derive(run: Mapping[str, Any], vcpus: Sequence[Mapping[str, Any]], latencies
         "latency_open_p99_ns": latencies.open.per_mille(990),
         "latency_open_p999_ns": latencies.open.per_mille(999),
     }
-
-
-def _times(vcpus: Sequence[Mapping[str, Any]]) -> tuple[float | None, int | None]:
-    """(last vCPU's end - common start in s, last start - first start in ns), both taken by the vCPUs behind their barrier.
-
-    Clocks are compared within a host only: of several hosts the largest figures stand.
-    """
-    hosts = {row.get("host") for row in vcpus}
-    times = [[_start_and_end(row) for row in vcpus if row.get("host") == host] for host in hosts]
-    if not times or any(0 in both for host in times for both in host):
-        return None, None
-    durations = [max(end for _, end in host) - min(start for start, _ in host) for host in times]
-    spreads = [max(start for start, _ in host) - min(start for start, _ in host) for host in times]
-    return max(durations) / NS_PER_S, max(spreads)
-
-
-def _start_and_end(vcpu: Mapping[str, Any]) -> tuple[int, int]:
-    return int(vcpu.get("start_ns") or 0), int(vcpu.get("end_ns") or 0)
 
 
 def _achieved_delay_us(run: Mapping[str, Any]) -> float | None:

@@ -15,6 +15,8 @@ History
 - 2026-11-27, version 2: `device_sleeps` and their lengths.
 - 2026-11-29, version 2: emulated operations (`emulated_probes_missed` to `emulated_populates_done`; in `faults` `emulated_exits`
   and `emulated_entries`).
+- 2026-11-29, version 2: the table `rounds`; `round` in `faults`, `round_` in `vcpus`, `measure_s` to `rounds_ended` in `runs`.
+  A run is rounds: `duration_s` sums them, and what is computed from it is of all rounds.
 
 To add a column, add one line to the file of its table (`runs.py`, `rows.py`, `counters.py`) and one to this history: under the
 newest version until that version is released, under a new version afterwards. A data set holds one version. Older versions stay
@@ -32,7 +34,7 @@ import pyarrow as pa
 
 from results.schema.column import Column
 from results.schema.counters import COUNTERS
-from results.schema.rows import FAULT_COLUMNS, THREAD_COLUMNS, VCPU_COLUMNS
+from results.schema.rows import FAULT_COLUMNS, ROUND_COLUMNS, THREAD_COLUMNS, VCPU_COLUMNS
 from results.schema.runs import RUN_COLUMNS
 from results.schema.words import DISTURBERS, ROLES, STAGES_NS, STATUSES
 
@@ -42,6 +44,7 @@ __all__ = [
     "DISTURBERS",
     "FAULT_COLUMNS",
     "ROLES",
+    "ROUND_COLUMNS",
     "RUN_COLUMNS",
     "SCHEMA_VERSION",
     "STAGES_NS",
@@ -60,6 +63,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "vcpus": VCPU_COLUMNS,
     "faults": FAULT_COLUMNS,
     "threads": THREAD_COLUMNS,
+    "rounds": ROUND_COLUMNS,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from results.schema.column import COUNT, COUNTS, NAME, NS, REAL, TEXT, TIMES, Column
+from results.schema.column import BOOL, COUNT, COUNTS, NAME, NS, REAL, TEXT, TIMES, Column
 from results.schema.counters import COUNTERS, LOCK_READS
 from results.schema.words import ROLES
 
@@ -21,6 +21,10 @@ VCPU_COLUMNS = (
     Column("pages_resolved", COUNT, "pages", "pages resolved for this vCPU, each counted once in its VMM"),
     Column("start_ns", NS, "ns", "when it left the barrier"),
     Column("end_ns", NS, "ns", "when its last access was done"),
+    Column("round_start_ns", TIMES, "ns", "when it left the barrier, in each round in turn"),
+    Column("round_end_ns", TIMES, "ns", "when its last access was done, in each round that it finished"),
+    Column("round_pages", COUNTS, "pages", "pages resolved for it in each round"),
+    Column("round_cpu_ns", COUNTS, "ns", "its CPU time in each round, from barrier to last access"),
     Column("cpus", pa.list_(pa.int32()), "", "CPUs it really ran on"),
     Column("wrong_words", COUNT, "words", "wrong words it read"),
     Column("first_wrong", TEXT, "", "the first of them: page, what was there, what should have been"),
@@ -41,6 +45,7 @@ FAULT_COLUMNS = (
     Column("sweep_id", NAME, "", "its sweep", True),
     Column("vcpu", pa.uint16(), "", "the vCPU that touched the page", True),
     Column("page", pa.uint32(), "", "page number in its guest's region", True),
+    Column("round", pa.uint16(), "", "round of the run in which it was raised, from 0"),
     Column("kind", NAME, "", "the state the page was prepared in", True),
     Column("outcome", NAME, "", "how the fault ended", True),
     Column("exit", NAME, "", "how its first exit arrived; none: the vCPU did not come back to user space"),
@@ -55,6 +60,19 @@ FAULT_COLUMNS = (
     Column("host", NAME, "", "its host: times of different hosts are not to be compared"),
     Column("emulated_exits", pa.uint8(), "exits", "emulated exits the fault paid for; 255: that many or more"),
     Column("emulated_entries", pa.uint8(), "violations", "emulated stage-2 violations without an exit it paid for, likewise"),
+)
+
+ROUND_COLUMNS = (
+    Column("run_id", NAME, "", "the run", True),
+    Column("sweep_id", NAME, "", "its sweep", True),
+    Column("round", pa.uint16(), "", "number of the round in its run, from 0", True),
+    Column("first", BOOL, "", "whether it is the first round of its run", True),
+    Column("guest", pa.uint16(), "", "number of the guest, from 0"),
+    Column("host", NAME, "", "its host: times of different hosts are not to be compared"),
+    Column("start_ns", NS, "ns", "when the first vCPU left the barrier"),
+    Column("end_ns", NS, "ns", "when the last vCPU's last access was done"),
+    Column("pages_resolved", COUNT, "pages", "pages resolved in the round"),
+    Column("cpu_ns", COUNT, "ns", "CPU time of the guest's vCPUs in the round"),
 )
 
 THREAD_COLUMNS = (

@@ -67,6 +67,9 @@ RUN_COLUMNS = (
     Column("think_ns", NS, "ns", "pause of a vCPU between accesses", axis=True),
     Column("rate_per_s", REAL, "accesses/s", "open-loop rate of each vCPU; 0: closed loop", axis=True),
     Column("hold_ns", NS, "ns", "least time the measured phase lasts, touched or not", axis=True),
+    Column("measure_s", REAL, "s", "measured time asked for: rounds are added until they sum to it", axis=True),
+    Column("rounds_limit", COUNT, "rounds", "most rounds of the run", axis=True),
+    Column("one_round", TEXT, "", "why the run keeps one round whatever measure_s asks; null where it does not"),
     Column("poisoned_at", TEXT, "", "where poisoned pages were poisoned: source, or resolved (and the VMM not told)", axis=True),
     Column("on_memory_error", TEXT, "", "what a memory error does: inject (tell the guest) or crash", axis=True),
     Column("swap", TEXT, "", "swap set up for the run: none (what the host has itself), zram or file", axis=True),
@@ -106,6 +109,8 @@ RUN_COLUMNS = (
     Column("clock_source", TEXT, "", "tsc or clock_gettime"),
     Column("package_version", TEXT, "", "version of this package"),
     Column("commit", TEXT, "", "commit of this package, where known"),
+    Column("rounds", COUNT, "rounds", "rounds that every vCPU finished"),
+    Column("rounds_ended", TEXT, "", "what ended the rounds: measure_s, rounds_limit, records (no room for more) or one round"),
     # what was prepared
     Column("hit_pages", COUNT, "pages", "pages proven mapped before the clock started"),
     Column("minor_pages", COUNT, "pages", "pages proven in the page cache and not mapped"),

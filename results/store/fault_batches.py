@@ -42,7 +42,7 @@ class FaultBatches:
         self._exits = pa.array(list(exits), pa.string())
 
     def convert(
-        self, vcpu: npt.NDArray[np.uint16], faults: npt.NDArray[np.void]
+        self, vcpu: npt.NDArray[np.uint16], faults: npt.NDArray[np.void], rounds: npt.NDArray[np.uint16] | None = None
     ) -> Iterator[tuple[Mapping[str, npt.NDArray[np.int64]], pa.RecordBatch]]:
         """Yield the stages (int64 ns, 0 where it did not happen) and the rows of each ROWS_PER_GROUP records.
 
@@ -52,13 +52,14 @@ class FaultBatches:
             rows = slice(start, start + ROWS_PER_GROUP)
             block = faults[rows]
             stages = {name: block[name].astype(np.int64) for name in STAGES_NS}
-            yield stages, self._batch(vcpu[rows], block, stages)
+            yield stages, self._batch(vcpu[rows], block, stages, None if rounds is None else rounds[rows])
 
     def _batch(
         self,
         vcpu: npt.NDArray[np.uint16],
         block: npt.NDArray[np.void],
         stages: Mapping[str, npt.NDArray[np.int64]],
+        rounds: npt.NDArray[np.uint16] | None,
     ) -> pa.RecordBatch:
         constant = np.zeros(len(block), np.int32)
         columns: dict[str, Any] = {
@@ -66,6 +67,7 @@ class FaultBatches:
             "sweep_id": pa.DictionaryArray.from_arrays(constant, self._sweep_id),
             "vcpu": pa.array(vcpu.astype(np.uint16)),
             "page": pa.array(block["page"].astype(np.uint32)),
+            "round": pa.nulls(len(block), pa.uint16()) if rounds is None else pa.array(rounds.astype(np.uint16)),
             "kind": _named(block["kind"], self._kinds, "kind"),
             "outcome": _named(block["outcome"], self._outcomes, "outcome"),
             "exit": self._exit(block),

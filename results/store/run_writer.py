@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from results.derive.columns import FaultLatencies, derive
 from results.derive.identities import broken
+from results.derive.rounds import round_rows
 from results.schema import COLUMNS, SCHEMA_VERSION, STATUSES, arrow_schema
 from results.store.fault_batches import FaultBatches
 from results.store.fault_file import FaultFile
@@ -50,8 +51,8 @@ class RunWriter:
     def commit(
         self, run: Mapping[str, Any], vcpus: Sequence[Mapping[str, Any]], threads: Sequence[Mapping[str, Any]] = ()
     ) -> dict[str, Any]:
-        """Derive the rest, write the rows of `runs`, `vcpus` and `threads`, and let everything appear in the tables. Returns
-        the row of `runs` as it was stored.
+        """Derive the rest, write the rows of `runs`, `vcpus`, `threads` and `rounds`, and let everything appear in the
+        tables. Returns the row of `runs` as it was stored.
 
         Keys are columns of the schema; a missing one is null; derived columns are not to be given. Ids, the schema
         version and `fault_records` are filled in. The `runs` row appears last: where it is, the others are.
@@ -75,7 +76,13 @@ class RunWriter:
         with reported(self._location.uri, f"discard run {self.run_id}"):
             self._location.filesystem.delete_dir(self._incoming)
 
-    def _add(self, batches: FaultBatches, vcpu: npt.NDArray[np.uint16], faults: npt.NDArray[np.void]) -> None:
+    def _add(
+        self,
+        batches: FaultBatches,
+        vcpu: npt.NDArray[np.uint16],
+        faults: npt.NDArray[np.void],
+        rounds: npt.NDArray[np.uint16] | None,
+    ) -> None:
         self._require_open()
         if len(vcpu) != len(faults):
             raise ValueError(f"{len(vcpu)} vCPU numbers for {len(faults)} fault records")
@@ -84,7 +91,7 @@ class RunWriter:
         with reported(self._location.uri, f"store the faults of run {self.run_id}"):
             if self._fault_file is None:
                 self._fault_file = FaultFile(self._location.filesystem, self._staged("faults"))
-            for stages, batch in batches.convert(vcpu, faults):
+            for stages, batch in batches.convert(vcpu, faults, rounds):
                 self._fault_file.write(batch)
                 self._latencies.add(stages)
         self._fault_records += len(faults)
@@ -116,6 +123,7 @@ class RunWriter:
         vcpu_rows = [{**row, **_agreeing(row, ids), **_times_that_happened(row)} for row in vcpus]
         thread_rows = [{**row, **_agreeing(row, ids)} for row in threads]
         tables = {
+            "rounds": as_table("rounds", [{**row, **ids} for row in round_rows(vcpus)]),
             "threads": as_table("threads", thread_rows),
             "vcpus": as_table("vcpus", vcpu_rows),
             "runs": as_table("runs", [run_row]),
@@ -148,13 +156,16 @@ class GuestFaults:
     def __init__(self, writer: RunWriter, batches: FaultBatches) -> None:
         self._writer, self._batches = writer, batches
 
-    def add(self, vcpu: npt.NDArray[np.uint16], faults: npt.NDArray[np.void]) -> None:
+    def add(
+        self, vcpu: npt.NDArray[np.uint16], faults: npt.NDArray[np.void], rounds: npt.NDArray[np.uint16] | None = None
+    ) -> None:
         """Add a chunk, as many times as there are chunks; the arrays may be reused on return.
 
         `vcpu`: uint16 (n,), `faults`: structured (n,) with the stages in ns (0: it did not happen), `page`, `cpu`, `kind` and
-        `outcome`. Raises ValueError for arrays that do not fit each other, DataSetError when the file cannot be written.
+        `outcome`; `rounds`: uint16 (n,), the round each was raised in, null without. Raises ValueError for
+        arrays that do not fit each other, DataSetError when the file cannot be written.
         """
-        self._writer._add(self._batches, vcpu, faults)
+        self._writer._add(self._batches, vcpu, faults, rounds)
 
 
 def refuse_duplicate(location: Location, run_id: str) -> None:

@@ -1,0 +1,62 @@
+"""The rounds of a run: what each vCPU noted of each round becomes the run's measured time and the table `rounds`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from results.derive.rounds import measured_s, round_rows, start_spread_ns
+
+
+def vcpu(rounds: list[tuple[int, int]], *, guest: int = 0, host: str = "a") -> dict[str, Any]:
+    return {
+        "guest": guest,
+        "host": host,
+        "start_ns": rounds[0][0],
+        "end_ns": rounds[-1][1],
+        "round_start_ns": [start for start, _ in rounds],
+        "round_end_ns": [end for _, end in rounds if end],
+        "round_pages": [10 * number + 1 for number in range(len(rounds))],
+        "round_cpu_ns": [100] * len(rounds),
+    }
+
+
+def test_the_measured_time_is_the_sum_of_the_rounds_and_not_the_time_between_them() -> None:
+    rows = [vcpu([(1000, 3000), (10_000, 10_500)]), vcpu([(1100, 2000), (10_100, 11_000)])]
+    assert measured_s(rows) == pytest.approx((2000 + 1000) / 1e9)
+    assert start_spread_ns(rows) == 100
+
+
+def test_of_several_hosts_the_longest_round_stands() -> None:
+    rows = [vcpu([(1000, 3000), (5000, 5100)]), vcpu([(7_000_000, 7_000_500), (8_000_000, 8_000_900)], guest=1, host="b")]
+    assert measured_s(rows) == pytest.approx((2000 + 900) / 1e9)
+
+
+def test_a_round_that_a_vcpu_did_not_finish_leaves_no_measured_time_and_no_row() -> None:
+    rows = [vcpu([(1000, 3000), (10_000, 0)]), vcpu([(1100, 2000), (10_100, 11_000)])]
+    assert measured_s(rows) is None
+    assert [row["round"] for row in round_rows(rows)] == [0]
+
+
+def test_vcpus_with_different_numbers_of_rounds_have_no_measured_time() -> None:
+    assert measured_s([vcpu([(1, 2)]), vcpu([(1, 2), (3, 4)])]) is None
+    assert measured_s([]) is None
+
+
+def test_a_row_of_rounds_sums_a_guest_and_marks_the_first() -> None:
+    rows = round_rows([vcpu([(5, 9), (20, 22)]), vcpu([(4, 8), (21, 30)]), vcpu([(1, 2), (3, 4)], guest=1)])
+    assert [(row["guest"], row["round"], row["first"], row["start_ns"], row["end_ns"]) for row in rows] == [
+        (0, 0, True, 4, 9),
+        (0, 1, False, 20, 30),
+        (1, 0, True, 1, 2),
+        (1, 1, False, 3, 4),
+    ]
+    assert [row["pages_resolved"] for row in rows] == [2, 22, 1, 11]
+    assert [row["cpu_ns"] for row in rows] == [200, 200, 100, 100]
+
+
+def test_rows_of_before_there_were_rounds_have_one() -> None:
+    rows = [{"start_ns": 1000, "end_ns": 4000, "host": None}, {"start_ns": 1200, "end_ns": 6000, "host": None}]
+    assert measured_s(rows) == pytest.approx(5000 / 1e9)
+    assert [(row["round"], row["pages_resolved"]) for row in round_rows(rows)] == [(0, None)]
