@@ -39,6 +39,7 @@ def test_a_run_is_invisible_until_it_is_committed_and_whole_afterwards(tmp_path:
     assert files_of(tmp_path) == {
         "_schema.json",
         "faults/sweep_id=sweep-1/run-a.parquet",
+        "rounds/sweep_id=sweep-1/run-a.parquet",
         "runs/sweep_id=sweep-1/run-a.parquet",
         "vcpus/sweep_id=sweep-1/run-a.parquet",
     }
