@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
+import os
+import resource
+from pathlib import Path
+
 from workers.deadman import Deadman
+from workers.reports import Pulse
 
 
 class Actor:
-    """Ends its process when the driver gives no sign of life for `deadman_s` seconds (0: never); see `workers.deadman`."""
+    """Ends its process when the driver gives no sign of life for `deadman_s` seconds (0: never); see `workers.deadman`.
+
+    The methods here may be called while any other one is under way.
+    """
 
     def __init__(self, deadman_s: float = 0.0) -> None:
         self._deadman = Deadman(deadman_s)
 
     def sign_of_life(self) -> None:
-        """The driver lives; may be called while any other method is under way."""
+        """The driver is alive."""
         self._deadman.sign()
+
+    def process_id(self) -> int:
+        """The pid of this actor's process, on its host."""
+        return os.getpid()
+
+    def pulse(self) -> Pulse:
+        """What this process has used so far: a process that works uses more and more."""
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        return Pulse(used.ru_utime + used.ru_stime, _bytes_read(), used.ru_majflt)
+
+
+def _bytes_read() -> int:
+    """Bytes this process had read from storage; 0 where the kernel does not count them."""
+    try:
+        counts = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    except OSError:
+        return 0
+    return int(counts["read_bytes"])

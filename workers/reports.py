@@ -1,4 +1,4 @@
-"""What the actors tell the driver: frozen and picklable."""
+"""What the actors report to the driver: frozen and picklable."""
 
 from __future__ import annotations
 
@@ -16,6 +16,15 @@ class GuestAddress:
     shared_fd: int
     socket_path: str
     snapshot: str = ""
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """What a process has used so far: CPU time in seconds, bytes read from storage, major page faults."""
+
+    cpu_s: float
+    read_bytes: int
+    major_faults: int
 
 
 @dataclass(frozen=True)

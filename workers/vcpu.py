@@ -136,6 +136,11 @@ class Vcpu(Actor):
             raise RuntimeError("the VMM process has no guest: open comes first")
         return GuestAddress(os.getpid(), self._guest.region_fd, self._guest.shared_fd, "")
 
+    def stop_reason(self) -> str:
+        """Why the run was stopped before its end; empty when it was not, or when there is no guest. May be called while `run` is
+        under way: it is in the guest's memory, so it can be read here when the page server does not answer."""
+        return "" if self._guest is None else self._guest.stop_reason()
+
     def hand_over(self, address: GuestAddress) -> int:
         """The page server was killed: settle its claims of pages, and hand the userfaultfds over to its successor at `address`.
         How many claims there were. Raises OSError (KernelError among them)."""

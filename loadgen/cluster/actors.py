@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
+from ray.exceptions import RayError
+
+if TYPE_CHECKING:
+    from loadgen.cluster.nodes import Node
 
 ASIDE = "aside"
 
@@ -22,22 +26,40 @@ def aside(method: Any) -> Any:
     return method.options(concurrency_group=ASIDE)
 
 
-class Replaceable:
-    """An actor that another one may take the place of: its methods are those of whichever it is now."""
+class Handle:
+    """An actor of a guest: its methods, its `name` in messages, the `node` it runs on. `replace` starts another one in its
+    place."""
 
-    def __init__(self, start: Callable[[], Any]) -> None:
+    def __init__(self, name: str, node: Node, start: Callable[[], Any]) -> None:
+        self.name, self.node = name, node
         self._start = start
-        self._actor = start()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._actor = self._start()
+        self._asked_pid = aside(self._actor.process_id).remote()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._actor, name)
 
+    def pid(self) -> int | None:
+        """Its process, on its node; None before it has started."""
+        answered, _ = ray.wait([self._asked_pid], timeout=0)
+        with suppress(RayError):
+            return int(ray.get(answered[0])) if answered else None
+        return None
+
     def kill(self) -> None:
-        """End it; nothing when it has ended."""
+        """End it; nothing when it has ended. Ray asks the process to end, which one that is stopped cannot do: the kernel ends
+        it."""
+        pid = self.pid()
         with suppress(Exception):
             ray.kill(self._actor)
+        if pid is not None:
+            with suppress(Exception):
+                self.node.end(pid)
 
     def replace(self) -> None:
-        """Start another one in its place. The old one is ended, if it is not dead as it was thought to be."""
+        """Start another one in its place. The old one is ended, should it be alive."""
         self.kill()
-        self._actor = self._start()
+        self._begin()

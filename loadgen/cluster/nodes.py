@@ -14,10 +14,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from loadgen.cluster.actors import actor_class
 from loadgen.host.interference import Snapshot, snapshot
 from loadgen.host.probe import Host, package_version, probe
+from loadgen.host.processes import end_actor, state_of
 from workers.actor import Actor
 from workers.host_lock import HostLock
 
 ANSWER_S = 60.0
+SOON_S = 5.0
 
 
 class Node(Protocol):
@@ -40,6 +42,12 @@ class Node(Protocol):
 
     def look(self) -> Snapshot:
         """What has been used there so far."""
+
+    def state_of(self, pid: int) -> str:
+        """What keeps a process there from running, in words; empty when nothing does."""
+
+    def end(self, pid: int) -> None:
+        """Kill an actor's process there, should it be alive."""
 
 
 class Here:
@@ -67,6 +75,14 @@ class Here:
         """As `Node` says."""
         self._lock.give()
 
+    def state_of(self, pid: int) -> str:
+        """As `Node` says."""
+        return state_of(pid)
+
+    def end(self, pid: int) -> None:
+        """As `Node` says."""
+        end_actor(pid)
+
     def look(self) -> Snapshot:
         """Of the process tree that the driver, Ray's processes and the actors are in."""
         return snapshot(self._root)
@@ -91,6 +107,14 @@ class Agent(Actor):
     def give(self) -> None:
         """As `Node` says."""
         self._lock.give()
+
+    def state_of(self, pid: int) -> str:
+        """As `Node` says."""
+        return state_of(pid)
+
+    def end(self, pid: int) -> None:
+        """As `Node` says."""
+        end_actor(pid)
 
     def look(self) -> Snapshot:
         """Of the process tree of this node's raylet, which is an actor's parent."""
@@ -141,6 +165,17 @@ class RayNode:
         """As `Node` says."""
         seen: Snapshot = ray.get(self.agent.look.remote(), timeout=ANSWER_S)
         return seen
+
+    def state_of(self, pid: int) -> str:
+        """As `Node` says; empty when the node does not answer."""
+        with suppress(RayError):
+            return str(ray.get(self.agent.state_of.remote(pid), timeout=SOON_S))
+        return ""
+
+    def end(self, pid: int) -> None:
+        """As `Node` says; waits for no answer."""
+        with suppress(RayError):
+            self.agent.end.remote(pid)
 
     def close(self) -> None:
         """End the agent."""

@@ -13,7 +13,8 @@ import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from loadgen.cluster.actors import Replaceable, actor_class
+from loadgen.cluster.actors import Handle, actor_class
+from loadgen.cluster.answers import Answers, asked
 from loadgen.cluster.cluster import Cluster
 from loadgen.cluster.heartbeat import Pulse
 from loadgen.cluster.nodes import Node
@@ -62,12 +63,12 @@ class Seat:
 class GuestActors:
     """The actors of one guest, all on one node: their placement group is packed strictly, and pinned to it."""
 
-    def __init__(self, node: Node, deadman_s: float) -> None:
-        self.node = node
+    def __init__(self, number: int, node: Node, deadman_s: float) -> None:
+        self.number, self.node = number, node
         self._deadman_s = deadman_s
-        self.server: Any = None
-        self.source: Any = None
-        self.vcpus: list[Any] = []
+        self.server: Handle | None = None
+        self.source: Handle | None = None
+        self.vcpus: list[Handle] = []
         self._group: Any = None
 
     def ready(self, vmms: int) -> None:
@@ -79,38 +80,42 @@ class GuestActors:
         beside = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=0)
         if self.server is None:
             page_server = actor_class(PageServer).options(max_concurrency=4, scheduling_strategy=beside)
-            self.server = Replaceable(lambda: page_server.remote(self._deadman_s))
-        while len(self.vcpus) < vmms:
-            self.vcpus.append(actor_class(Vcpu).options(scheduling_strategy=beside).remote(self._deadman_s))
+            self.server = Handle("the page server", self.node, lambda: page_server.remote(self._deadman_s))
+        vcpu = actor_class(Vcpu).options(scheduling_strategy=beside)
+        for number in range(len(self.vcpus), vmms):
+            self.vcpus.append(Handle(f"VMM process {number}", self.node, lambda: vcpu.remote(self._deadman_s)))
+
+    def source_on(self, there: Node) -> Handle:
+        """The guest's source, started on node `there` when first asked for."""
+        if self.source is None:
+            source = actor_class(Source).options(label_selector={"ray.io/node-id": there.id})
+            self.source = Handle("the source", there, lambda: source.remote(self._deadman_s))
+        return self.source
+
+    def name_with_place(self) -> None:
+        """Name the actors with their guest and node: there are several."""
+        place = f" of guest {self.number} on {self.node.name}"
+        for actor in self.actors:
+            actor.name = actor.name.removesuffix(place) + place
 
     def _wait_until_placed(self) -> None:
         """Raises GuestNotPlaced: Ray itself would wait for a node that is gone as for one that has no room yet."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self._group.wait(PLACED_POLL_S):
             if self.node.gone():
-                raise GuestNotPlaced(f"node {self.node.name} is gone: there is nobody to start a guest's actors on it")
+                raise GuestNotPlaced(f"node {self.node.name} is gone: no actor of a guest can be started on it")
             if time.monotonic() > deadline:
                 raise GuestNotPlaced(f"node {self.node.name} has no room for a guest's actors")
 
-    def name_of(self, actor_id: str | None) -> str:
-        """An actor in the user's words, by the id (hex) that Ray's errors carry; empty when it is not of this guest."""
-        named = {"the page server": self.server, "the source": self.source}
-        named |= {f"VMM process {number}": vcpu for number, vcpu in enumerate(self.vcpus)}
-        return next((name for name, actor in named.items() if actor is not None and actor._actor_id.hex() == actor_id), "")
-
     @property
-    def actors(self) -> list[Any]:
+    def actors(self) -> list[Handle]:
         """Those that were started."""
         return [actor for actor in (self.server, self.source, *self.vcpus) if actor is not None]
 
     def close(self) -> None:
         """End the actors."""
-        if self.server is not None:
-            self.server.kill()
-        for actor in (self.source, *self.vcpus):
-            if actor is not None:
-                with contextlib.suppress(Exception):
-                    ray.kill(actor)
+        for actor in self.actors:
+            actor.kill()
         if self._group is not None:
             with contextlib.suppress(Exception):
                 remove_placement_group(self._group)
@@ -145,11 +150,15 @@ class Session:
 
     def seats(self, planned: PlannedRun) -> list[Seat]:
         """The run's guests with their actors; those that are not there yet are started. Raises RayError."""
-        return [self._seat(*one) for one in zip(planned.guests, self.nodes_of(planned), strict=True)]
+        seats = [self._seat(*one) for one in zip(planned.guests, self.nodes_of(planned), strict=True)]
+        if len(self._guests) > 1 or len(self.cluster.nodes) > 1:
+            for guest in self._guests:
+                guest.name_with_place()
+        return seats
 
     def _seat(self, guest: PlannedGuest, node: Node) -> Seat:
         while len(self._guests) <= guest.number:
-            self._guests.append(GuestActors(node, self._deadman_s))
+            self._guests.append(GuestActors(len(self._guests), node, self._deadman_s))
         actors = self._guests[guest.number]
         actors.ready(guest.spec.vmms)
         return Seat(guest.number, guest.spec, node, actors.server, actors.vcpus[: guest.spec.vmms])
@@ -159,19 +168,7 @@ class Session:
         is one, and the address it listens on; started when first asked for."""
         nodes = list(self.cluster.nodes)
         there = nodes[(nodes.index(seat.node) + 1) % len(nodes)]
-        actors = self._guests[seat.number]
-        if actors.source is None:
-            pin = {"ray.io/node-id": there.id}
-            actors.source = actor_class(Source).options(label_selector=pin).remote(self._deadman_s)
-        return actors.source, there.address
-
-    def name_of(self, actor_id: str | None) -> str:
-        """An actor in the user's words, by the id (hex) that Ray's errors carry."""
-        for number, actors in enumerate(self._guests):
-            if name := actors.name_of(actor_id):
-                several = len(self._guests) > 1 or len(self.cluster.nodes) > 1
-                return f"{name} of guest {number} on {actors.node.name}" if several else name
-        return "an actor"
+        return self._guests[seat.number].source_on(there), there.address
 
     def begin_run(self) -> float:
         """When the run's time begins (perf_counter): where the last one's ended, so that nothing between them is lost."""
@@ -186,23 +183,22 @@ class Session:
         """VMM process actors alive that a run of these guests has no use for."""
         return max(0, sum(len(actors.vcpus) for actors in self._guests) - sum(len(seat.vcpus) for seat in seats))
 
-    def exit_ns(self, seat: Seat, kind: str) -> float:
-        """What an emulated exit of this kind costs on the guest's host and memory type; measured once a session, in an actor as
-        the exits are."""
+    def exit_ns(self, seat: Seat, kind: str, answers: Answers) -> float:
+        """Nanoseconds of an emulated exit of this kind on the guest's host and memory type; measured once a session, in an
+        actor as the exits are. Raises Loss."""
         key = (seat.node.name, kind, seat.spec.memory.type)
         if key not in self._exit_ns:
-            self._exit_ns[key] = float(
-                ray.get(seat.vcpus[0].calibrate.remote(kind, seat.spec.memory.type), timeout=START_TIMEOUT_S)
-            )
+            [took] = answers.get("calibrate", asked(seat.vcpus[:1], "calibrate", kind, seat.spec.memory.type))
+            self._exit_ns[key] = float(took)
         return self._exit_ns[key]
 
-    def idle_cpu_share(self) -> float:
-        """CPUs that Ray and the actors there are (and a driver on their host) use while nobody asks anything of them, on the
-        busiest host; measured once for each number of actors, in the quieter of QUIET_LOOKS times QUIET_S: an actor that has
-        just started is not idle yet."""
+    def idle_cpu_share(self, answers: Answers) -> float:
+        """CPUs that Ray and the idle actors (and a driver on their host) use, on the busiest host; measured once for each
+        number of actors, in the quieter of QUIET_LOOKS times QUIET_S: an actor that has just started is not idle yet. Raises
+        Loss."""
         actors = [one for guest in self._guests for one in (guest.server, *guest.vcpus)]
         if len(actors) not in self._idle_cpu_share:
-            ray.get([actor.__ray_ready__.remote() for actor in actors], timeout=START_TIMEOUT_S)
+            answers.get("start", asked(actors, "__ray_ready__"))
             nodes = list({guest.node.name: guest.node for guest in self._guests}.values())
             self._idle_cpu_share[len(actors)] = min(_quiet_share(nodes) for _ in range(QUIET_LOOKS))
         return self._idle_cpu_share[len(actors)]

@@ -1,7 +1,7 @@
-"""What a run does when a process of it dies while it is measured.
+"""What a run does when a process of it is lost while it is measured.
 
-A VMM process takes its own vCPUs with it, the others of its guest are served on. Under `recover` a page server is succeeded by
-another one, and so is one that dies over that, for the watchdog's time; without it, or with the host gone, the guest is lost. The
+A lost VMM process takes its own vCPUs with it, the others of its guest are served on. Under `recover` a page server that died is
+replaced by another one (failover), and so is one that dies over that, for the watchdog's time; without it the guest is lost. The
 guests that are left run to their end, and are stored.
 """
 
@@ -9,177 +9,241 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from time import monotonic
 from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import RayActorError, RayError
 
-from loadgen.cluster.actors import aside
+from loadgen.cluster.answers import Answers, Call, Died, Frozen, Loss, asked, asked_aside, died
 from loadgen.cluster.session import Seat
 from loadgen.run.live_status import POLL_S, RunLooks
-from loadgen.run.retries import Patience
 
-STEP_TIMEOUT_S = 300.0
+LEAST_TRIES = 5
+ALIVE_TIMEOUT_S = 10.0
+SUSPECTED_FROM_S = 2.0
+"""Processes are asked for signs of life once a vCPU or a page server stands still for so long: asking costs CPU."""
 
 T = TypeVar("T")
 
 
-class GuestLost(Exception):
-    """A guest has lost its page server, or its last VMM process."""
+class Guests:
+    """The guests of a run while it is measured, and the calls to `run` of their VMM processes that are `pending`. `recoveries`:
+    how often a page server was replaced."""
 
-    def __init__(self, seat: Seat, error: RayActorError) -> None:
-        super().__init__(f"guest {seat.number}: {error}")
-        self.seat, self.error = seat, error
-
-
-class Losses:
-    """Of one run: its guests, the calls to `run` of their VMM processes, what was lost, and `recoveries`, how often a page server
-    was succeeded. `died` is told who has died, in words of the driver's, and why."""
-
-    def __init__(self, seats: Sequence[Seat], died: Callable[[RayActorError], None], *, recover: bool) -> None:
+    def __init__(self, seats: Sequence[Seat], answers: Answers, *, recover: bool) -> None:
         self.recoveries = 0
         self.pending: list[Any] = []
         self._seats = list(seats)
-        self._died, self._recover = died, recover
-        self._whose: dict[Any, tuple[Seat, Any]] = {}
+        self._answers, self._recover = answers, recover
+        self._owner: dict[Any, tuple[Seat, Any]] = {}
         self._gone: list[Any] = []
 
     @property
     def seats(self) -> list[Seat]:
-        """The guests that are left, each with the VMM processes that are."""
-        return [dataclasses.replace(seat, vcpus=[vcpu for vcpu in seat.vcpus if vcpu not in self._gone]) for seat in self._seats]
+        """The guests that are left, each with its VMM processes that are left."""
+        return [dataclasses.replace(seat, vcpus=self._left(seat)) for seat in self._seats]
+
+    @property
+    def vcpus(self) -> list[Any]:
+        """The VMM processes that are left, of all guests."""
+        return [vcpu for seat in self._seats for vcpu in self._left(seat)]
 
     def columns(self, distrust: str | None) -> dict[str, Any]:
-        """Columns of the run's row; `distrust`: what spoke against it before."""
-        doubt = f"the page server was killed and succeeded ({self.recoveries})" if self.recoveries else None
-        doubts = [text for text in (distrust, doubt) if text]
-        return {"recoveries": self.recoveries, "distrust": "; ".join(doubts) or None} | ({"trusted": False} if doubt else {})
+        """Columns of the run's row; `distrust`: what the row is flagged for so far."""
+        if not self.recoveries:
+            return {"recoveries": 0, "distrust": distrust}
+        doubt = f"the page server was killed and replaced ({self.recoveries})"
+        return {"recoveries": self.recoveries, "distrust": "; ".join(filter(None, (distrust, doubt))), "trusted": False}
 
-    def run(self) -> list[Any]:
+    def run(self) -> list[Call]:
         """Start the VMM processes; the calls that are under way."""
         for seat in self._seats:
-            for vcpu in seat.vcpus:
-                self._whose[vcpu.run.remote()] = (seat, vcpu)
-        self.pending = list(self._whose)
-        return list(self.pending)
+            self._owner |= {reference: (seat, vcpu) for vcpu, reference in asked(seat.vcpus, "run")}
+        self.pending = list(self._owner)
+        return [(vcpu, reference) for reference, (_, vcpu) in self._owner.items()]
 
-    def wait(self) -> None:
-        """Until a VMM process has ended, or a look is due. Raises GuestLost when nothing is left."""
+    def wait(self) -> Loss | None:
+        """Until a VMM process has ended, or a look is due; the loss that ended it. Raises the loss when no guest is left."""
         ended, self.pending = ray.wait(self.pending, num_returns=1, timeout=POLL_S)
-        for one in ended:
+        for reference in ended:
+            seat, vcpu = self._owner[reference]
             try:
-                ray.get(one)
+                ray.get(reference)
             except RayActorError as error:
-                self._lose_vmm(*self._whose[one], error)
+                return self._lose_vmm(seat, vcpu, died(vcpu, error))
+        return None
 
-    def look(self, looks: RunLooks, due: float) -> dict[str, Any] | None:
-        """The look that is due; None when it has found a page server dead. Raises GuestLost when no guest is left."""
+    def look(self, looks: RunLooks, due: float) -> dict[str, Any] | Loss | None:
+        """The look that was due at `due` (monotonic clock), or the loss that it found; None where it found a dead page server,
+        which was replaced. Raises the loss when no guest is left."""
         try:
             return looks.take(due)
         except RayActorError as error:
             dead = [seat for seat in self._seats if not alive(seat.server)]
             if not dead:
                 raise
-            for seat in dead:
-                self._lose_server(seat, error)
-                looks.renew(seat.server)
-                if seat not in self._seats:
-                    looks.drop(seat.server)
-            return None
+            losses = [self._lose_server(seat, died(seat.server, error), looks) for seat in dead]
+            return next(filter(None, losses), None)
 
-    def ask(self, method: str) -> list[Any]:
-        """What each guest's page server says, and its successor's answer when it dies over it. Raises RayActorError."""
-        return [self._asked(seat, method) for seat in self._seats]
+    def stopped(self, now: dict[str, Any], looks: RunLooks) -> Loss | None:
+        """The frozen process that makes the run stand still, as the look `now` has it; it is killed. Raises the loss when no
+        guest is left."""
+        stands_s = max((one["seconds"] for one in now["standing"]), default=0.0)
+        if max(stands_s, now.get("unanswered_s", 0.0)) < SUSPECTED_FROM_S:
+            return None
+        running = [self._owner[reference] for reference in self.pending]
+        try:
+            self._answers.check([vcpu for _, vcpu in running], "while it was measured")
+            self._answers.check([seat.server for seat in self._seats], "while it was measured")
+        except Frozen as frozen:
+            for seat, vcpu in running:
+                if vcpu is frozen.actor:
+                    vcpu.kill()
+                    return self._lose_vmm(seat, vcpu, frozen)
+            [seat] = [seat for seat in self._seats if seat.server is frozen.actor]
+            looks.drop(seat.server)
+            return self._lose_guest(seat, explained_by_vcpus(frozen, self._left(seat)))
+        return None
+
+    def ask(self, step: str, method: str) -> list[Any]:
+        """What each guest's page server answers, or the one that replaces it when it dies over it. Raises Loss."""
+        return [self._answered(seat, step, method) for seat in self._seats]
 
     def close(self) -> None:
-        """The page servers let their guests go, whose results are all here: one that dies over it needs no successor that takes
-        over, only one for the next run. Raises RayActorError where nothing is to be recovered."""
+        """The page servers free their guests, whose results are all stored: one that dies over it is replaced for the next run
+        and takes nothing over. Raises Loss where nothing is to be recovered."""
         for seat in self._seats:
             try:
-                ray.get(seat.server.close.remote(), timeout=STEP_TIMEOUT_S)
-            except RayActorError:
+                self._answers.get("close", asked([seat.server], "close"))
+            except Died:
                 if not self._recover:
                     raise
-                seat.server.replace()
+                self._replace(seat)
 
-    def _asked(self, seat: Seat, method: str) -> Any:
-        patience = Patience(seat.spec.watchdog_s)
+    def _answered(self, seat: Seat, step: str, method: str) -> Any:
+        tries = Tries(seat.spec.watchdog_s)
         while True:
             try:
-                return ray.get(getattr(seat.server, method).remote(), timeout=STEP_TIMEOUT_S)
-            except RayActorError as error:
-                if not self._recover or patience.over():
+                return self._answers.get(step, asked([seat.server], method))[0]
+            except Frozen as frozen:
+                raise explained_by_vcpus(frozen, self._left(seat)) from None
+            except Died as loss:
+                if not self._recover or tries.over():
                     raise
-                self._lose_server(seat, error)
-                if seat not in self._seats:
-                    raise
+                if (last := self._lose_server(seat, loss)) is not None:
+                    raise last from None
 
-    def _lose_vmm(self, seat: Seat, vcpu: Any, error: RayActorError) -> None:
+    def _left(self, seat: Seat) -> list[Any]:
+        return [vcpu for vcpu in seat.vcpus if vcpu not in self._gone]
+
+    def _lose_vmm(self, seat: Seat, vcpu: Any, loss: Loss) -> Loss:
         self._gone.append(vcpu)
-        self._died(error)
-        if all(one in self._gone for one in seat.vcpus):
-            self._lose_guest(seat, error)
-        else:
-            with suppress(RayError):  # who waits at the barrier for a vCPU that is gone waits in vain
-                if ray.get(seat.server.look.remote(), timeout=STEP_TIMEOUT_S)["seconds"] == 0:
-                    ray.get(seat.server.abort.remote("a VMM process died before the start"), timeout=STEP_TIMEOUT_S)
+        self.pending = [one for one in self.pending if self._owner[one][1] is not vcpu]
+        if not self._left(seat):
+            return self._lose_guest(seat, loss)
+        [look] = self._answers.get("look", asked([seat.server], "look"))
+        if look["seconds"] == 0:  # the others wait at the start barrier for its vCPUs
+            self._answers.get("abort", asked([seat.server], "abort", "a VMM process was lost before the start"))
+        return loss
 
-    def _lose_server(self, seat: Seat, error: RayActorError) -> None:
-        if not self._recover:
-            self._died(error)
-            self._lose_guest(seat, error)
-            return
-        try:
-            self.recoveries += succeed(seat, [vcpu for vcpu in seat.vcpus if vcpu not in self._gone])
-        except RayActorError as last:
-            self._died(last)
-            self._lose_guest(seat, last)
+    def _lose_server(self, seat: Seat, loss: Died, looks: RunLooks | None = None) -> Loss | None:
+        """None when it was replaced."""
+        last: Loss = loss
+        if self._recover:
+            try:
+                self.recoveries += self._fail_over(seat)
+                if looks is not None:
+                    looks.renew(seat.server)
+                return None
+            except Loss as after:
+                last = after
+        if looks is not None:
+            looks.drop(seat.server)
+        return self._lose_guest(seat, last)
 
-    def _lose_guest(self, seat: Seat, error: RayActorError) -> None:
-        self._gone += [vcpu for vcpu in seat.vcpus if vcpu not in self._gone]
+    def _lose_guest(self, seat: Seat, loss: Loss) -> Loss:
+        self._gone += self._left(seat)
         self._seats.remove(seat)
-        self.pending = [one for one in self.pending if self._whose[one][0] is not seat]
+        self.pending = [one for one in self.pending if self._owner[one][0] is not seat]
         if not self._seats:
-            raise GuestLost(seat, error)
+            raise loss
+        return loss
+
+    def _fail_over(self, seat: Seat) -> int:
+        """A new page server in place of the guest's that died; how many it took until one served. Raises Loss when a VMM
+        process has died too, or page servers die one after the other."""
+        tries, vcpus = Tries(seat.spec.watchdog_s), self._left(seat)
+        while True:
+            self._replace(seat)
+            try:
+                [held] = self._answers.get("failover", asked_aside(vcpus[:1], "address"))
+                [address] = self._answers.get("failover", asked([seat.server], "take_over", seat.spec, held))
+                handed = asked_aside(vcpus, "hand_over", address)
+                self._answers.get("failover", [*handed, *asked([seat.server], "serve")])
+                return tries.failed + 1
+            except Died as loss:
+                if loss.actor is not seat.server or tries.over():
+                    raise
+
+    def _replace(self, seat: Seat) -> None:
+        replace(seat.server, self._answers)
+
+
+class Tries:
+    """For `seconds` from now on, but LEAST_TRIES at the least: on a busy host a few tries may take all of the time, and quick
+    ones all fail within one moment. `failed`: how many have."""
+
+    def __init__(self, seconds: float) -> None:
+        self.failed = 0
+        self._until = monotonic() + seconds
+
+    def over(self) -> bool:
+        """A try has failed: whether it was the last one."""
+        self.failed += 1
+        return self.failed >= LEAST_TRIES and monotonic() >= self._until
+
+
+def replace(server: Any, answers: Answers) -> None:
+    """Start another page server in the place of this one."""
+    server.replace()
+    answers.forget(server)
 
 
 def alive(actor: Any) -> bool:
-    """Whether the actor's process is there."""
+    """Whether the actor's process is there, as far as Ray knows."""
+    [(_, sign)] = asked_aside([actor], "sign_of_life")
+    answered, _ = ray.wait([sign], timeout=ALIVE_TIMEOUT_S)
     try:
-        ray.get(aside(actor.sign_of_life).remote(), timeout=STEP_TIMEOUT_S)
+        ray.get(answered)
     except RayActorError:
         return False
     return True
 
 
-def succeed(seat: Seat, vcpus: Sequence[Any]) -> int:
-    """A new page server in place of the guest's that died, of whose VMM processes these are alive; how many it took until one
-    served. Raises RayActorError when one of them has died too, or page servers die one after the other."""
-    patience = Patience(seat.spec.watchdog_s)
-    while True:
-        seat.server.replace()
+def explained_by_vcpus(frozen: Frozen, vcpus: Sequence[Any]) -> Frozen:
+    """With the reason of the VMM processes' watchdog, where one has ended the run: it is in the guest's memory, too."""
+    for vcpu, reference in asked_aside(vcpus, "stop_reason"):
+        answered, _ = ray.wait([reference], timeout=ALIVE_TIMEOUT_S)
         try:
-            held = ray.get(aside(vcpus[0].address).remote(), timeout=STEP_TIMEOUT_S)
-            address = ray.get(seat.server.take_over.remote(seat.spec, held), timeout=STEP_TIMEOUT_S)
-            handed = [aside(vcpu.hand_over).remote(address) for vcpu in vcpus]
-            ray.get([*handed, seat.server.serve.remote()], timeout=STEP_TIMEOUT_S)
-            return patience.tries + 1
-        except RayActorError:
-            if alive(seat.server) or patience.over():
-                raise
+            reason = ray.get(answered[0]) if answered else ""
+        except RayError:
+            continue
+        if reason:
+            return Frozen(frozen.actor, f"{frozen.reason}; {vcpu.name}: {reason.removeprefix('stuck: ')}")
+    return frozen
 
 
-def prepared_anew(seats: Sequence[Seat], prepare: Callable[[], T], *, recover: bool) -> T:
-    """What `prepare` returns, which is called again with new page servers when it raised because one had died: nothing has been
-    measured yet. Raises RayActorError."""
-    patience = Patience(max(seat.spec.watchdog_s for seat in seats))
+def prepared_anew(seats: Sequence[Seat], prepare: Callable[[], T], answers: Answers, *, recover: bool) -> T:
+    """What `prepare` returns, which is called again with new page servers when one has died: nothing has been measured yet.
+    Raises Loss."""
+    tries = Tries(max(seat.spec.watchdog_s for seat in seats))
     while True:
         try:
             return prepare()
-        except RayActorError:
-            dead = [seat for seat in seats if not alive(seat.server)]
-            if not recover or not dead or patience.over():
+        except Died as loss:
+            dead = [seat for seat in seats if seat.server is loss.actor or not alive(seat.server)]
+            if not recover or not dead or tries.over():
                 raise
             for seat in dead:
-                seat.server.replace()
+                replace(seat.server, answers)

@@ -13,7 +13,7 @@ from typing import Any
 from loadgen.cluster.nodes import Node
 from loadgen.host.probe import package_version
 from loadgen.plan.plan import PlannedRun
-from loadgen.run.disturb_columns import describe_disturb
+from workers.disturb_spec import DisturbSpec
 from workers.registry import engine_entry, strategy_entry
 from workers.spec import PrefetchSpec, SourceSpec
 
@@ -84,6 +84,25 @@ def describe(planned: PlannedRun) -> dict[str, Any]:
         "config_json": planned.config_json,
         "command": planned.command,
         "job_overrides": planned.job_overrides,
+    }
+
+
+def describe_disturb(spec: DisturbSpec, vmms: int) -> dict[str, Any]:
+    """The configuration columns of the disturbances; what is off is 0 or null."""
+    balloon, devices = spec.balloon, spec.devices
+    is_on = spec.drops
+    return {
+        "disturb": "+".join(spec.active) or "none",
+        "balloon_per_s": balloon.rate_per_s,
+        "balloon_method": balloon.method if is_on else None,
+        "track_removes": balloon.track_removes if is_on else None,
+        "balloon_stage2": balloon.stage2 if is_on else None,
+        "migrator_per_s": spec.migrator.rate_per_s,
+        "mmap_writers": spec.mmap_writers.threads,
+        "mmap_writer_per_s": vmms * spec.mmap_writers.threads * spec.mmap_writers.rate_per_s,
+        "devices": devices.threads,
+        "device_per_s": vmms * devices.threads * devices.rate_per_s,
+        "device_mapping": devices.device_mapping if devices.threads else None,
     }
 
 

@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
-import ray
-
+from loadgen.cluster.answers import Answers, Call, asked
 from loadgen.cluster.session import Seat
 
 AHEAD_NS = 30_000_000
-"""How far ahead of a host's clock the guests are told to start: longer than a call to an actor takes."""
+"""How far ahead of a host's clock its guests start: longer than a call to an actor takes."""
 ARM_TIMEOUT_S = 300.0
 
 
-def open_gate(seats: Sequence[Seat], runs: Sequence[Any]) -> float:
+def open_gate(seats: Sequence[Seat], runs: Sequence[Call], answers: Answers) -> float:
     """Start the guests, whose VMM processes' `runs` are under way; those of one host at one time of its clock. Returns the
-    seconds between the first word to a host and the last one's answer: by no more do guests of different hosts start apart.
+    seconds between the first call to a host and the last one's answer: by no more do guests of different hosts start apart.
 
-    Clocks of different hosts are not compared: each host is told a time of its own. Raises what a guest raised meanwhile.
+    Clocks of different hosts are not compared: each host gets a time of its own. Raises Loss, and what a guest raised meanwhile.
     """
-    pending, running = [seat.server.armed.remote(ARM_TIMEOUT_S) for seat in seats], list(runs)
-    while pending:  # a VMM process that dies on its way to the barrier must not be waited for
-        ended, _ = ray.wait([*pending, *running], num_returns=1, timeout=ARM_TIMEOUT_S)
-        ray.get(ended)
-        pending = [one for one in pending if one not in ended]
-        running = [one for one in running if one not in ended]
+    servers = [seat.server for seat in seats]
+    # A VMM process that is lost on its way to the barrier is not waited for.
+    answers.get("start", asked(servers, "armed", ARM_TIMEOUT_S), beside=runs)
     began = time.monotonic()
-    asked = {seat.node.name: seat.server.now.remote() for seat in reversed(seats)}
-    now = dict(zip(asked, ray.get(list(asked.values()), timeout=ARM_TIMEOUT_S), strict=True))
-    ray.get([seat.server.release.remote(now[seat.node.name] + AHEAD_NS) for seat in seats], timeout=ARM_TIMEOUT_S)
+    first = {seat.node.name: seat.server for seat in reversed(seats)}
+    now = dict(zip(first, answers.get("start", asked(first.values(), "now")), strict=True))
+    answers.get("start", [(seat.server, seat.server.release.remote(now[seat.node.name] + AHEAD_NS)) for seat in seats])
     return time.monotonic() - began

@@ -23,8 +23,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from loadgen.plan.plan import PlannedRun
+from loadgen.run.measured import Measured
 from loadgen.run.progress_rate import Pace
-from loadgen.run.run import Measured
 from loadgen.show.title import title
 
 ROW = (

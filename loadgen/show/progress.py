@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from loadgen.plan.plan import PlannedRun
+from loadgen.run.measured import Measured
 from loadgen.run.progress_rate import Now, Pace
-from loadgen.run.run import Measured
 from loadgen.show.time_left import TimeLeft, expected_s
 from loadgen.show.title import title
 

@@ -19,7 +19,8 @@ from loadgen.errors import ConfigError
 from loadgen.host.interference import headline
 from loadgen.plan.guests_over_hosts import plan_guests
 from loadgen.plan.plan import PlannedRun
-from loadgen.run.run import Measured, not_stored, run_guests
+from loadgen.run.measured import Measured, not_stored
+from loadgen.run.run import run_guests
 from loadgen.show import json_events as events
 from loadgen.show.dry_run import print_plan
 from loadgen.show.progress import Quiet, Watcher, for_people

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from ray.exceptions import ActorDiedError, GetTimeoutError
 
+from loadgen.cluster.answers import Answers
 from loadgen.cluster.session import Seat
 from loadgen.host.interference import Snapshot, snapshot
 from loadgen.host.probe import Host
 from loadgen.plan.plan import PlannedRun
 from workers import _native
-from workers.reports import GuestAddress, ServerReport, VmmReport
+from workers.reports import GuestAddress, Pulse, ServerReport, VmmReport
 from workers.spec import RunSpec, SwapSpec
 
 COUNTERS = dict.fromkeys(
@@ -31,18 +32,25 @@ USAGE = {
 
 
 class Reference:
-    """A call that is under way; `done` is False for one that does not come back before it is told to."""
+    """A call of `name` that is under way; `done` is False for one that does not come back yet."""
 
-    def __init__(self, call: Callable[[], Any], done: Callable[[], bool]) -> None:
+    def __init__(self, name: str, call: Callable[[], Any], done: Callable[[], bool]) -> None:
+        self.name = name
         self.call = call
         self.done = done
 
 
 class FakeRay:
-    """`get` and `wait` as the driver uses them. `waits`: what happens in each wait, in turn."""
+    """`get` and `wait` as the driver uses them. `waits`: what happens in each wait for the vCPUs, in turn. `clock` goes on by the
+    time of each wait that is in vain."""
 
     def __init__(self) -> None:
         self.waits: list[Callable[[], None]] = []
+        self.clock = 0.0
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return self.clock
 
     def get(self, references: Any, timeout: float | None = None) -> Any:
         """Values; GetTimeoutError for a call that does not come back."""
@@ -56,8 +64,10 @@ class FakeRay:
         self, references: Sequence[Reference], num_returns: int = 1, timeout: float | None = None
     ) -> tuple[list[Reference], list[Reference]]:
         """Those that are done, at most `num_returns`, and the others."""
-        if self.waits:
+        if self.waits and any(reference.name == "run" for reference in references):
             self.waits.pop(0)()
+        if not all(reference.done() for reference in references):
+            self.clock += timeout or 0.0
         done = [reference for reference in references if reference.done()][:num_returns]
         return done, [reference for reference in references if reference not in done]
 
@@ -77,6 +87,7 @@ class Method:
         """The call starts now, as an actor's does; what it raises is raised by `get`."""
         self.actor.journal.append(f"{self.actor.name}.{self.name}")
         failure = self.actor.failures.get(self.name)
+        self.actor.frozen |= self.name == self.actor.freezes_at
 
         def call() -> Any:
             if failure is not None:
@@ -84,14 +95,23 @@ class Method:
             return getattr(self.actor, f"do_{self.name}")(*arguments)
 
         switch = {"run": "ended", "look": "answers", "armed": "arms"}.get(self.name)
-        return Reference(call, lambda: failure is not None or switch is None or getattr(self.actor, switch))
+
+        def done() -> bool:
+            if self.actor.frozen or self.name in self.actor.hangs:
+                return False
+            return failure is not None or switch is None or getattr(self.actor, switch)
+
+        return Reference(self.name, call, done)
 
 
 class Actor:
-    """What both kinds of actors have in common."""
+    """What both kinds of actors have in common. `frozen`: it answers nothing; `hangs`: steps that make no progress in it."""
 
     def __init__(self, name: str, journal: list[str]) -> None:
         self.name, self.journal = name, journal
+        self.node: Any = None
+        self.frozen, self.killed, self.freezes_at = False, False, ""
+        self.hangs: set[str] = set()
         self.failures: dict[str, BaseException] = {}
         self.ended = True
         self.answers = True
@@ -101,6 +121,17 @@ class Actor:
         if name.startswith(("do_", "_")):
             raise AttributeError(name)
         return Method(self, name)
+
+    def pid(self) -> int:
+        """As a handle's."""
+        return 4711
+
+    def kill(self) -> None:
+        """As a handle's."""
+        self.killed = True
+
+    def do_pulse(self) -> Pulse:
+        return Pulse(0.0, 0, 0)
 
     def do_close(self) -> None:
         pass
@@ -120,6 +151,7 @@ class FakeServer(Actor):
         self.abort_works = True
         self.replaced = 0
         self.begun = True
+        self.standing: list[dict[str, Any]] = []
 
     def do_open(self, spec: RunSpec) -> tuple[GuestAddress, dict[str, Any]]:
         return GuestAddress(1, 3, 4, "/socket"), {"filled": spec.memory.pages, "unprepared": 0, "seconds": 0.25}
@@ -138,7 +170,13 @@ class FakeServer(Actor):
 
     def do_look(self) -> dict[str, Any]:
         counts = {"accesses": 1, "faults": 1, "pages_resolved": 1, "running": 1, "finished": 0}
-        return {"seconds": 0.5 if self.begun else 0, **counts, "faults_by_kind": {}, "latency_p99_ns": None, "standing": []}
+        return {
+            "seconds": 0.5 if self.begun else 0,
+            **counts,
+            "faults_by_kind": {},
+            "latency_p99_ns": None,
+            "standing": self.standing,
+        }
 
     def do_armed(self, timeout_s: float) -> int:
         return 1
@@ -170,6 +208,7 @@ class FakeVcpu(Actor):
     def __init__(self, number: int, records: int, journal: list[str]) -> None:
         super().__init__(f"vmm{number}", journal)
         self.number, self.records, self.unprepared, self.pages = number, records, 0, 0
+        self.watchdog_fired = False
         self.row: dict[str, Any] = {"wrong_words": 0, "first_wrong": "", "stuck": "", "failure": ""}
         self.found: dict[str, Any] = {"pages": records, "wrong_words": 0, "first_wrong": "", "seconds": 0.0}
 
@@ -179,6 +218,9 @@ class FakeVcpu(Actor):
 
     def do_address(self) -> GuestAddress:
         return GuestAddress(9, 3, 4, "")
+
+    def do_stop_reason(self) -> str:
+        return "stuck: vCPU 0 made no progress for 1.0 s" if self.watchdog_fired else ""
 
     def do_hand_over(self, address: GuestAddress) -> int:
         assert address.socket_path == "/new"
@@ -251,6 +293,9 @@ class FakeNode:
     def give(self) -> None:
         self.taken = False
 
+    def state_of(self, pid: int) -> str:
+        return "stopped by a signal (SIGSTOP)"
+
     def look(self) -> Snapshot:
         if self.gone:
             raise ActorDiedError()
@@ -282,10 +327,10 @@ class FakeSession:
     def source(self, seat: Seat) -> tuple[FakeSource, str]:
         return self.own_source, "10.0.0.2"
 
-    def exit_ns(self, seat: Seat, kind: str) -> float:
+    def exit_ns(self, seat: Seat, kind: str, answers: Answers) -> float:
         return 100.0
 
-    def idle_cpu_share(self) -> float:
+    def idle_cpu_share(self, answers: Answers) -> float:
         return 0.05
 
     def nodes_of(self, planned: PlannedRun) -> list[FakeNode]:
@@ -293,10 +338,11 @@ class FakeSession:
 
     def seats(self, planned: PlannedRun) -> list[Seat]:
         actors = zip(planned.guests, self.guests, strict=True)
-        return [Seat(one.number, one.spec, self.nodes[one.host], server, list(vcpus)) for one, (server, vcpus) in actors]
-
-    def name_of(self, actor_id: str | None) -> str:
-        return f"actor {actor_id}"
+        seats = [Seat(one.number, one.spec, self.nodes[one.host], server, list(vcpus)) for one, (server, vcpus) in actors]
+        for seat in seats:
+            for actor in (seat.server, *seat.vcpus):
+                actor.node = seat.node
+        return seats
 
     def begin_run(self) -> float:
         return 0.0

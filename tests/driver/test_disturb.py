@@ -12,7 +12,8 @@ from loadgen.config.validate import validate
 from loadgen.errors import ConfigError
 from loadgen.host.probe import Host
 from loadgen.plan.plan import plan_run
-from loadgen.run.disturb_columns import achieved, describe_disturb, device_sleeps, disturber_rows
+from loadgen.run.columns import achieved, device_sleeps, disturber_rows
+from loadgen.run.run_row import describe_disturb
 from tests.driver.fakes import USAGE
 from workers.disturb_spec import BalloonSpec, DisturbSpec
 from workers.reports import VmmReport

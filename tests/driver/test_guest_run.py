@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from omegaconf import DictConfig
 from ray.exceptions import ActorDiedError, RayTaskError
 
+from loadgen.cluster import answers
 from loadgen.host import interference as self_watch
 from loadgen.host.changes import HostChangeError
 from loadgen.host.probe import Host
 from loadgen.plan.guests_over_hosts import plan_guests
-from loadgen.run import run as guest_run
+from loadgen.run import measuring
 from loadgen.run.run import run_guests
 from loadgen.run.start_barrier import AHEAD_NS
 from results.store.dataset import DataSet
-from tests.driver.fakes import FakeNode, FakeRay, FakeServer, FakeSession, FakeVcpu
+from tests.driver.fakes import Actor, FakeNode, FakeRay, FakeServer, FakeSession, FakeVcpu
 
 
 class Rig:
@@ -37,9 +39,10 @@ class Rig:
         self.dataset = DataSet.open(str(folder / "dataset"))
         self.ray = FakeRay()
         self.looks: list[dict[str, Any]] = []
-        monkeypatch.setattr(guest_run.ray, "get", self.ray.get)
-        monkeypatch.setattr(guest_run.ray, "wait", self.ray.wait)
-        monkeypatch.setattr(guest_run, "POLL_S", 0.0)
+        monkeypatch.setattr(ray, "get", self.ray.get)
+        monkeypatch.setattr(ray, "wait", self.ray.wait)
+        monkeypatch.setattr(measuring, "POLL_S", 0.0)
+        monkeypatch.setattr(answers, "monotonic", self.ray.monotonic)
         # How busy this machine is while a test runs is no matter of the seam; test_self_watch.py is about it.
         monkeypatch.setattr(self_watch, "JUDGED_FROM_S", math.inf)
         monkeypatch.setattr(self_watch, "MOST_LAG_S", math.inf)
@@ -73,6 +76,10 @@ class Rig:
     def end(self) -> None:
         for vcpu in self.vcpus:
             vcpu.ended = True
+
+    def freeze(self, actor: Actor, step: str) -> None:
+        """The actor answers nothing from this step on."""
+        actor.freezes_at = step
 
 
 @pytest.fixture
@@ -175,7 +182,7 @@ def test_without_a_remote_source_nothing_is_pushed_and_its_columns_are_empty(rig
 
 
 def test_every_fault_is_stored_once_however_the_chunks_fall(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guest_run, "CHUNK_FAULTS", 5)  # vCPU 0's ten are two full chunks, vCPU 1's eleven are not
+    monkeypatch.setattr("loadgen.run.run.CHUNK_FAULTS", 5)  # vCPU 0's ten are two full chunks, vCPU 1's eleven are not
     rig.run()
     faults = rig.dataset.read("faults", ["vcpu", "page"]).to_pylist()
     assert sorted((fault["vcpu"], fault["page"]) for fault in faults) == [(v, p) for v in range(2) for p in range(10 + v)]
@@ -220,12 +227,10 @@ def test_a_guest_stopped_for_another_reason_makes_the_run_failed(rig: Rig) -> No
 
 @pytest.mark.parametrize("step", ["open", "prepare", "run", "finish", "verify", "fault_chunk", "close"])
 def test_a_vmm_process_that_dies_at_any_step_makes_the_run_crashed_and_is_named(rig: Rig, step: str) -> None:
-    death = ActorDiedError()
-    death.actor_id = "ab12"
-    rig.vcpus[1].failures[step] = death
+    rig.vcpus[1].failures[step] = ActorDiedError()
     row = rig.run()
     assert row["status"] == "crashed"
-    assert row["reason"].startswith("actor ab12 died: ")
+    assert row["reason"].startswith("vmm1 died: ")
     assert rig.session.renewed == 1
 
 
@@ -233,7 +238,7 @@ def test_a_dead_vmm_process_takes_only_its_own_vcpus_with_it(rig: Rig) -> None:
     rig.unended(nothing, nothing, rig.end)
     rig.vcpus[0].failures["run"] = ActorDiedError()
     row = rig.run()
-    assert row["status"] == "crashed" and row["reason"].startswith("actor None died: ")
+    assert row["status"] == "crashed" and row["reason"].startswith("vmm0 died: ")
     assert (row["accesses"], row["fault_records"]) == (11, 11)
     [vcpu] = rig.dataset.read("vcpus").to_pylist()
     assert (vcpu["vcpu"], vcpu["vmm"]) == (1, 1)
@@ -245,7 +250,7 @@ def test_a_vmm_process_that_dies_before_the_start_ends_the_wait_of_the_others(ri
     rig.unended()
     rig.vcpus[0].failures["run"] = ActorDiedError()
     assert rig.run()["status"] == "crashed"
-    assert rig.server.reason == "a VMM process died before the start"
+    assert rig.server.reason == "a VMM process was lost before the start"
 
 
 @pytest.mark.parametrize("step", ["look", "stop_reason", "finish", "close", "open", "serve"])
@@ -264,12 +269,10 @@ def test_a_page_server_that_dies_at_any_step_is_succeeded_and_the_run_is_whole(r
 
 def test_without_recover_a_page_server_that_dies_ends_the_run_by_name(rig: Rig) -> None:
     rig.unended(nothing)
-    death = ActorDiedError()
-    death.actor_id = "5e"
     for step in ("look", "sign_of_life"):
-        rig.server.failures[step] = death
+        rig.server.failures[step] = ActorDiedError()
     row = rig.run()
-    assert row["status"] == "crashed" and row["reason"].startswith("actor 5e died: ")
+    assert row["status"] == "crashed" and row["reason"].startswith("server died: ")
     assert (rig.server.replaced, rig.session.renewed) == (0, 1)
 
 
@@ -280,7 +283,7 @@ def test_page_servers_that_die_one_after_the_other_end_the_run_after_the_watchdo
     def replace() -> None:
         rig.server.replaced += 1
 
-    monkeypatch.setattr("loadgen.run.retries.monotonic", lambda: rig.server.replaced * start_s)
+    monkeypatch.setattr("loadgen.run.recovery.monotonic", lambda: rig.server.replaced * start_s)
     monkeypatch.setattr(rig.server, "replace", replace)
     rig.unended(nothing)
     for step in ("look", "sign_of_life", "take_over"):
@@ -323,11 +326,11 @@ def test_ctrl_c_while_faults_are_stored_is_an_interrupted_run(rig: Rig) -> None:
 
 
 def test_a_run_that_stands_still_without_a_word_is_ended_by_the_driver(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guest_run, "STOP_GRACE_S", -2.0)  # the watchdog's second twice, and this: no time at all
+    monkeypatch.setattr(measuring, "STOP_GRACE_S", -1.0)  # the watchdog's second and this: no time at all
     rig.unended(*[nothing] * 5)
     row = rig.run()
     assert row["status"] == "stuck"
-    assert "no vCPU got on" in row["reason"]
+    assert row["reason"] == "stalled: no progress for 0 s, and no watchdog fired"
     assert "server.abort" in rig.journal
 
 
@@ -448,12 +451,71 @@ def test_one_guest_of_two_on_a_host_is_lost_and_the_other_is_stored(rig: Rig) ->
 def test_a_page_server_that_dies_before_anything_was_prepared_is_succeeded_too(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     shares = iter([ActorDiedError(), None])
 
-    def idle_cpu_share() -> float:
+    def idle_cpu_share(_: object) -> float:
         if (error := next(shares)) is not None:
             rig.server.failures["sign_of_life"] = error
-            raise error
+            raise answers.died(rig.server, error)
         return 0.0
 
     monkeypatch.setattr(rig.session, "idle_cpu_share", idle_cpu_share)
     row = rig.run("recover=true")
     assert (row["status"], rig.server.replaced, row["recoveries"]) == ("ok", 1, 0), row["reason"]
+
+
+@pytest.mark.parametrize("step", ["open", "serve", "stop_reason", "finish", "close"])
+def test_a_page_server_that_freezes_at_any_step_makes_the_run_stuck_and_is_named_within_the_watchdogs_time(
+    rig: Rig, step: str
+) -> None:
+    rig.freeze(rig.server, step)
+    row = rig.run("watchdog_s=10")
+    assert row["status"] == "stuck", row["reason"]
+    assert row["reason"].startswith("server (pid 4711) did not answer for 12 s in step ")
+    assert row["reason"].endswith(": it is stopped by a signal (SIGSTOP)")
+    assert rig.ray.clock <= 10 + 5
+    assert rig.session.renewed == 1
+
+
+@pytest.mark.parametrize("step", ["open", "prepare", "finish", "verify", "fault_chunk", "close"])
+def test_a_vmm_process_that_freezes_at_any_step_makes_the_run_stuck_and_is_named_within_the_watchdogs_time(
+    rig: Rig, step: str
+) -> None:
+    rig.freeze(rig.vcpus[1], step)
+    row = rig.run("watchdog_s=10")
+    assert row["status"] == "stuck", row["reason"]
+    assert row["reason"].startswith("vmm1 (pid 4711) did not answer for 12 s in step ")
+    assert rig.ray.clock <= 10 + 5
+
+
+@pytest.mark.parametrize("step", ["open", "prepare", "finish", "verify", "fault_chunk", "close"])
+def test_a_step_whose_processes_answer_and_do_nothing_is_ended_within_the_watchdogs_time(rig: Rig, step: str) -> None:
+    rig.vcpus[1].hangs = {step}
+    row = rig.run("watchdog_s=10")
+    assert row["status"] == "stuck", row["reason"]
+    assert row["reason"].startswith("vmm1 (pid 4711) made no progress in step ")
+    assert rig.ray.clock <= 10 + 5
+
+
+def test_a_frozen_vmm_process_is_killed_and_the_others_run_to_their_end(rig: Rig) -> None:
+    rig.unended(*[nothing] * 40, rig.end)
+    rig.freeze(rig.vcpus[0], "run")
+    rig.server.standing = [{"vcpu": 0, "page": 1, "page_state": "", "stage": "", "seconds": 3.0}]
+    row = rig.run("watchdog_s=10")
+    assert row["status"] == "stuck" and row["reason"].startswith("vmm0 (pid 4711) did not answer for "), row["reason"]
+    assert rig.vcpus[0].killed
+    [vcpu] = rig.dataset.read("vcpus").to_pylist()
+    assert vcpu["vmm"] == 1
+
+
+def test_a_frozen_page_server_is_named_with_the_reason_of_the_vmm_process_whose_watchdog_ended_the_run(rig: Rig) -> None:
+    rig.freeze(rig.server, "stop_reason")
+    rig.vcpus[0].watchdog_fired = True
+    row = rig.run("watchdog_s=10")
+    assert row["status"] == "stuck"
+    assert row["reason"].endswith("; vmm0: vCPU 0 made no progress for 1.0 s"), row["reason"]
+
+
+def test_what_an_actor_reports_of_a_peer_that_died_is_the_peers_death(rig: Rig) -> None:
+    rig.vcpus[0].failures["open"] = RayTaskError("open", "traceback", ConnectionError("the page server (pid 1) is gone"))
+    rig.server.failures["serve"] = ActorDiedError()
+    row = rig.run()
+    assert (row["status"], row["reason"].partition(":")[0]) == ("crashed", "server died")

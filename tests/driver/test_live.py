@@ -14,8 +14,8 @@ from rich.console import Console
 from loadgen.host.probe import Host
 from loadgen.plan.plan import PlannedRun, plan_run
 from loadgen.run.live_status import NOTHING_SEEN, together
+from loadgen.run.measured import Measured
 from loadgen.run.progress_rate import Pace, accesses
-from loadgen.run.run import Measured
 from loadgen.show import json_events as events
 from loadgen.show.progress import Bar, Lines, Quiet
 from loadgen.sweep import driver
