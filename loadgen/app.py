@@ -12,7 +12,8 @@ from omegaconf import DictConfig
 
 from loadgen.cluster.cluster import Cluster, cluster_for
 from loadgen.config.command_line import command, from_hydra, given, literal, to_hydra
-from loadgen.config.schema import register
+from loadgen.config.hydra_schema import register
+from loadgen.config.validate import validate_cells
 from loadgen.errors import ConfigError
 from loadgen.host.probe import package_version
 from loadgen.sweep import driver
@@ -54,6 +55,7 @@ def _repeats(cfg: DictConfig, cluster: Cluster) -> str:
     for repeat in range(cfg.repeats):
         cfg.repeat = repeat
         runs.append(driver.check(cfg, cluster, 0))
+    validate_cells([cfg])
     left = driver.rest(cfg, runs, cfg.sweep_id)
     cfg.sweep_id = left.sweep_id
     if cfg.dry_run:

@@ -1,239 +1,324 @@
-"""The typed configuration: every key with its unit in its name, so that a typo fails with Hydra's own words.
+"""Every key of the configuration, once: default, meaning, unit, bounds and choices.
 
-Strategies and engines are not listed here: each entry of the native registries becomes a choice of its group, with its options
-as typed keys, so a new native file is all that a new strategy needs. The YAML files beside them are presets.
+The structured config (`hydra_schema`), the checks (`check`), `loadgen --help` (`help`), docs/configuration.md and the specs'
+values come from these lines. Options of strategies and engines come from the native registries in the same form. A new key is a
+line here and the place that uses it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from loadgen.config.key import CHOSEN, Key, Values, When, chosen, positive
+from loadgen.config.question_names import questions
+from workers.disturb_spec import DEVICE_MAPPINGS, DROP_METHODS, STAGE2
+from workers.registry import strategy_entry
+from workers.spec import FAULT_KINDS, MEMORY_TYPES
 
-from workers.registry import engine_entries, strategy_entries
+PAGES_FIT = "page numbers have 32 bits"
+DAY_S = 86400
+MOST_VCPUS = 1 << 16
+MOST_REPEATS = 1000
+MOST_RATE = 1e9
+MOST_US = 1e9
+MOST_MIB_PER_S = 1e6
+ONE_A_NS = "one a nanosecond"
+NANOSECONDS_FIT = "it is kept in nanoseconds"
 
-SET_BY_THE_DRIVER = ("repeat", "sweep_id", "command", "job_overrides")
+GROUPS = {
+    "engine": "what a vCPU is; the choices come from the native core",
+    "strategy": "how a fault is resolved; the choices come from the native core",
+    "memory": "the guest region",
+    "swap": "swap that is set up for the runs",
+    "fault_mix": "shares of the pages by the state they are prepared in",
+    "access": "which pages the vCPUs touch, and when",
+    "disturb": "what goes on beside the vCPUs; combine with 'disturb=[balloon,devices]'",
+    "placement": "CPUs of vCPUs and readers",
+    "page_server": "readers of the userfaultfds",
+    "source": "where page contents come from",
+    "prefetch": "pages installed before they are touched",
+    "cluster": "hosts the runs are made on",
+    "experiment": "a question with the sweep that answers it",
+}
+"""Groups of choices in the order they are shown, each with what it decides."""
 
-
-def listed(schema: type) -> type:
-    """`schema` under a name that lists its keys: OmegaConf's error for an unknown key quotes the name and nothing else."""
-    keys = ", ".join(one.name for one in fields(schema) if one.name not in SET_BY_THE_DRIVER)
-    schema.__name__ = f"{schema.__name__} (keys: {keys})"
-    return schema
-
-
-@listed
-@dataclass
-class MemoryConfig:
-    type: str = MISSING
-    region_mib: int = 64
-    page_bytes: int = 4096
-    transparent_huge_pages: bool = False
-
-
-@listed
-@dataclass
-class FaultMixConfig:
-    name: str = MISSING
-    hit: float = 0.0
-    minor: float = 0.0
-    absent: float = 0.0
-    swapped: float = 0.0
-    poisoned: float = 0.0
-    poisoned_at: str = "source"
-    rest: str = "none"
-
-
-@listed
-@dataclass
-class SwapConfig:
-    """`mib` 0: as much as the swapped pages of the fault mix need. `folder`: where a swap file goes."""
-
-    name: str = MISSING
-    mib: int = 0
-    folder: str = "/var/tmp"
+SET_BY_THE_DRIVER = {"repeat": 0, "sweep_id": "", "command": "", "job_overrides": ""}
+"""Keys that carry a job's identity from the sweeper to the job, with their defaults. They are not for users."""
 
 
-@listed
-@dataclass
-class BalloonConfig:
-    rate_per_s: float = 0.0
-    method: str = "dontneed"
-    track_removes: bool = True
-    stage2: str = "dropped"
+def _strategy(values: Values) -> dict[str, Any]:
+    return strategy_entry(values["strategy"]["name"])
 
 
-@listed
-@dataclass
-class MigratorConfig:
-    rate_per_s: float = 0.0
-    fragment_mib: int = 64
+_touching = When("any access but access=none", lambda values: values["access"]["order"] != "none")
+_zram_or_file = chosen("swap.name", "zram", "file")
+_remote = chosen("source.name", "remote")
+_file = chosen("source.name", "file")
+_pushed = When("source=remote source.push=true", lambda values: values["source"]["name"] == "remote" and values["source"]["push"])
+_prefetching = chosen("prefetch.name", "order", "working_set")
+_explicit = chosen("placement.policy", "explicit")
+_existing = chosen("cluster.name", "existing")
+_balloon = positive("disturb.balloon.rate_per_s")
+_writers = positive("disturb.mmap_writers.threads")
+_devices = positive("disturb.devices.threads")
+_4k = chosen("memory.type", "shmem", "anon")
+_userfaultfd = When("a strategy that uses userfaultfd", lambda values: bool(_strategy(values)["userfaultfd"]))
 
+RUN = (
+    Key("guests", 1, "guests of a run, each with a page server and vCPUs of its own", "guests", 1, MOST_VCPUS, "run-wide vCPUs"),
+    Key("vcpus", 1, "vCPUs of each guest", "vCPUs", 1, MOST_VCPUS, "vCPU numbers have 16 bits"),
+    Key("vcpus_per_vmm", 1, "vCPUs that share a VMM process and its page tables", "vCPUs", 1, MOST_VCPUS, "as vcpus"),
+    Key(
+        "uffds_per_vmm",
+        1,
+        "userfaultfds that the mapping of a VMM process is divided over",
+        "fds",
+        1,
+        4096,
+        "descriptors",
+        when=_userfaultfd,
+    ),
+    Key("cores", 0, "CPUs that vCPUs and readers may use; 0: all this process may use", "CPUs", 0, 8192, "Linux has no more"),
+    Key("repeats", 1, "runs of each configuration", "runs", 1, MOST_REPEATS, "run ids number repeats with three digits"),
+    Key("seed", 1, "seed of contents, access order and order of runs", "", 0, 1 << 62, "seeds of repeats and guests fit 64 bits"),
+    Key(
+        "verify", "word", "contents checked: none, a word an access, or every word of each page", choices=("none", "word", "page")
+    ),
+    Key("on_memory_error", "inject", "a poisoned page: memory error in the guest, or crash", choices=("inject", "crash")),
+    Key("watchdog_s", 10.0, "time without progress after which a run is ended; 0: never", "s", 0, DAY_S, "a day"),
+    Key("faults_limit", 4_000_000, "fault records kept of a run; above it every nth", "records", 0, 1 << 31, "memory: 64 B each"),
+    Key("count_mmap_lock", False, "count mmap_lock acquisitions for reading (tracefs; slows each one down)"),
+    Key("recover", False, "replace a page server that dies (failover)"),
+    Key("dataset", "outputs/dataset", "where results are stored: a folder, or a URI such as s3://bucket/path"),
+    Key("question", "", "question whose table follows the sweep", choices=("", *questions())),
+    Key("dry_run", False, "print the plan and start nothing"),
+    Key("resume", False, "make only the runs that the data set does not have"),
+    Key("quiet", False, "no progress lines; the option --quiet does the same"),
+    Key("json", False, "events as JSON lines on stdout; the option --json does the same"),
+)
 
-@listed
-@dataclass
-class MmapWritersConfig:
-    threads: int = 0
-    rate_per_s: float = 0.0
-    map_kib: int = 2048
+MEMORY = (
+    Key("memory.type", CHOSEN, "kind of memory", choices=MEMORY_TYPES),
+    Key("memory.region_mib", 64, "size of the guest region", "MiB", 1, 1 << 24, PAGES_FIT),
+    Key("memory.page_bytes", 4096, "page size: 4096, or 2097152 under memory=hugetlb", "B", 4096, 1 << 21, "the largest page"),
+    Key("memory.transparent_huge_pages", False, "let the kernel use transparent huge pages", when=_4k),
+    Key("swap.name", CHOSEN, "kind of swap", choices=("none", "zram", "file")),
+    Key("swap.mib", 0, "size; 0: what the swapped pages need", "MiB", 0, 1 << 24, "the largest region", when=_zram_or_file),
+    Key("swap.folder", "/var/tmp", "folder of the swap file", when=chosen("swap.name", "file")),
+)
 
+FAULT_MIX = (
+    Key("fault_mix.name", CHOSEN, "label of the mix in results"),
+    Key("fault_mix.hit", 0.0, "pages mapped before the clock starts", "share", 0, 1),
+    Key("fault_mix.minor", 0.0, "pages whose contents are in the page cache and that are not mapped", "share", 0, 1),
+    Key("fault_mix.absent", 0.0, "pages whose contents have to be fetched", "share", 0, 1),
+    Key("fault_mix.swapped", 0.0, "pages resolved once and swapped out again", "share", 0, 1),
+    Key("fault_mix.poisoned", 0.0, "pages whose contents are lost", "share", 0, 1),
+    Key(
+        "fault_mix.poisoned_at",
+        "source",
+        "poisoned pages: lost at the source, or poisoned by the host after they were resolved",
+        choices=("source", "resolved"),
+        when=positive("fault_mix.poisoned"),
+    ),
+    Key("fault_mix.rest", "none", "the state that takes what the others leave to 1", choices=("none", *FAULT_KINDS)),
+)
 
-@listed
-@dataclass
-class DevicesConfig:
-    threads: int = 0
-    rate_per_s: float = 0.0
-    device_mapping: str = "same"
+ACCESS = (
+    Key(
+        "access.order",
+        CHOSEN,
+        "order of the pages",
+        choices=("sequential", "permutation", "uniform", "zipf", "strided", "trace", "none"),
+    ),
+    Key("access.overlap", False, "every vCPU touches the whole region, not its own part", when=_touching),
+    Key("access.read_share", 1.0, "accesses that read; the others write", "share", 0, 1, when=_touching),
+    Key("access.passes", 1, "times a vCPU goes over its accesses", "passes", 1, 1_000_000, "a run must end", when=_touching),
+    Key(
+        "access.accesses",
+        0,
+        "accesses of a vCPU in a pass; 0: one for each page of its part, or the length of the trace",
+        "accesses",
+        0,
+        1 << 40,
+        "a run must end",
+        when=_touching,
+    ),
+    Key(
+        "access.stride_pages",
+        1,
+        "distance of two accesses",
+        "pages",
+        1,
+        1 << 32,
+        PAGES_FIT,
+        when=chosen("access.order", "strided"),
+    ),
+    Key(
+        "access.zipf_exponent",
+        1.1,
+        "exponent of the Zipf distribution",
+        "",
+        0.01,
+        100,
+        "one page would be all",
+        when=chosen("access.order", "zipf"),
+    ),
+    Key("access.trace_file", "", "file of page numbers, one a line; # starts a comment", when=chosen("access.order", "trace")),
+    Key("access.think_us", 0.0, "pause of a vCPU after each access", "us", 0, MOST_US, NANOSECONDS_FIT, when=_touching),
+    Key(
+        "access.rate_per_s",
+        0.0,
+        "open-loop rate of each vCPU; 0: closed loop",
+        "accesses/s",
+        0,
+        MOST_RATE,
+        ONE_A_NS,
+        when=_touching,
+    ),
+    Key("access.hold_s", 0.0, "least duration of the measured phase", "s", 0, DAY_S, "a day"),
+)
 
+DISTURB = (
+    Key("disturb.balloon.rate_per_s", 0.0, "pages of the guest dropped; 0: none", "pages/s", 0, MOST_RATE, ONE_A_NS),
+    Key("disturb.balloon.method", "dontneed", "how pages are dropped", choices=DROP_METHODS, when=_balloon),
+    Key("disturb.balloon.track_removes", True, "the VMM gets UFFD_EVENT_REMOVE", when=_balloon),
+    Key("disturb.balloon.stage2", "dropped", "the emulated stage-2 entry of a dropped page", choices=STAGE2, when=_balloon),
+    Key("disturb.migrator.rate_per_s", 0.0, "guest pages moved to other frames; 0: none", "pages/s", 0, MOST_RATE, ONE_A_NS),
+    Key(
+        "disturb.migrator.fragment_mib",
+        64,
+        "memory fragmented before each compaction",
+        "MiB",
+        1,
+        1 << 20,
+        "a TiB",
+        when=positive("disturb.migrator.rate_per_s"),
+    ),
+    Key("disturb.mmap_writers.threads", 0, "threads of each VMM process that map and unmap", "threads", 0, 1024, "pids"),
+    Key("disturb.mmap_writers.rate_per_s", 0.0, "calls of each; 0: unpaced", "calls/s", 0, MOST_RATE, ONE_A_NS, when=_writers),
+    Key("disturb.mmap_writers.map_kib", 2048, "memory mapped by a call", "KiB", 4, 1 << 30, "a TiB", when=_writers),
+    Key(
+        "disturb.devices.threads",
+        0,
+        "threads of each VMM process that reach the guest by system calls",
+        "threads",
+        0,
+        1024,
+        "pids",
+    ),
+    Key("disturb.devices.rate_per_s", 0.0, "accesses of each; 0: unpaced", "accesses/s", 0, MOST_RATE, ONE_A_NS, when=_devices),
+    Key(
+        "disturb.devices.device_mapping",
+        "same",
+        "the vCPUs' mapping, or a second one whose userfaultfd sleeps",
+        choices=DEVICE_MAPPINGS,
+        when=_devices,
+    ),
+)
 
-@listed
-@dataclass
-class DisturbConfig:
-    balloon: BalloonConfig = field(default_factory=BalloonConfig)
-    migrator: MigratorConfig = field(default_factory=MigratorConfig)
-    mmap_writers: MmapWritersConfig = field(default_factory=MmapWritersConfig)
-    devices: DevicesConfig = field(default_factory=DevicesConfig)
+PLACEMENT = (
+    Key("placement.policy", CHOSEN, "how threads are pinned", choices=("none", "spread", "pack", "explicit")),
+    Key("placement.vcpu_cpus", (), "CPU of each vCPU, used in turn", "CPU numbers", 0, 8191, "Linux has no more", when=_explicit),
+    Key(
+        "placement.reader_cpus",
+        (),
+        "CPU of each reader; empty: those of the vCPUs",
+        "CPU numbers",
+        0,
+        8191,
+        "Linux has no more",
+        when=_explicit,
+    ),
+)
 
+PAGE_SERVER = (
+    Key("page_server.wait", CHOSEN, "how readers wait for events", choices=("poll", "epoll", "spin")),
+    Key("page_server.readers_per_uffd", 1, "reader threads of each userfaultfd", "threads", 1, 1024, "pids", when=_userfaultfd),
+    Key(
+        "page_server.events_per_read",
+        16,
+        "most events that one read returns",
+        "events",
+        1,
+        4096,
+        "a read's buffer",
+        when=_userfaultfd,
+    ),
+    Key("page_server.delay_us", 0.0, "delay added to each fetch", "us", 0, MOST_US, NANOSECONDS_FIT),
+    Key("page_server.delay_distribution", "fixed", "the delays: all alike, or with this mean", choices=("fixed", "exponential")),
+    Key("page_server.allow_uids", (), "users whose VMM processes are served; empty: our own", "uids", 0, 2**32 - 1, "32 bits"),
+    Key("page_server.handshake_timeout_s", 10.0, "longest wait for the VMM processes", "s", 0, DAY_S, "a day"),
+    Key(
+        "page_server.drop_events_share",
+        0.0,
+        "fault injection: events read and forgotten",
+        "share",
+        0,
+        1,
+        when=_userfaultfd,
+    ),
+    Key("page_server.wake_every_ms", 0.0, "UFFDIO_WAKE of everything; 0: never", "ms", 0, MOST_US / 1000, NANOSECONDS_FIT),
+    Key("page_server.contents_bit", True, "readers check that contents are complete; false: fault injection"),
+    Key(
+        "page_server.fill_pause_us", 0.0, "fault injection: pause inside a page that is filled", "us", 0, MOST_US, NANOSECONDS_FIT
+    ),
+    Key(
+        "page_server.vanish_after_events",
+        0,
+        "fault injection: events after which a reader closes its userfaultfds; 0: never",
+        "events",
+        0,
+        1 << 40,
+        "64 bits",
+    ),
+)
 
-@listed
-@dataclass
-class AccessConfig:
-    order: str = MISSING
-    overlap: bool = False
-    read_share: float = 1.0
-    passes: int = 1
-    accesses: int = 0
-    stride_pages: int = 1
-    zipf_exponent: float = 1.1
-    trace_file: str = ""
-    think_us: float = 0.0
-    rate_per_s: float = 0.0
-    hold_s: float = 0.0
+SOURCE = (
+    Key("source.name", CHOSEN, "kind of source", choices=("local", "file", "remote")),
+    Key("source.file", "", "memory snapshot; empty: one is written for the session", when=_file),
+    Key("source.cache", "warm", "the snapshot is in the page cache, or not", choices=("warm", "cold"), when=_file),
+    Key("source.address", "", "HOST:PORT of a loadgen-source; empty: one is started", when=_remote),
+    Key("source.rtt_us", 0.0, "emulated round-trip time", "us", 0, MOST_US, NANOSECONDS_FIT, when=_remote),
+    Key(
+        "source.connections", 1, "connections that ask for pages", "connections", 1, 64, "descriptors of the source", when=_remote
+    ),
+    Key("source.push", False, "the source also sends all pages unasked", when=_remote),
+    Key("source.batch_pages", 16, "most pages of a pushed frame", "pages", 1, 512, "a frame's buffer", when=_pushed),
+    Key("source.push_mib_per_s", 0.0, "rate of the push; 0: unpaced", "MiB/s", 0, MOST_MIB_PER_S, "a TiB/s", when=_pushed),
+    Key("source.timeout_s", 2.0, "time after which a page is asked for again", "s", 0.001, DAY_S, "a day", when=_remote),
+    Key(
+        "source.retries",
+        3,
+        "times a page is asked for again before the run fails",
+        "times",
+        0,
+        1_000_000,
+        "a run must end",
+        when=_remote,
+    ),
+)
 
+PREFETCH = (
+    Key("prefetch.name", CHOSEN, "order of the prefetcher", choices=("none", "order", "working_set")),
+    Key(
+        "prefetch.working_set_file",
+        "",
+        "file of page numbers, one a line; # starts a comment",
+        when=chosen("prefetch.name", "working_set"),
+    ),
+    Key("prefetch.batch_pages", 16, "most neighbours brought at a time", "pages", 1, 512, "a batch's buffer", when=_prefetching),
+    Key("prefetch.mib_per_s", 0.0, "rate; 0: unpaced", "MiB/s", 0, MOST_MIB_PER_S, "a TiB/s", when=_prefetching),
+)
 
-@listed
-@dataclass
-class PlacementConfig:
-    policy: str = MISSING
-    vcpu_cpus: list[int] = field(default_factory=list)
-    reader_cpus: list[int] = field(default_factory=list)
+CLUSTER = (
+    Key("cluster.name", CHOSEN, "which Ray", choices=("local", "existing")),
+    Key("cluster.address", "", "HOST:PORT of the Ray, or auto: the one this host belongs to", when=_existing),
+    Key("cluster.leave_out", (), "nodes on which nothing runs, by name or address", when=_existing),
+    Key("cluster.exclusive", True, "one run at a time on a host, whoever started it"),
+    Key("cluster.deadman_s", 30.0, "time without the driver after which actors end; 0: never", "s", 0, DAY_S, "a day"),
+)
 
-
-@listed
-@dataclass
-class PageServerConfig:
-    wait: str = MISSING
-    readers_per_uffd: int = 1
-    events_per_read: int = 16
-    delay_us: float = 0.0
-    delay_distribution: str = "fixed"
-    allow_uids: list[int] = field(default_factory=list)
-    handshake_timeout_s: float = 10.0
-    drop_events_share: float = 0.0
-    wake_every_ms: float = 0.0
-    contents_bit: bool = True
-    fill_pause_us: float = 0.0
-    vanish_after_events: int = 0
-
-
-@listed
-@dataclass
-class SourceConfig:
-    name: str = MISSING
-    file: str = ""
-    cache: str = "warm"
-    address: str = ""
-    rtt_us: float = 0.0
-    connections: int = 1
-    push: bool = False
-    batch_pages: int = 16
-    push_mib_per_s: float = 0.0
-    timeout_s: float = 2.0
-    retries: int = 3
-
-
-@listed
-@dataclass
-class PrefetchConfig:
-    name: str = MISSING
-    working_set_file: str = ""
-    batch_pages: int = 16
-    mib_per_s: float = 0.0
-
-
-@listed
-@dataclass
-class ClusterConfig:
-    name: str = "local"
-    address: str = ""
-    leave_out: list[str] = field(default_factory=list)
-    exclusive: bool = True
-    deadman_s: float = 30.0
-
-
-@listed
-@dataclass
-class Config:
-    """A run. SET_BY_THE_DRIVER are nobody's to set; `cores` 0 means every CPU this process may use; `question` is the one that
-    the sweep is to answer with a table of its own, none when empty."""
-
-    engine: Any = MISSING
-    strategy: Any = MISSING
-    memory: MemoryConfig = field(default_factory=MemoryConfig)
-    swap: SwapConfig = field(default_factory=SwapConfig)
-    fault_mix: FaultMixConfig = field(default_factory=FaultMixConfig)
-    access: AccessConfig = field(default_factory=AccessConfig)
-    disturb: DisturbConfig = field(default_factory=DisturbConfig)
-    placement: PlacementConfig = field(default_factory=PlacementConfig)
-    page_server: PageServerConfig = field(default_factory=PageServerConfig)
-    source: SourceConfig = field(default_factory=SourceConfig)
-    prefetch: PrefetchConfig = field(default_factory=PrefetchConfig)
-    cluster: ClusterConfig = field(default_factory=ClusterConfig)
-    guests: int = 1
-    vcpus: int = 1
-    vcpus_per_vmm: int = 1
-    uffds_per_vmm: int = 1
-    cores: int = 0
-    repeats: int = 1
-    seed: int = 1
-    verify: str = "word"
-    on_memory_error: str = "inject"
-    watchdog_s: float = 10.0
-    faults_limit: int = 4_000_000
-    count_mmap_lock: bool = False
-    dataset: str = "outputs/dataset"
-    question: str = ""
-    dry_run: bool = False
-    resume: bool = False
-    recover: bool = False
-    quiet: bool = False
-    json: bool = False
-    repeat: int = 0
-    sweep_id: str = ""
-    command: str = ""
-    job_overrides: str = ""
-
-
-def _option_key(option: dict[str, Any]) -> tuple[str, type, Any]:
-    """A strategy's or engine's option as a typed key: one of its choices by name, or a number."""
-    name, choices, initial = option["name"], option["choices"], option["default"]
-    return (name, str, field(default=choices[initial])) if choices else (name, int, field(default=initial))
-
-
-def register() -> None:
-    """Put the schema, the registry's strategies and the choice of sweeper into Hydra's store."""
-    store = ConfigStore.instance()
-    store.store(name="schema", node=Config)
-    for group, entries in (("strategy", strategy_entries()), ("engine", engine_entries())):
-        for name, entry in entries.items():
-            keys: list[Any] = [("name", str, field(default=name))]
-            keys += [_option_key(option) for option in entry["options"]]
-            store.store(group=group, name=name, node=listed(make_dataclass(f"{group.capitalize()}_{name}", keys)))
-    store.store(
-        group="hydra/sweeper",
-        name="loadgen",
-        node={"_target_": "hydra_plugins.uffd_loadgen.LoadgenSweeper", "max_batch_size": None, "params": None, "also": []},
-        provider="loadgen",
-    )
+KEYS: tuple[Key, ...] = (
+    *(*RUN, *MEMORY, *FAULT_MIX, *ACCESS, *DISTURB, *PLACEMENT, *PAGE_SERVER, *SOURCE, *PREFETCH, *CLUSTER),
+)  # fmt: skip

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from loadgen.config import check
 from loadgen.config.rules import (
     access,
     cluster,
     disturb,
     guest,
-    numbers,
     page_server,
     placement,
     prefetch,
     source,
     strategy,
     swap,
-    words,
 )
+from loadgen.config.schema import KEYS
 from loadgen.errors import ConfigError
 from loadgen.host.probe import Host
 from loadgen.plan.fault_shares import settle
@@ -39,7 +40,7 @@ def validate(cfg: DictConfig, host: Host, hosts: int = 1, *, whole: bool = True)
     except OmegaConfBaseException as error:
         raise ConfigError([str(error).splitlines()[0]]) from None
     settle(values["fault_mix"])
-    problems = list(_platform(host)) or [*words.problems(values), *numbers.problems(values), *cluster.patience(values)]
+    problems = list(_platform(host)) or [*check.problems(values), *cluster.patience(values)]
     if not problems:
         asked = _here(values, host) if whole else (source.problems(values), cluster.problems(values))
         problems = [problem for some in asked for problem in some]
@@ -47,6 +48,27 @@ def validate(cfg: DictConfig, host: Host, hosts: int = 1, *, whole: bool = True)
         problems = [*guest.room(cfg, values, host, -(-values["guests"] // hosts))]
     if problems:
         raise ConfigError(problems)
+
+
+def validate_cells(cells: Sequence[DictConfig]) -> None:
+    """Rules over all configurations of a command, each of which is valid by itself. Raises ConfigError for keys that none of
+    them reads, and for two that are the same measurement."""
+    plain: list[dict[str, Any]] = [OmegaConf.to_container(cfg, resolve=True) for cfg in cells]  # type: ignore[misc]
+    problems = check.unread_everywhere(plain)
+    known: dict[str, int] = {}
+    for number, values in enumerate(plain):
+        first = known.setdefault(json.dumps(check.measured_alike(values), sort_keys=True), number)
+        if first != number and not problems:
+            problems.append(_twice(plain[first], values))
+    if problems:
+        raise ConfigError(problems)
+
+
+def _twice(first: dict[str, Any], second: dict[str, Any]) -> str:
+    differing = [f"{key.name}={key.of(second)}" for key in KEYS if key.of(first) != key.of(second)]
+    if differing:
+        return f"the sweep has one cell twice, for nothing reads what differs ({', '.join(differing)}): sweep over it by itself"
+    return "the sweep has one cell twice: give each value once, and use repeats=2 to measure each cell again"
 
 
 def _platform(host: Host) -> Iterator[str]:

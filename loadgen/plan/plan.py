@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -16,6 +15,7 @@ from loadgen.plan.fault_shares import settle
 from loadgen.plan.legality import memory_type_of
 from loadgen.plan.placement import place
 from loadgen.plan.swap_size import plan_swap
+from loadgen.plan.trace import read_trace
 from workers.disturb_spec import DisturbSpec
 from workers.registry import engine_entry, strategy_entry
 from workers.spec import (
@@ -176,11 +176,6 @@ def strategy_options(entry: dict[str, Any], values: dict[str, Any]) -> dict[str,
         option["name"]: option["choices"].index(values[option["name"]]) if option["choices"] else values[option["name"]]
         for option in entry["options"]
     }
-
-
-def read_trace(path: str) -> tuple[int, ...]:
-    """Page numbers, one a line. Raises OSError and ValueError."""
-    return tuple(int(line) for line in Path(path).read_text().split())
 
 
 def _access(values: dict[str, Any]) -> AccessSpec:

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, open_dict
 from loadgen.cluster.cluster import Cluster, Elsewhere, cluster_for
 from loadgen.config.command_line import as_override, command, given
 from loadgen.config.schema import SET_BY_THE_DRIVER
+from loadgen.config.validate import validate_cells
 from loadgen.errors import ConfigError
 from loadgen.plan.guests_over_hosts import plan_guests
 from loadgen.plan.plan import PlannedRun
@@ -163,6 +164,7 @@ class LoadgenSweeper(BasicSweeper):
                 problems |= dict.fromkeys(error.problems, " ".join(own))
         if problems:
             raise ConfigError([f"{problem} (job {job})" if job else problem for problem, job in problems.items()])
+        validate_cells([cfg for _, cfg in composed])
         hosts = [node.host for node in cluster.nodes]
         jobs: list[list[str]] = []
         runs: list[PlannedRun] = []

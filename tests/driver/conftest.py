@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from loadgen.app import config_path
 from loadgen.config.command_line import quote_null
-from loadgen.config.schema import register
+from loadgen.config.hydra_schema import register
 from loadgen.host.probe import Host
 from loadgen.sweep.sweeper import register_sweeper
 

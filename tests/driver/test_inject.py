@@ -12,7 +12,7 @@ from loadgen.errors import ConfigError
 from loadgen.host.probe import Host
 
 REFUSED = {
-    ("page_server.drop_events_share=2",): "page_server.drop_events_share=2.0 is no share: use a number from 0 to 1",
+    ("page_server.drop_events_share=2",): "page_server.drop_events_share=2 is too large: use at most 1",
     ("page_server.vanish_after_events=1", "strategy=no_slow_gup"): "page_server.vanish_after_events closes the last userfaultfd, "
     "and under strategy no_slow_gup the VMM process works with its own: use strategy=uffd_wait",
     ("page_server.vanish_after_events=1", "page_server.readers_per_uffd=2"): "page_server.vanish_after_events closes what other "

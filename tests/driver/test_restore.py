@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from loadgen.config.validate import validate
+from loadgen.config.validate import validate, validate_cells
 from loadgen.doctor import matrix
 from loadgen.errors import ConfigError
 from loadgen.host.probe import Host
@@ -45,14 +45,14 @@ def test_a_strategy_that_maps_the_snapshot_has_the_file_for_its_memory(configure
         (["strategy=eager", "fault_mix=swapped"], "strategy eager restores a guest, whose pages cannot be swapped out yet"),
         (["strategy=eager", "prefetch=order"], "under strategy eager the page server installs none: use prefetch=none"),
         (["strategy=null", "prefetch=order"], "under strategy null the page server installs none: use prefetch=none"),
-        (["strategy=eager", "strategy.populate_pages=0"], "strategy.populate_pages=0 is out of range: use 1 to 1048576"),
-        (["prefetch.mib_per_s=5"], "prefetch.mib_per_s=5.0 is read under prefetch=order and prefetch=working_set only"),
-        (["prefetch=order", "prefetch.working_set_file=x"], "is read under prefetch=working_set only, not order"),
+        (["strategy=eager", "strategy.populate_pages=0"], "strategy.populate_pages=0 is too small: use at least 1"),
+        (["prefetch.mib_per_s=5"], "prefetch.mib_per_s=5.0 is read only with prefetch=order or prefetch=working_set"),
+        (["prefetch=order", "prefetch.working_set_file=x"], "is read only with prefetch=working_set"),
         (["prefetch=order", "prefetch.batch_pages=513"], "prefetch.batch_pages=513 is too large: use at most 512"),
-        (["prefetch=order", "prefetch.mib_per_s=-1"], "prefetch.mib_per_s=-1.0 is too small: use at least 0"),
+        (["prefetch=order", "prefetch.mib_per_s=-1"], "prefetch.mib_per_s=-1 is too small: use at least 0"),
         (
             ["prefetch=working_set"],
-            "needs prefetch.working_set_file, a file of page numbers: `loadgen-report working-set` writes",
+            "prefetch.working_set_file is empty and has to name a file of page numbers, one a line: `loadgen-report working-set`",
         ),
         (["prefetch=working_set", "prefetch.working_set_file=/nowhere"], "/nowhere cannot be read: No such file"),
         (["prefetch.name=backwards"], "prefetch.name=backwards is unknown: use one of none, order, working_set"),
@@ -61,7 +61,9 @@ def test_a_strategy_that_maps_the_snapshot_has_the_file_for_its_memory(configure
 )
 def test_what_goes_wrong_is_said_with_what_to_do(configure: Configure, host: Host, overrides: list[str], text: str) -> None:
     with pytest.raises(ConfigError) as error:
-        validate(configure(*overrides), host)
+        cfg = configure(*overrides)
+        validate(cfg, host)
+        validate_cells([cfg])
     assert text in str(error.value)
 
 
@@ -71,7 +73,7 @@ def test_a_working_set_is_read_and_checked_against_the_region(configure: Configu
     file.write_text("3\n1\n2\n")
     validate(configure(*overrides), host)
     assert plan_run(configure(*overrides), host).spec.prefetch.pages == (3, 1, 2)
-    for text, refusal in (("3\n256\n", "holds page 256 of a region of 256 pages"), ("3\nx\n", "is no page number")):
+    for text, refusal in (("3\n256\n", "contains page 256 and the region has 256 pages"), ("3\nx\n", "is not a page number")):
         file.write_text(text)
         with pytest.raises(ConfigError, match=refusal):
             validate(configure(*overrides), host)

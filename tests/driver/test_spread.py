@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from omegaconf import DictConfig
 
-from loadgen.config.validate import validate
+from loadgen.config.validate import validate, validate_cells
 from loadgen.errors import ConfigError
 from loadgen.host.probe import Host
 from loadgen.plan.guests_over_hosts import exclusive, most_on_a_host, plan_guests
@@ -68,16 +68,18 @@ def test_memory_is_that_of_the_host_with_the_most_guests(configure: Configure, h
     [
         (["cluster=existing"], "cluster=existing needs cluster.address, for example 10.0.0.1:6379"),
         (["cluster=existing", "cluster.address=a:1", "swap=zram"], "swap=zram is set up on the driver's own host only"),
-        (["cluster.address=a:1"], "cluster.address is read under cluster=existing only, not local"),
-        (["cluster.leave_out=[a]"], "cluster.leave_out is read under cluster=existing only, not local"),
+        (["cluster.address=a:1"], "is read only with cluster=existing"),
+        (["cluster.leave_out=[a]"], "is read only with cluster=existing"),
         (["cluster.name=cloud"], "cluster.name=cloud is unknown: use one of local, existing"),
         (["guests=0"], "guests=0 is too small: use at least 1"),
-        (["guests=1000", "vcpus=100"], "guests=1000 of vcpus=100 are more than the 65536 vCPUs a run can number"),
+        (["guests=1000", "vcpus=100"], "guests=1000 of vcpus=100 are more than 65536 vCPUs"),
     ],
 )
 def test_what_cannot_be_is_refused(configure: Configure, host: Host, overrides: list[str], text: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        validate(configure(*overrides), host)
+        cfg = configure(*overrides)
+        validate(cfg, host)
+        validate_cells([cfg])
     assert text in str(caught.value)
 
 

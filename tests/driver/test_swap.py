@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from loadgen.config.validate import validate
+from loadgen.config.validate import validate, validate_cells
 from loadgen.errors import ConfigError
 from loadgen.host.changes import HostChangeError, HostChanges
 from loadgen.host.probe import Host
@@ -33,6 +33,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="swap is set up by roo
 def problems(cfg: DictConfig, host: Host) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         validate(cfg, host)
+        validate_cells([cfg])
     return list(caught.value.problems)
 
 
@@ -64,10 +65,12 @@ def test_what_speaks_against_a_swap_is_said_before_anything_starts(configure: Co
         "68, or 0 for as much as is needed",
         ("swap=file", "swap.folder=/nowhere"): "swap.folder=/nowhere cannot be used: No such file or directory; use a folder on "
         "a disk",
-        ("swap=none", "swap.mib=9"): "swap.mib=9 is read under swap=zram and swap=file only, not none",
     }
     for overrides, text in cases.items():
         assert text in problems(configure(*swapped, *overrides), host)
+    assert problems(configure("swap=none", "swap.mib=9"), host) == [
+        "swap.mib=9 is read only with swap=zram or swap=file: add that, or leave swap.mib out"
+    ]
     assert problems(configure(*swapped, "swap=zram"), dataclasses.replace(host, root=False, zram=False)) == [
         "swap=zram is set up by root only: run as root, or use swap=none on a host with swap of its own",
         "swap=zram needs a zram device and this host has none free: `modprobe zram`, or use swap=file",

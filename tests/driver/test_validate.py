@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from loadgen.config.validate import validate
+from loadgen.config.validate import validate, validate_cells
 from loadgen.errors import ConfigError
 from loadgen.host.probe import Host
 
@@ -22,6 +22,7 @@ ABSENT = ("fault_mix=absent",)
 def refusal(cfg: DictConfig, host: Host) -> str:
     with pytest.raises(ConfigError) as error:
         validate(cfg, host)
+        validate_cells([cfg])
     return str(error.value)
 
 
@@ -41,23 +42,29 @@ def refusal(cfg: DictConfig, host: Host) -> str:
         (["cores=5"], ["cores=5, but this process may use 4 CPUs"]),
         (["placement=explicit", "placement.vcpu_cpus=[0,9]"], ["placement names CPU 9", "use some of 0, 1, 2, 3"]),
         (["placement=explicit"], ["placement=explicit needs placement.vcpu_cpus"]),
-        (["placement.vcpu_cpus=[0]"], ["are read under placement=explicit only, not spread"]),
-        (["strategy.fault_around_pages=0"], ["strategy.fault_around_pages=0 is out of range: use 1 to 512"]),
+        (
+            ["placement.vcpu_cpus=[0]"],
+            ["placement.vcpu_cpus=[0] is read only with placement=explicit: add that"],
+        ),
+        (["strategy.fault_around_pages=0"], ["strategy.fault_around_pages=0 is too small: use at least 1"]),
         (["vcpus=0"], ["vcpus=0 is too small: use at least 1"]),
         (["verify=words"], ["verify=words is unknown: use one of none, word, page"]),
         (["page_server.wait=nap"], ["page_server.wait=nap is unknown: use one of poll, epoll, spin"]),
-        (["engine.name=qemu"], ["engine.name=qemu is unknown: use one of kvm, thread"]),
+        (["engine.name=qemu"], ["engine.name=qemu is unknown: use engine= with one of kvm, thread"]),
         (["engine=kvm"], ["engine=kvm needs /dev/kvm, which this process may not use: `modprobe kvm`"]),
         (["engine=kvm", "engine.guest_mode=hypervisor"], ["engine.guest_mode=hypervisor is unknown: use one of user, kernel"]),
-        (["access.read_share=2"], ["access.read_share=2.0 is no share"]),
-        (["access=zipf", "access.zipf_exponent=0"], ["access.zipf_exponent=0.0 is not positive"]),
-        (["access=trace"], ["access=trace needs access.trace_file"]),
+        (["access.read_share=2"], ["access.read_share=2 is too large: use at most 1"]),
+        (["access=zipf", "access.zipf_exponent=0"], ["access.zipf_exponent=0 is too small: use at least 0.01"]),
+        (["access=trace"], ["access.trace_file is empty and has to name a file of page numbers"]),
         (["access=trace", "access.trace_file=/nowhere"], ["access.trace_file=/nowhere cannot be read: No such file"]),
         (["source.name=tape"], ["source.name=tape is unknown: use one of local, file, remote"]),
         (["source=file", "source.cache=hot", *ABSENT], ["source.cache=hot is unknown: use one of warm, cold"]),
-        (["source=remote"], ["source=remote is asked for absent pages only", "use fault_mix=absent, or source=local"]),
-        (["source=file", "source.rtt_us=5", *ABSENT], ["source.rtt_us=5.0 is read under source=remote only, not file"]),
-        (["source.file=/x"], ["source.file=/x is read under source=file only, not local"]),
+        (["source=remote"], ["source=remote serves absent pages only", "use fault_mix=absent, or source=local"]),
+        (
+            ["source=file", "source.rtt_us=5", *ABSENT],
+            ["source.rtt_us=5.0 is read only with source=remote: add that"],
+        ),
+        (["source.file=/x"], ["source.file=/x is read only with source=file"]),
         (
             ["source=file", "source.file=/nowhere", *ABSENT],
             ["cannot be read: No such file", "loadgen-source --snapshot /nowhere"],
@@ -70,13 +77,16 @@ def refusal(cfg: DictConfig, host: Host) -> str:
         ),
         (["source=remote", "source.push=true", "memory=anon", *ABSENT], ["use source.push=false, or memory=shmem"]),
         (["source=remote", "source.retries=9", *ABSENT], ["gives the source 20 s and watchdog_s=10", "a larger watchdog_s"]),
-        (["source=remote", "source.rtt_us=3000000", *ABSENT], ["is no less than source.timeout_s=2: use a larger one"]),
+        (
+            ["source=remote", "source.rtt_us=3000000", *ABSENT],
+            ["source.rtt_us=3000000 is not less than source.timeout_s=2"],
+        ),
         (
             ["source=remote", "source.push=true", "source.push_mib_per_s=0.01", *ABSENT],
             ["sends a batch every 6.25 s", "use a smaller source.batch_pages"],
         ),
         (["source=remote", "source.connections=65", *ABSENT], ["source.connections=65 is too large: use at most 64"]),
-        (["source=remote", "source.timeout_s=0", *ABSENT], ["source.timeout_s=0.0 is too small"]),
+        (["source=remote", "source.timeout_s=0", *ABSENT], ["source.timeout_s=0 is too small: use at least 0.001"]),
         (["memory.region_mib=1", "vcpus=300"], ["the region has 256 pages for vcpus=300"]),
         (["memory.region_mib=1", "uffds_per_vmm=300"], ["the region has 256 pages for uffds_per_vmm=300", "fewer userfaultfds"]),
     ],
@@ -120,11 +130,11 @@ def test_a_trace_outside_the_region_is_refused_and_one_inside_is_not(configure: 
     trace = tmp_path / "trace"
     trace.write_text("0\n255\n256\n")
     cfg = configure("access=trace", f"access.trace_file={trace}", "memory.region_mib=1")
-    assert "touches page 256 of a region of 256 pages" in refusal(cfg, host)
+    assert "contains page 256 and the region has 256 pages" in refusal(cfg, host)
     trace.write_text("0\n255\n")
     validate(cfg, host)
     trace.write_text("0\nfive\n")
-    assert "holds something that is no page number" in refusal(cfg, host)
+    assert "line 2: 'five' is not a page number" in refusal(cfg, host)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from loadgen.app import config_path
 from loadgen.cluster.cluster import cluster_for
 from loadgen.cluster.session import Session
 from loadgen.config.command_line import quote_null
-from loadgen.config.schema import register
+from loadgen.config.hydra_schema import register
 from loadgen.run.run import run_guests
 from loadgen.sweep.driver import check
 from loadgen.sweep.sweeper import register_sweeper

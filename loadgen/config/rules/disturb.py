@@ -6,26 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from loadgen.host.probe import Host
-from workers.disturb_spec import DEVICE_MAPPINGS, DROP_METHODS, STAGE2
-
-AT_LEAST = {
-    "disturb.balloon.rate_per_s": 0,
-    "disturb.migrator.rate_per_s": 0,
-    "disturb.migrator.fragment_mib": 1,
-    "disturb.mmap_writers.threads": 0,
-    "disturb.mmap_writers.rate_per_s": 0,
-    "disturb.mmap_writers.map_kib": 4,
-    "disturb.devices.threads": 0,
-    "disturb.devices.rate_per_s": 0,
-}
-"""Smallest values by key."""
-
-
-def words(disturb: dict[str, Any]) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
-    """(key, value, what it may be)."""
-    yield "disturb.balloon.method", disturb["balloon"]["method"], DROP_METHODS
-    yield "disturb.balloon.stage2", disturb["balloon"]["stage2"], STAGE2
-    yield "disturb.devices.device_mapping", disturb["devices"]["device_mapping"], DEVICE_MAPPINGS
 
 
 def problems(

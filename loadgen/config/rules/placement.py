@@ -9,13 +9,11 @@ from loadgen.host.probe import Host
 
 
 def problems(values: dict[str, Any], host: Host) -> Iterator[str]:
-    """CPUs that are missing, unread, or not there."""
+    """CPUs that are not given, or that this process may not use."""
     placement = values["placement"]
     named = [*placement["vcpu_cpus"], *placement["reader_cpus"]]
     if placement["policy"] == "explicit" and not placement["vcpu_cpus"]:
         yield "placement=explicit needs placement.vcpu_cpus, for example placement.vcpu_cpus=[0,1]"
-    if placement["policy"] != "explicit" and named:
-        yield f"placement.vcpu_cpus and reader_cpus are read under placement=explicit only, not {placement['policy']}"
     absent = sorted(set(named) - set(host.cpus))
     if absent:
         yield (

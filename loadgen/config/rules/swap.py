@@ -12,12 +12,10 @@ from workers.spec import SwapSpec
 
 
 def problems(values: dict[str, Any], host: Host) -> Iterator[str]:
-    """What speaks against the swap of a configuration."""
+    """Why pages cannot be swapped out so."""
     asked = values["swap"]
     needed = pages_swapped_bytes(values)
     if asked["name"] == "none":
-        if asked["mib"]:
-            yield f"swap.mib={asked['mib']} is read under swap=zram and swap=file only, not none"
         if needed > host.swap_free_bytes:
             yield (
                 f"fault_mix.swapped={values['fault_mix']['swapped']:g} needs {needed / MIB:.0f} MiB of swap and this host has "
