@@ -7,7 +7,8 @@ from typing import Any
 
 from loadgen.host.probe import Host
 from loadgen.plan.legality import judge, memory_type_of, refuse_engine
-from loadgen.plan.plan import MIB, strategy_options
+from loadgen.plan.plan import MIB
+from loadgen.plan.specs import native_options
 from workers import _native
 from workers.registry import engine_entries, strategy_entries
 from workers.spec import FAULT_KINDS, MemorySpec
@@ -22,7 +23,7 @@ def problems(values: dict[str, Any], host: Host) -> Iterator[str]:
     reasons = dict.fromkeys(judge(entry, memory_type, kind, host).reason for kind in FAULT_KINDS if values["fault_mix"][kind] > 0)
     yield from (reason for reason in reasons if reason)
     engine = engine_entries()[values["engine"]["name"]]
-    exit_kind = _native.exit_kind(entry["name"], strategy_options(entry, values["strategy"]))
+    exit_kind = _native.exit_kind(entry["name"], native_options(entry, values["strategy"]))
     yield from refuse_engine(engine, exit_kind, values["vcpus_per_vmm"], values["memory"]["region_mib"] * MIB, host)
 
 
