@@ -86,7 +86,7 @@ TEST("with several readers of one userfaultfd in epoll, a fault wakes one of the
   const auto result = run_guest(plan);
   CHECK_EQUAL(result->pages_resolved, 200u);
   std::uint64_t sleeps = 0;
-  for (const ReaderInfo& thread : result->threads) sleeps += thread.usage.voluntary_switches;
+  for (const ThreadInfo& thread : result->threads) sleeps += thread.usage.voluntary_switches;
   CHECK(sleeps >= 100 && sleeps < 400);  // woken all at once: 800
 }
 

@@ -27,7 +27,7 @@ struct GuestResult {
   decltype(uffd::Prepared::pages) prepared{};  ///< of the last VMM
   std::vector<uffd::FaultRecord> faults;
   uffd::Counters vcpus, server;
-  std::vector<uffd::ReaderInfo> threads;
+  std::vector<uffd::ThreadInfo> threads;
   uffd::SourceCounts source;
   std::vector<uffd::PrefetchMark> prefetched;
   std::string stop_reason;

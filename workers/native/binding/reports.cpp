@@ -231,7 +231,7 @@ nb::dict prefetch_marks(const PageServer& server) {
 nb::list server_threads(const PageServer& server) {
   nb::list out;
   for (std::size_t i = 0; i < server.threads().size(); ++i) {
-    const ReaderInfo& info = server.threads()[i];
+    const ThreadInfo& info = server.threads()[i];
     if (info.tid == 0) continue;  // no userfaultfd, no reader
     nb::dict entry = to_dict(*info.counters);
     const ThreadName name = server.name_of(i);

@@ -58,6 +58,19 @@ class Source {
     for (std::uint32_t i = 0; i < run.count; ++i) mine[i] = guest_.claim_fetch(run.first + i);
   }
 
+  /// Claims the fetch of `page`, and of the run's pages around it up to one that another thread fetches. The part of the run that
+  /// will be complete once `mine` (a bit a page of that part) is put; `page` itself may be another thread's.
+  PageRun take_around(const PageRun& run, std::uint64_t page, std::vector<bool>& mine) const {
+    std::vector<bool> claimed(run.count, false);
+    claimed[page - run.first] = guest_.claim_fetch(page);
+    const PageRun part = around(run, page, [&](std::uint64_t other) {
+      return guest_.complete(other) || (claimed[other - run.first] = guest_.claim_fetch(other));
+    });
+    const auto begin = claimed.begin() + static_cast<std::ptrdiff_t>(part.first - run.first);
+    mine.assign(begin, begin + part.count);
+    return part;
+  }
+
   /// Shared memory: fills page by page through the alias. The bit is set after the page's last byte: a page filled through
   /// the alias is visible from its first byte on, so nothing but this bit says that it is whole.
   void put(std::uint64_t page) const noexcept {

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "kernel/vocabulary.hpp"
+#include "resolve/poison.hpp"
 #include "vcpu/thread_engine.hpp"
 #include "vcpu/verify.hpp"
 
@@ -328,9 +329,10 @@ Verdict Vcpu::poison(std::uint64_t page) noexcept {
 }
 
 [[gnu::hot]] RequestState Vcpu::fetch(std::uint64_t page, PageRun& run) noexcept {
-  bool here = vmm_.memory != MemoryType::anon;  // contents of anonymous memory travel in the ring's slot, always
-  for (std::uint32_t i = 0; here && i < run.count; ++i) here = vmm_.guest.complete(run.first + i);
-  if (here) {  // complete when the exit arrived: no time of its own
+  // Contents of anonymous memory travel in the ring's slot, always.
+  const PageRun here = vmm_.memory == MemoryType::anon ? PageRun{page, 0} : around_complete(vmm_.guest, run, page);
+  if (here.count != 0) {  // complete when the exit arrived: no time of its own
+    run = here;
     slot_->fetched.store(slot_->delivered.load(kRelaxed), kRelaxed);
     return RequestState::present;
   }

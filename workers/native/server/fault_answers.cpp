@@ -1,0 +1,171 @@
+#include "server/fault_answers.hpp"
+
+#include <memory>
+
+#include "resolve/poison.hpp"
+
+namespace uffd {
+
+namespace {
+
+using End = Installed::End;
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+
+/// Contents of anonymous memory on their way; empty for shared memory.
+std::shared_ptr<std::vector<std::byte>> buffer_for(const Guest& guest, std::uint32_t pages) {
+  const bool anonymous = guest.config().memory == MemoryType::anon;
+  return std::make_shared<std::vector<std::byte>>(anonymous ? pages * guest.config().page_bytes : 0);
+}
+
+std::byte* start_of(std::vector<std::byte>& contents) { return contents.empty() ? nullptr : contents.data(); }
+
+/// Installs a claimed run for a fault and accounts for it. `changing` and `gone` leave the fault without an answer.
+[[gnu::hot]] End install(const Guest& guest, const Request& fault, const PageRun& run, const std::byte* from, int tries,
+                         Counters& counters) {
+  const Clock& clock = Clock::get();
+  if (fault.record != nullptr && fault.record->fetched.load(kRelaxed) == 0) fault.record->fetched.store(clock.now(), kRelaxed);
+  const Resolver& resolver = fault.peer->resolver();
+  const Installed installed = resolver.install(run, {.wanted = fault.page, .from = from, .wake = true, .tries = tries}, counters);
+  if (fault.record != nullptr) fault.record->installed.store(clock.now(), kRelaxed);
+  if (fault.vcpu == Request::kNobody)
+    counters[Counter::device_resolved] += installed.pages - installed.again;
+  else if (installed.pages != 0)
+    guest.vcpu(fault.vcpu).resolved_by_reader.fetch_add(installed.pages - installed.again, kRelaxed);
+  switch (installed.end) {
+    case End::changing:
+    case End::gone: break;
+    case End::mapped: ++counters[Counter::events_resolved]; break;
+    case End::vanished: ++counters[Counter::events_dropped]; break;
+    case End::refused: ++counters[Counter::events_dropped]; guest.stop(resolver.refusal(run, installed));
+  }
+  return installed.end;
+}
+
+/// The same for a page that was resolved before.
+Installed install_once_more(const Request& fault, const std::byte* from, Counters& counters) {
+  const Install how{.wanted = fault.page, .from = from, .wake = true, .known = Known::resolved_before, .tries = Resolver::kOnce};
+  return fault.peer->resolver().install({fault.page, 1}, how, counters);
+}
+
+/// `installed` is the fault's answer.
+void count_again(const Guest& guest, const Request& fault, const Installed& installed, Counters& counters) {
+  if (fault.record != nullptr && installed.pages != 0) {
+    fault.record->fetched.store(fault.record->delivered.load(kRelaxed), kRelaxed);
+    fault.record->installed.store(Clock::get().now(), kRelaxed);
+  }
+  ++counters[installed.pages != 0 ? Counter::resolved_again : installed.lost ? Counter::events_lost : Counter::events_dropped];
+  if (installed.end == End::refused) guest.stop(fault.peer->resolver().refusal({fault.page, 1}, installed));
+}
+
+}  // namespace
+
+FaultAnswers::FaultAnswers(ServerState& server, ThreadInfo& thread, std::uint32_t number)
+    : DueWork(server, thread, number),
+      staging_(server.anonymous() ? guest_.config().page_bytes * server.config.fault_around_pages : 0) {}
+
+[[gnu::hot]] void FaultAnswers::answer(const Request& fault) {
+  const PageRun claimed = fault.peer->resolver().claim(fault.page, server_.claim);
+  if (claimed.count == 0) return not_free(fault);
+  const bool believed = fault.minor && claimed.count == 1 && !server_.config.inject.contents_bit;
+  PageRun here{fault.page, believed ? 1u : 0u};
+  if (!believed) here = around_complete(guest_, claimed, fault.page);
+  if (server_.anonymous() || here.count == 0) return fetch(fault, claimed);
+  if (here.count != claimed.count) narrow(fault, claimed, here);
+  if (fault.record != nullptr) fault.record->fetched.store(fault.seen, kRelaxed);
+  present(fault, here, nullptr);
+}
+
+// Another thread has claimed the page, or has settled it.
+void FaultAnswers::not_free(const Request& fault) {
+  const Resolver& resolver = fault.peer->resolver();
+  PageState state = resolver.record().state(fault.page);
+  if (state == PageState::resolved && server_.config.track_removes) {
+    guest_.wait_for_removes();
+    state = resolver.record().state(fault.page);
+  }
+  switch (state) {
+    case PageState::resolved: return install_again(fault);
+    case PageState::poisoned:  // the sleeper that is woken meets the poison
+      ++counters_[Counter::events_lost];
+      return resolver.wake(fault.page, counters_);
+    case PageState::in_flight:
+    case PageState::unresolved:
+    case PageState::discarded: ++counters_[Counter::deferred]; return look_later(fault, look_again_after());
+  }
+}
+
+void FaultAnswers::discard(Peer& peer, std::uint64_t page) {
+  if (peer.resolver().record().discard(page))
+    ++counters_[Counter::pages_discarded];
+  else
+    look_later({.page = page, .peer = &peer, .removed = true}, look_again_after());
+}
+
+void FaultAnswers::narrow(const Request& fault, const PageRun& run, const PageRun& part) {
+  fault.peer->resolver().release_rest(run, part);
+}
+
+void FaultAnswers::look(Request fault) {
+  if (fault.removed) return discard(*fault.peer, fault.page);
+  fault.seen = Clock::get().now();
+  answer(fault);
+}
+
+[[gnu::hot]] void FaultAnswers::present(const Request& fault, const PageRun& run, const std::byte* from) {
+  // A remove event that is pending may be ours to read: nothing is waited for here.
+  const End end = install(guest_, fault, run, from, Resolver::kOnce, counters_);
+  if (end == End::changing) look_later(fault, look_again_after());
+  if (end == End::gone) refetch(fault, run);
+}
+
+void FaultAnswers::refetch(const Request& fault, const PageRun& run) {
+  ++counters_[Counter::contents_lost];
+  for (std::uint32_t i = 0; i < run.count; ++i) server_.source->lost(run.first + i);
+  look_later(fault, 0);
+}
+
+RemoteSource::Done FaultAnswers::arrival(const Request& fault, const PageRun& run, std::byte*& to) {
+  const auto contents = buffer_for(guest_, run.count);
+  to = start_of(*contents);
+  return [&guest = guest_, fault, run, contents](Counters& counters) {
+    // No reader's thread, so remove events are read meanwhile. A sleeper that is woken unanswered faults again.
+    const End end = install(guest, fault, run, start_of(*contents), Resolver::kTries, counters);
+    if (end != End::changing && end != End::gone) return;
+    ++counters[Counter::events_dropped];
+    fault.peer->resolver().wake(fault.page, counters);
+  };
+}
+
+// Resolved before: usually another thread's resolve was faster (EEXIST, and the sleeper is woken); reclaimed memory is
+// installed once more.
+void FaultAnswers::install_again(const Request& fault) {
+  if (server_.anonymous() && server_.source->remote() != nullptr) {
+    const auto contents = buffer_for(guest_, 1);
+    const auto done = [&guest = guest_, fault, contents](Counters& counters) {
+      const Installed installed = install_once_more(fault, contents->data(), counters);
+      count_again(guest, fault, installed, counters);
+      // Not installed: a sleeper that is woken faults again, and is answered anew.
+      if (installed.end != End::mapped) fault.peer->resolver().wake(fault.page, counters);
+    };
+    server_.source->remote()->fetch({fault.page, 1}, {}, contents->data(), done);
+    return;
+  }
+  if (server_.anonymous() && !server_.source->make({fault.page, 1}, staging_.data())) return failed(fault);
+  const Installed installed = install_once_more(fault, start_of(staging_), counters_);
+  if (installed.end == End::gone) return refetch(fault, {fault.page, 1});
+  if (installed.end == End::changing) return look_later(fault, look_again_after());
+  count_again(guest_, fault, installed, counters_);
+}
+
+// The page is claimed.
+void FaultAnswers::poisoned(const Request& fault) {
+  const Installed poisoned = fault.peer->resolver().poison(fault.page, true, counters_);
+  if (poisoned.end == End::changing) return look_later(fault, look_again_after());
+  if (fault.record != nullptr) fault.record->installed.store(Clock::get().now(), kRelaxed);
+  ++counters_[poisoned.pages != 0 ? Counter::events_poisoned : poisoned.lost ? Counter::events_lost : Counter::events_dropped];
+  if (poisoned.pages != 0) server_.poison_in_others(fault.page, counters_);
+  if (poisoned.end == End::refused) guest_.stop(fault.peer->resolver().refusal({fault.page, 1}, poisoned));
+}
+
+}  // namespace uffd
