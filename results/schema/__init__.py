@@ -13,10 +13,12 @@ History
   (`mmap_lock_reads_`), `prefetch`, and the progress of each vCPU (`mark_ns` to `longest_fault_ns`).
 - 2026-11-26, version 2: `blocks_offlined`, `prefetched_pages_per_s`, `emulated_s`, `latency_p50_net_ns`.
 - 2026-11-27, version 2: `device_sleeps` and their lengths.
-- 2026-11-29, version 2: emulated operations (`emulated_probes_missed` to `emulated_populates_done`; in `faults` `emulated_exits`
-  and `emulated_entries`).
-- 2026-11-29, version 2: the table `rounds`; `round` in `faults`, `round_` in `vcpus`, `measure_s` to `rounds_ended` in `runs`.
-  A run is rounds: `duration_s` sums them, and what is computed from it is of all rounds.
+- 2026-11-29, version 3: `sweep_id` is plain text in the files, and a sweep's folder is `sweep=<sweep>`: readers make a column of
+  a folder's name, pandas a dictionary and `pyarrow.dataset` a text, and no type in the files merged with both. Pages have
+  checksums; what columns mean is in `_schema.json`. New: emulated operations (`emulated_probes_missed` to
+  `emulated_populates_done`; in `faults` `emulated_exits` and `emulated_entries`); the table `rounds`, `round` in `faults`,
+  `round_` in `vcpus`, `measure_s` to `rounds_ended` in `runs`. A run is rounds: `duration_s` sums them, and what is computed from
+  it is of all rounds.
 
 To add a column, add one line to the file of its table (`runs.py`, `rows.py`, `counters.py`) and one to this history: under the
 newest version until that version is released, under a new version afterwards. A data set holds one version. Older versions stay
@@ -24,8 +26,7 @@ readable: columns and tables they lack are read as nulls and as no rows. So noth
 
 Null means not measured, not applicable or, for a time, that it did not happen; it is never written as 0. Times in `_ns` columns
 are CLOCK_MONOTONIC of the run's host. `started_at` is UTC, without a time zone in its type: DuckDB needs another package to read
-one. `sweep_id` is both in the files and in the names of their folders, as a dictionary, the type under which every reader merges
-the two. `run_id` is a dictionary in every table, so that tables join without a cast.
+one. `run_id` is a dictionary in every table, so that tables join without a cast.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ __all__ = [
     "arrow_schema",
 ]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """What this package writes; it reads every version from 1."""
 
 COLUMNS: dict[str, tuple[Column, ...]] = {
@@ -68,7 +69,5 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
 
 
 def arrow_schema(table: str) -> pa.Schema:
-    """The Arrow schema of `table`, each field with its `unit` and `doc` as metadata."""
-    return pa.schema(
-        [pa.field(c.name, c.type, nullable=not c.required, metadata={"unit": c.unit, "doc": c.doc}) for c in COLUMNS[table]]
-    )
+    """The Arrow schema of `table`, each field with its `unit` as metadata."""
+    return pa.schema([pa.field(c.name, c.type, nullable=not c.required, metadata={"unit": c.unit}) for c in COLUMNS[table]])

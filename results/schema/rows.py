@@ -10,7 +10,7 @@ from results.schema.words import ROLES
 
 VCPU_COLUMNS = (
     Column("run_id", NAME, "", "the run", True),
-    Column("sweep_id", NAME, "", "its sweep", True),
+    Column("sweep_id", TEXT, "", "its sweep", True),
     Column("vcpu", pa.uint16(), "", "number of the vCPU, from 0 through all guests of the run", True),
     Column("vmm", pa.uint16(), "", "number of its VMM process, likewise"),
     Column("guest", pa.uint16(), "", "number of its guest, from 0"),
@@ -42,7 +42,7 @@ VCPU_COLUMNS = (
 
 FAULT_COLUMNS = (
     Column("run_id", NAME, "", "the run", True),
-    Column("sweep_id", NAME, "", "its sweep", True),
+    Column("sweep_id", TEXT, "", "its sweep", True),
     Column("vcpu", pa.uint16(), "", "the vCPU that touched the page", True),
     Column("page", pa.uint32(), "", "page number in its guest's region", True),
     Column("round", pa.uint16(), "", "round of the run in which it was raised, from 0"),
@@ -64,7 +64,7 @@ FAULT_COLUMNS = (
 
 ROUND_COLUMNS = (
     Column("run_id", NAME, "", "the run", True),
-    Column("sweep_id", NAME, "", "its sweep", True),
+    Column("sweep_id", TEXT, "", "its sweep", True),
     Column("round", pa.uint16(), "", "number of the round in its run, from 0", True),
     Column("first", BOOL, "", "whether it is the first round of its run", True),
     Column("guest", pa.uint16(), "", "number of the guest, from 0"),
@@ -77,7 +77,7 @@ ROUND_COLUMNS = (
 
 THREAD_COLUMNS = (
     Column("run_id", NAME, "", "the run", True),
-    Column("sweep_id", NAME, "", "its sweep", True),
+    Column("sweep_id", TEXT, "", "its sweep", True),
     Column("role", NAME, "", f"{', '.join(ROLES)} (the driver's row is its whole process)", True),
     Column("number", pa.int32(), "", "number among those of its role, from 0", True),
     Column("vmm", pa.uint16(), "", "number of its VMM process; null where it belongs to none"),

@@ -10,7 +10,7 @@ from results.schema.words import DISTURBERS
 
 RUN_COLUMNS = (
     Column("run_id", NAME, "", "one measured phase of one configuration, one repeat; unique in the data set", True),
-    Column("sweep_id", NAME, "", "all runs of one command", True, axis=True),
+    Column("sweep_id", TEXT, "", "all runs of one command", True, axis=True),
     Column("schema_version", pa.int32(), "", "version of this schema", True),
     Column("repeat", pa.int32(), "", "number of the repeat, from 0"),
     Column(

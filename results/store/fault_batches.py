@@ -34,7 +34,7 @@ class FaultBatches:
         exits: Sequence[str] = (),
     ) -> None:
         self._run_id = pa.array([run_id])
-        self._sweep_id = pa.array([sweep_id])
+        self._sweep_id = pa.scalar(sweep_id, pa.string())
         self._kinds = pa.array(list(kinds), pa.string())
         self._outcomes = pa.array(list(outcomes), pa.string())
         self._guest = guest
@@ -64,7 +64,7 @@ class FaultBatches:
         constant = np.zeros(len(block), np.int32)
         columns: dict[str, Any] = {
             "run_id": pa.DictionaryArray.from_arrays(constant, self._run_id),
-            "sweep_id": pa.DictionaryArray.from_arrays(constant, self._sweep_id),
+            "sweep_id": pa.repeat(self._sweep_id, len(block)),
             "vcpu": pa.array(vcpu.astype(np.uint16)),
             "page": pa.array(block["page"].astype(np.uint32)),
             "round": pa.nulls(len(block), pa.uint16()) if rounds is None else pa.array(rounds.astype(np.uint16)),

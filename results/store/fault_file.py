@@ -11,6 +11,7 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from results.schema import STAGES_NS, arrow_schema
+from results.store.parquet import WRITTEN
 
 _MOST_WAITING = 1
 _DICTIONARY_COLUMNS = ["run_id", "sweep_id", "kind", "outcome", "guest", "host"]
@@ -28,10 +29,9 @@ class FaultFile:
         self._writer = pq.ParquetWriter(
             self._stream,
             arrow_schema("faults"),
-            compression="lz4",
             use_dictionary=_DICTIONARY_COLUMNS,
             use_byte_stream_split=list(STAGES_NS),
-            write_statistics=False,
+            **WRITTEN,
         )
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fault-file")
         self._waiting: deque[Future[None]] = deque()

@@ -63,6 +63,20 @@ def _locate_with_fsspec(uri: str) -> Location:
     return Location(pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem)), path, uri)
 
 
+def refuse_hive_folders(location: Location) -> None:
+    """Raise DataSetError for a folder on the way that readers take for a column.
+
+    DuckDB and others read `vcpus=16/` anywhere in a path as a column of that name, in place of the one in the files.
+    """
+    folders = [name for name in location.path.split("/") if name.find("=") > 0]
+    if folders:
+        column, _, value = folders[0].partition("=")
+        raise DataSetError(
+            f"data set {location.uri}: its folder {folders[0]!r} looks like a partition: DuckDB and others would read a column "
+            f"{column} with the value {value!r} from it in every row; use a folder without ="
+        )
+
+
 @contextmanager
 def reported(uri: str, doing: str) -> Iterator[None]:
     """Turn what a file system or Parquet reports meanwhile into a DataSetError with the way out."""

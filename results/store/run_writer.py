@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import pyarrow.fs
-import pyarrow.parquet as pq
 
 from results.derive.columns import FaultLatencies, derive
 from results.derive.identities import broken
 from results.derive.rounds import round_rows
-from results.schema import COLUMNS, SCHEMA_VERSION, STATUSES, arrow_schema
+from results.schema import COLUMNS, SCHEMA_VERSION, STATUSES
 from results.store.fault_batches import FaultBatches
 from results.store.fault_file import FaultFile
 from results.store.locations import DataSetError, Location, reported
-
-INCOMING = "_incoming"
-"""Folder of runs that are not complete, beside the tables."""
+from results.store.marker import INCOMING, folder_of
+from results.store.parquet import as_table, write
 
 
 class RunWriter:
@@ -137,11 +134,11 @@ class RunWriter:
                 staged.append("faults")
             for name, table in tables.items():
                 if table.num_rows:
-                    pq.write_table(table, self._staged(name), filesystem=filesystem, compression="lz4")
+                    write(table, filesystem, self._staged(name))
                     staged.append(name)
             refuse_duplicate(self._location, self.run_id)
             for name in staged:
-                folder = self._location.join(name, f"sweep_id={self.sweep_id}")
+                folder = self._location.join(name, folder_of(self.sweep_id, SCHEMA_VERSION))
                 filesystem.create_dir(folder, recursive=True)
                 filesystem.move(self._staged(name), f"{folder}/{self.run_id}.parquet")
         return run_row
@@ -179,28 +176,6 @@ def refuse_duplicate(location: Location, run_id: str) -> None:
                 f"data set {location.uri}: run {run_id} is already there ({info.path}); a run is never overwritten, "
                 "give it another id or use a data set elsewhere"
             )
-
-
-def as_table(table: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """Rows of a table as Arrow; a missing key is null. Raises ValueError naming the column that does not fit."""
-    rows = list(rows)
-    columns = COLUMNS[table]
-    known = [column.name for column in columns]
-    unknown = sorted({key for row in rows for key in row} - set(known))
-    if unknown:
-        raise ValueError(f"{table} has no column {', '.join(unknown)}; its columns: {', '.join(known)}")
-    arrays = []
-    for column in columns:
-        values = [row.get(column.name) for row in rows]
-        if column.required and None in values:
-            raise ValueError(f"{table}.{column.name} must not be null")
-        value_type = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-        try:
-            array = pa.array(values, type=value_type)
-        except (pa.ArrowException, TypeError, OverflowError) as error:
-            raise ValueError(f"{table}.{column.name}: {error}") from error
-        arrays.append(array.dictionary_encode() if pa.types.is_dictionary(column.type) else array)
-    return pa.Table.from_arrays(arrays, schema=arrow_schema(table))
 
 
 def _agreeing(row: Mapping[str, Any], fixed: Mapping[str, Any]) -> Mapping[str, Any]:

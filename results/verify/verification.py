@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from results.derive.columns import FaultLatencies, derive
 from results.derive.identities import broken
@@ -81,9 +82,9 @@ class _Faults:
         """Look at a batch with every column of `faults`."""
         self._rows += batch.num_rows
         for name in ("run_id", "sweep_id"):
-            codes, names = batch.column(name).indices.to_numpy(), batch.column(name).dictionary.to_pylist()
-            mine = names.index(self._run[name]) if self._run[name] in names else -1
-            self._foreign += int(np.count_nonzero(codes != mine))
+            self._foreign += batch.num_rows - int(
+                pc.sum(pc.equal(batch.column(name).cast(pa.string()), self._run[name])).as_py() or 0
+            )
         counts = np.bincount(batch.column("outcome").indices.to_numpy())
         for name, count in zip(batch.column("outcome").dictionary.to_pylist(), counts, strict=False):
             self._outcomes[name] = self._outcomes.get(name, 0) + int(count)

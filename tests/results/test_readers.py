@@ -8,9 +8,14 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 import polars as pl
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet as pq
 import pytest
 
+from results.schema import COLUMNS
 from results.store.dataset import DataSet
+from results.store.locations import DataSetError
 from tests.results.rows import store
 
 STARTED = datetime.datetime(2026, 11, 23, 21, 5, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))
@@ -75,7 +80,28 @@ def test_pandas_reads_every_table_and_merges_them(folder: Path) -> None:
     assert pd.read_parquet(folder / "threads").groupby("role")["user_ns"].sum().to_dict() == {"driver": 1_000, "vcpu": 60_000}
 
 
+@pytest.mark.parametrize("partitioning", [None, "hive"])
+@pytest.mark.parametrize("table", list(COLUMNS))
+def test_pyarrow_opens_every_table_with_and_without_hive_partitioning(folder: Path, table: str, partitioning: str | None) -> None:
+    opened = pyarrow.dataset.dataset(folder / table, partitioning=partitioning)
+    assert opened.schema.field("sweep_id").type == pa.string()
+    mine = opened.to_table(filter=pyarrow.dataset.field("sweep_id") == "sweep-1")
+    assert set(mine["run_id"].to_pylist()) == {"run-a"}
+    assert set(pq.read_table(folder / table)["sweep_id"].to_pylist()) == {"20261123-210500", "sweep-1"}
+    assert set(pd.read_parquet(folder / table, filters=[("sweep_id", "==", "sweep-1")])["run_id"]) == {"run-a"}
+    assert pl.scan_parquet(folder / table, hive_partitioning=True).collect()["sweep_id"].n_unique() == 2
+
+
 @pytest.mark.parametrize("sweep_id", ["20261123", "2026-11-23", "0x10", "Infinity"])
 def test_a_sweep_id_that_readers_would_take_for_a_number_or_date_is_refused(tmp_path: Path, sweep_id: str) -> None:
     with pytest.raises(ValueError, match="readers would take the folder's name for a number or a date"):
         DataSet.open(str(tmp_path)).writer("run-a", sweep_id)
+
+
+@pytest.mark.parametrize("below", ["host=vm1/vcpus=16/dataset", "vcpus=16", "deep/strategy=x/y/z"])
+def test_a_data_set_below_folders_that_readers_take_for_columns_is_refused_with_the_reason(tmp_path: Path, below: str) -> None:
+    with pytest.raises(DataSetError, match=r"its folder '\w+=\w+' looks like a partition: DuckDB and others would read a column"):
+        DataSet.open(str(tmp_path / below))
+    assert not (tmp_path / below).exists()
+    with pytest.raises(DataSetError, match="looks like a partition"):
+        DataSet.open(f"file://{tmp_path}/{below}")

@@ -38,10 +38,10 @@ def test_a_run_is_invisible_until_it_is_committed_and_whole_afterwards(tmp_path:
     writer.commit(run_row(), vcpu_rows(1.0))
     assert files_of(tmp_path) == {
         "_schema.json",
-        "faults/sweep_id=sweep-1/run-a.parquet",
-        "rounds/sweep_id=sweep-1/run-a.parquet",
-        "runs/sweep_id=sweep-1/run-a.parquet",
-        "vcpus/sweep_id=sweep-1/run-a.parquet",
+        "faults/sweep=sweep-1/run-a.parquet",
+        "rounds/sweep=sweep-1/run-a.parquet",
+        "runs/sweep=sweep-1/run-a.parquet",
+        "vcpus/sweep=sweep-1/run-a.parquet",
     }
     assert dataset.read("faults").num_rows == dataset.read("runs", ["fault_records"])["fault_records"][0].as_py() == 2
     assert dataset.unfinished() == []
@@ -75,7 +75,7 @@ def test_a_driver_killed_between_the_renames_leaves_no_run_row_and_the_run_can_b
     dataset = DataSet.open(str(tmp_path))
     store(dataset, "run-a", latencies_ns=[100, 100])
     # The runs row is renamed last: this is what is there if the driver dies just before.
-    (tmp_path / "runs/sweep_id=sweep-1/run-a.parquet").unlink()
+    (tmp_path / "runs/sweep=sweep-1/run-a.parquet").unlink()
     assert dataset.read("runs").num_rows == 0
     assert dataset.read("faults").num_rows == 2
     store(dataset, "run-a", latencies_ns=[100, 100, 100])
@@ -86,7 +86,7 @@ def test_a_driver_killed_between_the_renames_leaves_no_run_row_and_the_run_can_b
 def test_a_runs_row_never_appears_before_its_faults(tmp_path: Path) -> None:
     dataset = DataSet.open(str(tmp_path))
     (tmp_path / "faults").mkdir()
-    (tmp_path / "faults/sweep_id=sweep-1").write_text("in the way of the folder")
+    (tmp_path / "faults/sweep=sweep-1").write_text("in the way of the folder")
     with pytest.raises(DataSetError, match=r"cannot store run run-a: .*make it writable or use a data set elsewhere"):
         store(dataset, "run-a", latencies_ns=[100])
     assert dataset.read("runs").num_rows == 0
@@ -303,7 +303,7 @@ def test_what_a_killed_driver_has_left_of_a_sweep_is_removed_and_nothing_else(tm
         with dataset.writer(f"{sweep_id}-000-00000", sweep_id) as writer:
             writer.commit({"status": "ok"}, [{"vcpu": 0}])
         dataset.writer(f"{sweep_id}-000-00001", sweep_id)  # never committed
-    moved = tmp_path / "vcpus" / "sweep_id=s-killed" / "s-killed-000-00001.parquet"  # killed before its row of runs was moved
+    moved = tmp_path / "vcpus" / "sweep=s-killed" / "s-killed-000-00001.parquet"  # killed before its row of runs was moved
     moved.write_bytes(moved.with_name("s-killed-000-00000.parquet").read_bytes())
     assert dataset.remove_unfinished("s-killed") == ["s-killed-000-00001"]
     assert not moved.exists()

@@ -13,7 +13,7 @@ import pytest
 from results.app import main
 from results.schema import COUNTERS
 from results.store.dataset import DataSet
-from results.store.run_writer import as_table
+from results.store.parquet import as_table
 from tests.results.rows import KINDS, OUTCOMES, faults, run_row, thread_rows, vcpu_rows
 
 ZEROS = {counter.name: 0 for counter in COUNTERS}
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 def edit(folder: Path, table: str, change: Callable[[list[dict[str, Any]]], Any]) -> None:
     """Rewrite the run's file of `table` with its rows changed."""
-    file = folder / table / "sweep_id=sweep-1" / "run-a.parquet"
+    file = folder / table / "sweep=sweep-1" / "run-a.parquet"
     rows = pq.read_table(file, partitioning=None).to_pylist()
     change(rows)
     pq.write_table(as_table(table, rows), file)
@@ -100,7 +100,7 @@ def test_rows_of_another_run_in_the_file_are_counted(folder: Path, capsys: pytes
 
 
 def test_rows_without_a_run_are_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (folder / "runs/sweep_id=sweep-1/run-a.parquet").unlink()
+    (folder / "runs/sweep=sweep-1/run-a.parquet").unlink()
     assert main(["verify", str(folder)]) == 1
     out = capsys.readouterr().out
     for table in ("vcpus", "threads", "faults"):

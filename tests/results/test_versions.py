@@ -1,4 +1,4 @@
-"""Data sets of older schema versions stay readable. `data/version-1` was written by the code of that version."""
+"""Data sets of older schema versions stay readable. Each of `data/` was written by the code of its version."""
 
 from __future__ import annotations
 
