@@ -1,13 +1,13 @@
-"""The command `loadgen-doctor`: what this host can do, the legality matrix, and for each lack the command that grants it."""
+"""The command `loadgen-doctor`: what this host can do, what each strategy can run here, and how to fix what is missing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from loadgen.host.kvm_probe import kvm_facts
 from loadgen.host.probe import Host, probe
-from loadgen.plan.legality import WAYS_OUT, judge, needed_features
-from results.tables.console import print_rows
+from loadgen.plan.legality import WAYS_OUT, judge
+from results.tables.console import print_line, print_notes, print_rows
 from workers.registry import strategy_entries
 from workers.spec import FAULT_KINDS, MEMORY_TYPES
 
@@ -15,7 +15,7 @@ GIB = 1 << 30
 
 
 def facts(host: Host) -> list[tuple[str, str]]:
-    """What there is, in the user's words."""
+    """(fact, value) of the host."""
     return [
         ("kernel", f"{host.system} {host.kernel}"),
         ("CPUs", f"{len(host.cpus)} of {host.cpu_model}"),
@@ -30,8 +30,8 @@ def facts(host: Host) -> list[tuple[str, str]]:
     ]
 
 
-def lacks(host: Host) -> Iterator[tuple[str, str]]:
-    """What is missing, and the command that grants it."""
+def missing(host: Host) -> Iterator[tuple[str, str]]:
+    """(what is missing, the command that fixes it)."""
     if not host.userfaultfd_way:
         yield "no userfaultfd for this user", WAYS_OUT
     elif host.userfaultfd_way == "user_mode_only":
@@ -46,20 +46,43 @@ def lacks(host: Host) -> Iterator[tuple[str, str]]:
         yield "/dev/kvm cannot be used", "modprobe kvm, and membership of the group kvm"
 
 
-def matrix(host: Host) -> list[tuple[str, str, str, str]]:
-    """(strategy, memory, page kinds that may be run, why others may not and what is needed)."""
-    rows = []
-    for name, entry in strategy_entries().items():
-        for memory in MEMORY_TYPES if {*entry["memory_types"]} & {*MEMORY_TYPES} else entry["memory_types"]:
-            verdicts = {kind: judge(entry, memory, kind, host) for kind in FAULT_KINDS}
-            allowed = [kind for kind, verdict in verdicts.items() if verdict.allowed]
-            if memory not in entry["memory_types"]:
-                why = verdicts[FAULT_KINDS[0]].reason
-            else:
-                why = "; ".join(dict.fromkeys(v.reason for v in verdicts.values() if v.reason))
-            features = ", ".join(sorted(needed_features(entry, memory))) or "none"
-            rows.append((name, memory, ", ".join(allowed) or "-", why or f"needs {features}"))
-    return rows
+MEMORIES = (*MEMORY_TYPES, "file")
+
+
+def kinds(host: Host) -> dict[tuple[str, str], dict[str, str]]:
+    """By (strategy, memory) that belong together: each fault kind with why it cannot be run here, empty where it can."""
+    return {
+        (name, memory): {kind: judge(entry, memory, kind, host).reason for kind in FAULT_KINDS}
+        for name, entry in strategy_entries().items()
+        for memory in MEMORIES
+        if memory in entry["memory_types"]
+    }
+
+
+def matrix(host: Host) -> list[tuple[str, ...]]:
+    """One row a strategy: by memory the initials of the fault kinds that can be run here, and what the strategy needs."""
+    found = kinds(host)
+    return [
+        (
+            name,
+            *(_initials(found.get((name, memory), {})) for memory in MEMORIES),
+            ", ".join(("userfaultfd", *entry["features"])) if entry["userfaultfd"] else "-",
+        )
+        for name, entry in strategy_entries().items()
+    ]
+
+
+def _initials(by_kind: Mapping[str, str]) -> str:
+    return "".join("-" if reason else kind[0] for kind, reason in by_kind.items())
+
+
+def reasons(host: Host) -> dict[str, list[str]]:
+    """Why fault kinds cannot be run, each reason once, with the memories, and the strategies if it does not name its own."""
+    found: dict[str, list[str]] = {}
+    for (name, memory), by_kind in kinds(host).items():
+        for reason in dict.fromkeys(reason for reason in by_kind.values() if reason):
+            found.setdefault(reason, []).append(memory if name in reason else f"{name} {memory}")
+    return found
 
 
 def main() -> int:
@@ -67,11 +90,14 @@ def main() -> int:
     host = probe()
     print_rows(("this host", ""), [*facts(host), *kvm_facts()])
     print()
-    print_rows(("strategy", "memory", "fault kinds", "needs, or why not"), matrix(host))
-    missing = list(lacks(host))
-    if missing:
-        print()
-        print_rows(("lacking", "how to get it"), missing)
+    print_rows(("strategy", *MEMORIES, "needs"), matrix(host))
+    print_notes([f"{', '.join(f'{kind[0]} {kind}' for kind in FAULT_KINDS)}; -: cannot be run, for a reason below"])
+    for reason, where in reasons(host).items():
+        print_line(f"{', '.join(where)}: {reason}")
+    print()
+    fixes = list(missing(host))
+    if fixes:
+        print_rows(("missing", "fix"), fixes)
     return 0 if host.userfaultfd_way else 1
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def cell(value: Any, digits: int = 5) -> str:
-    """One value as people read it: "-" for null, so many significant digits, no exponent for ordinary sizes."""
+    """One value: "-" for null, so many significant digits, no exponent for ordinary sizes."""
     if value is None:
         return "-"
     if isinstance(value, float):
@@ -20,10 +20,14 @@ def decimals(value: float | None, digits: int) -> str:
 
 
 def thousand(per_s: float | None) -> str:
-    """A rate in thousands."""
-    return "-" if per_s is None else decimals(per_s / 1e3, 1)
+    """A rate in thousands: one decimal below 1000."""
+    return "-" if per_s is None else _short(per_s / 1e3)
 
 
 def us(ns: float | None) -> str:
-    """A time in microseconds."""
-    return "-" if ns is None else decimals(ns / 1e3, 1)
+    """A time in microseconds: one decimal below 1000."""
+    return "-" if ns is None else _short(ns / 1e3)
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 999.95 else f"{value:.1f}"

@@ -16,7 +16,6 @@ from loadgen.cluster.host_lock import alone_on
 from loadgen.cluster.session import Session
 from loadgen.config.validate import validate
 from loadgen.errors import ConfigError
-from loadgen.host.interference import headline
 from loadgen.plan.guests_over_hosts import plan_guests
 from loadgen.plan.plan import PlannedRun
 from loadgen.run.measured import Measured, not_stored
@@ -28,8 +27,10 @@ from loadgen.sweep.resume import Rest, rest_of
 from results import questions
 from results.store.dataset import DataSet
 from results.store.locations import DataSetError
+from results.summaries.noise import flagged
 from results.summaries.summary import summary
-from results.tables.console import print_notes, print_rows, print_summary
+from results.tables.answer import print_answer
+from results.tables.summary_table import print_summary
 
 
 class Driver:
@@ -147,21 +148,18 @@ def announce(cfg: DictConfig, left: Rest) -> None:
 
 
 def show_results(cfg: DictConfig, dataset: DataSet, sweep_id: str) -> None:
-    """A sweep has ended: its table, computed from what was stored, and what is not to be trusted of it."""
+    """A sweep has ended: its tables, computed from what was stored."""
     stored = sweep_id in dataset.sweeps()
-    rows = dataset.read("runs", ["status", "trusted", "distrust"], sweep_id).to_pylist() if stored else []
-    doubted = [row["distrust"] for row in rows if row["trusted"] is False]
     if cfg.json:
+        rows = dataset.read("runs", ["status", "trusted"], sweep_id).to_pylist() if stored else []
         by_status = dict(Counter(row["status"] for row in rows))
-        events.emit("sweep_ended", sweep_id, runs=len(rows), by_status=by_status, not_trusted=len(doubted))
+        events.emit("sweep_ended", sweep_id, runs=len(rows), by_status=by_status, not_trusted=flagged(rows))
         return
     if not stored:
         return
     print_summary(summary(dataset, sweep_id), sys.stdout)
     if cfg.question:
         _print_answer(cfg.question, dataset, sweep_id)
-    if doubted:
-        print(f"\n{not_trusted(doubted, len(rows))}")
     print(f"\nsweep {sweep_id} in {dataset.uri}")
 
 
@@ -172,12 +170,4 @@ def _print_answer(question: str, dataset: DataSet, sweep_id: str) -> None:
     except DataSetError as error:  # every run failed: the lines above say so
         print(f"{question}: {error}")
         return
-    print_rows(answer.heads, answer.rows)
-    print_notes(answer.notes)
-
-
-def not_trusted(doubted: Sequence[str], runs: int) -> str:
-    """A line that says how many of `runs` are not to be trusted, and what speaks against how many of them."""
-    counts = Counter(headline(reason) for text in doubted for reason in text.split("; "))
-    why = ", ".join(f"{what} ({count})" for what, count in counts.most_common())
-    return f"{len(doubted)} of {runs} runs are not to be trusted: {why}; each one's figures are in its column distrust"
+    print_answer(answer)

@@ -7,7 +7,7 @@ import argparse
 from results import questions
 from results.commands.selection import add_dataset
 from results.store.dataset import DataSet
-from results.tables.console import print_notes, print_rows
+from results.tables.answer import print_answer
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +21,5 @@ def add(parser: argparse.ArgumentParser) -> None:
 def answer(arguments: argparse.Namespace) -> int:
     """Print the experiment's own table and what to know of it."""
     found = questions.answer(arguments.question, DataSet.existing(arguments.dataset), arguments.sweep)
-    print_rows(found.heads, found.rows)
-    print_notes(found.notes)
+    print_answer(found)
     return 0

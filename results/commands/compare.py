@@ -13,7 +13,7 @@ from results.statistics.significance import ALPHA
 from results.statistics.verdicts import INCONCLUSIVE, MARGIN, NO_DIFFERENCE, WORDS, figures, percent
 from results.store.dataset import DataSet
 from results.store.locations import DataSetError
-from results.tables.console import print_line, print_rows
+from results.tables.console import print_line, print_notes, print_rows
 
 NOT_JUDGED = 3
 """Exit status of `--fail-above` when no cell failed and one cannot be judged."""
@@ -109,9 +109,9 @@ def _print(found: Comparison, limits: tuple[float, ...]) -> None:
         shown = "-" if one.least is None or found.repeats < found.needed else f"{one.least:.1%}"
         where = (cell(one.values[axis]) for axis in found.axes)
         rows.append((*where, cell(one.a), cell(one.b), _figures(found, one), _verdict(one, limits), shown))
-    print_rows(heads if found.axes else ("", *heads), rows if found.axes else [("all", *row) for row in rows])
-    for line in _notes(found):
-        print_line(line)
+    rows = rows if found.axes else [("all", *row) for row in rows]
+    print_rows(heads if found.axes else ("", *heads), rows, keys=max(1, len(found.axes)))
+    print_notes(_notes(found))
 
 
 def _notes(found: Comparison) -> Iterator[str]:

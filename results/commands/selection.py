@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
-from results.statistics.design import having
+from results.statistics.design import Row, having
 from results.store.dataset import DataSet
 from results.store.locations import DataSetError
+from results.summaries.noise import trusted_only
 
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +16,7 @@ def add_dataset(parser: argparse.ArgumentParser) -> None:
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
-    """--sweep and --where."""
+    """--sweep, --where and --trusted-only."""
     parser.add_argument("--sweep", metavar="ID", help="only this sweep (default: all)")
     parser.add_argument(
         "--where",
@@ -25,14 +25,15 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="only runs with this value of a column or configuration key; may be given several times",
     )
+    parser.add_argument("--trusted-only", action="store_true", help="leave out runs flagged as noisy, and runs not judged")
 
 
-def selected(dataset: DataSet, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """The rows of `runs` asked for. Raises DataSetError for a sweep, parameter or value that is not there."""
-    runs = dataset.runs(arguments.sweep)
+def selected(dataset: DataSet, arguments: argparse.Namespace) -> list[Row]:
+    """The rows of `runs` asked for. Raises DataSetError for a sweep, parameter or value that no run has."""
+    runs: list[Row] = list(dataset.runs(arguments.sweep))
     for condition in arguments.where:
-        runs = [dict(run) for run in having(runs, *parameter_and_value(condition, "--where"))]
-    return runs
+        runs = having(runs, *parameter_and_value(condition, "--where"))
+    return list(trusted_only(runs)) if arguments.trusted_only else runs
 
 
 def parameter_and_value(text: str, option: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from results.commands.selection import add_dataset, add_selection, selected
 from results.store.dataset import DataSet
 from results.summaries.pivot import pivot
 from results.summaries.summary import summarise
-from results.tables.console import print_pivot, print_summary
+from results.tables.summary_table import print_pivot, print_summary
 
 DEFAULT_ROWS, DEFAULT_COLUMNS, DEFAULT_VALUE = "strategy", "vcpus", "pages_per_s"
 
@@ -21,6 +21,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", metavar="PARAMETER", help=f"{what} (default: {DEFAULT_ROWS})")
     parser.add_argument("--cols", metavar="PARAMETER", help=f"the same (default: {DEFAULT_COLUMNS})")
     parser.add_argument("--value", metavar="COLUMN", help=f"a column that is a number (default: {DEFAULT_VALUE})")
+    parser.add_argument("--wide", action="store_true", help="every column, however wide the table becomes")
     parser.set_defaults(command=table)
 
 
@@ -28,8 +29,8 @@ def table(arguments: argparse.Namespace) -> int:
     """The summary when nothing else is asked for, else the pivot."""
     runs = selected(DataSet.existing(arguments.dataset), arguments)
     if arguments.rows is None and arguments.cols is None and arguments.value is None:
-        print_summary(summarise(runs))
+        print_summary(summarise(runs), wide=arguments.wide)
         return 0
     rows, columns = arguments.rows or DEFAULT_ROWS, arguments.cols or DEFAULT_COLUMNS
-    print_pivot(pivot(runs, rows, columns, arguments.value or DEFAULT_VALUE))
+    print_pivot(pivot(runs, rows, columns, arguments.value or DEFAULT_VALUE), wide=arguments.wide)
     return 0

@@ -9,17 +9,17 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from results.report import crossovers, distribution, outcomes, scaling, stage_bars
-from results.report.drawing import Table
 from results.report.environment import commands, doubts, environment
 from results.report.in_short import in_short
-from results.report.subject import Panel, Subject, title
+from results.report.subject import Panel, Subject
 from results.statistics.design import Row
 from results.store.dataset import DataSet
 from results.store.locations import DataSetError
 from results.summaries.fault_digest import FaultDigest, digests
-from results.summaries.summary import Summary, summarise
-from results.tables.console import notes, summary_cells
+from results.summaries.summary import summarise
 from results.tables.fault_tables import grouped_digests
+from results.tables.layout import constant
+from results.tables.summary_table import notes, summary_table
 
 Say = Callable[[str], None]
 
@@ -31,7 +31,7 @@ def html(dataset: DataSet, runs: Sequence[Row], say: Say = lambda text: None) ->
         raise DataSetError(f"{dataset.uri}: none of {len(runs)} runs is ok, so there is nothing to report; `show` lists them")
     subject = Subject(ok)
     summed = summarise(runs)
-    table, alike = _table(summed)
+    alike, table = constant(summary_table(summed, wide=True))
     say(f"reading the faults of {len(ok)} runs")
     panels = list(_faults(dataset, subject))
     say("drawing")
@@ -74,15 +74,6 @@ def _faults(dataset: DataSet, subject: Subject) -> Iterator[tuple[Panel, dict[tu
         }
         if mine:
             yield panel, mine
-
-
-def _table(summed: Summary) -> tuple[Table, str]:
-    """The table without the axes that have one value only, and these in words."""
-    heads, rows = summary_cells(summed)
-    same = [axis for axis in summed.axes if len({row.axes[axis] for row in summed.rows}) == 1]
-    kept = [number for number, head in enumerate(heads) if head.replace(" ", "_") not in same]
-    said = title(same, [summed.rows[0].axes[axis] for axis in same])
-    return Table([heads[number] for number in kept], [[row[number] for number in kept] for row in rows]), said
 
 
 def _render(**values: Any) -> str:

@@ -11,7 +11,7 @@ from results.report.drawing import Plot, Table, along, logarithmic, look, sheet,
 from results.report.subject import MOST_PANELS, Subject, left_out
 from results.statistics.intervals import median
 from results.statistics.scalability import FEWEST_POINTS, PREDICTED, Law, fit
-from results.tables.console import estimate
+from results.tables.estimates import estimate
 
 ALONG = "vcpus"
 

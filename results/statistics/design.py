@@ -163,5 +163,5 @@ def numeric(value: str) -> str:
     if value not in types:
         raise DataSetError(f"runs has no column {value!r}; it has: {', '.join(types)}")
     if not (pa.types.is_integer(types[value]) or pa.types.is_floating(types[value])):
-        raise DataSetError(f"runs.{value} is no number ({types[value]}), so it has no median; choose another value")
+        raise DataSetError(f"runs.{value} is not a number ({types[value]}), so it has no median; choose another value")
     return value

@@ -8,11 +8,14 @@ from typing import Any
 
 from results.statistics.design import Row, checked, differing, grouped, in_order, numeric, value_of
 from results.statistics.intervals import Estimate, median
+from results.statistics.percentiles import shown
+from results.summaries.noise import flagged, noise
 
 
 @dataclass(frozen=True)
 class Pivot:
-    """`cells`: median of `value` by (row, column) value; `mixed`: other parameters in which runs of a cell may differ."""
+    """`cells`: median of `value` by (row, column) value; `flagged`: cells with runs flagged as noisy; `noise`: lines about those;
+    `mixed`: other parameters in which runs of a cell may differ."""
 
     rows: str
     columns: str
@@ -20,23 +23,28 @@ class Pivot:
     row_values: tuple[Any, ...]
     column_values: tuple[Any, ...]
     cells: Mapping[tuple[Any, Any], Estimate | None]
+    flagged: frozenset[tuple[Any, Any]]
+    noise: tuple[str, ...]
     mixed: tuple[str, ...]
 
 
 def pivot(runs: Sequence[Row], rows: str, columns: str, value: str) -> Pivot:
     """Compute the pivot; `rows` and `columns` are columns or configuration keys. Raises DataSetError for one that is not there,
-    or a value that is no number."""
+    or a value that is not a number."""
     for parameter in (rows, columns):
         checked(runs, parameter)
     numeric(value)
     ok = [run for run in runs if run["status"] == "ok"]
+    cells = grouped(ok, (rows, columns))
     return Pivot(
         rows,
         columns,
         value,
         _values(ok, rows),
         _values(ok, columns),
-        {cell: median(run[value] for run in group) for cell, group in grouped(ok, (rows, columns)).items()},
+        {cell: median(shown(run, value) for run in group) for cell, group in cells.items()},
+        frozenset(cell for cell, group in cells.items() if flagged(group)),
+        tuple(noise(ok)),
         differing(ok, (rows, columns)),
     )
 

@@ -8,7 +8,9 @@ from typing import Any
 
 from results.statistics.design import APART, BASELINE, Row, baseline_of, differing, grouped, in_order, of_the_strategy, value_of
 from results.statistics.intervals import Estimate, median, paired_ratio, two_groups
+from results.statistics.percentiles import shown
 from results.store.dataset import DataSet
+from results.summaries.noise import flagged, noise
 
 SHOWN_AXES = ("fault_mix", "memory_type", "cores", "vcpus")
 """Axes the table always shows, outermost first; others only where runs alike in these differ in them."""
@@ -23,13 +25,14 @@ class SummaryRow:
     measured.
 
     `axes`: value by axis, those of `Summary.axes`. `ratio` and `ratio_net`: this strategy's rate divided by that of the
-    baseline in the same repeat. `groups`: the two rates around which the repeats gather, if they do.
+    baseline in the same repeat. `flagged`: runs flagged as noisy. `groups`: the two rates at which the repeats
+    cluster, if they do.
     """
 
     strategy: str
     axes: Mapping[str, Any]
     repeats: int
-    distrusted: int
+    flagged: int
     pages_per_s: Estimate | None
     ratio: Estimate | None
     pages_per_s_net: Estimate | None
@@ -52,12 +55,13 @@ class NotCounted:
 @dataclass(frozen=True)
 class Summary:
     """`axes`: the parameters that tell the rows apart besides the strategy, outermost first. `baseline`: the strategy that the
-    others are compared with."""
+    others are compared with. `noise`: lines about flagged runs and runs not judged."""
 
     axes: tuple[str, ...]
     baseline: str
     rows: tuple[SummaryRow, ...]
     not_counted: tuple[NotCounted, ...]
+    noise: tuple[str, ...]
 
 
 def summary(dataset: DataSet, sweep_id: str | None = None) -> Summary:
@@ -80,7 +84,7 @@ def summarise(runs: Sequence[Row]) -> Summary:
         for run in runs
         if run["status"] != "ok"
     )
-    return Summary(axes, baseline, tuple(rows), tuple(not_counted))
+    return Summary(axes, baseline, tuple(rows), tuple(not_counted), tuple(noise(counted)))
 
 
 def baseline_runs(run: Row, groups: Iterable[Sequence[Row]], axes: Sequence[str], baseline: str) -> Mapping[int, Row]:
@@ -116,12 +120,12 @@ def _row(group: Sequence[Row], axes: Sequence[str], baseline: Mapping[int, Row])
         strategy=group[0]["strategy"] or "",
         axes={axis: value_of(group[0], axis) for axis in axes},
         repeats=len(group),
-        distrusted=sum(run.get("trusted") is False for run in group),
+        flagged=flagged(group),
         pages_per_s=median(run["pages_per_s"] for run in group),
         ratio=ratio_to(baseline, group, "pages_per_s"),
         pages_per_s_net=median(run["pages_per_s_net"] for run in group),
         ratio_net=ratio_to(baseline, group, "pages_per_s_net"),
-        latencies={name: median(run[name] for run in group) for name in (*LATENCIES, *OPEN_LATENCIES)},
+        latencies={name: median(shown(run, name) for run in group) for name in (*LATENCIES, *OPEN_LATENCIES)},
         prefetched_pages_per_s=median_or_none(run["prefetched_pages_per_s"] for run in group),
         groups=two_groups([run["pages_per_s"] for run in group]),
     )

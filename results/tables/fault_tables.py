@@ -1,18 +1,18 @@
-"""Faults by configuration and kind: their stages, exact percentiles and humps, as a table."""
+"""Faults by configuration and kind: their stages, exact percentiles and modes, as a table."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
 from results.derive.stages import MEANING, PARTS
-from results.figures import cell, decimals, us
+from results.figures import cell, us
 from results.statistics.design import Row, axes, checked, grouped
 from results.statistics.modes import humps, in_words
 from results.store.dataset import DataSet
 from results.summaries.fault_digest import Digests, FaultDigest, digests
-from results.tables.console import print_line, print_rows
+from results.tables.console import print_notes, print_rows
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,9 @@ def grouped_digests(runs: Sequence[Row], of_runs: Any, by: Sequence[str]) -> Fau
 
 
 def print_stages(groups: FaultGroups, file: TextIO | None = None) -> None:
-    """Mean parts, which sum to the mean latency; exact percentiles, medians over runs; and humps."""
-    heads = (
-        *(name.replace("_", " ") for name in groups.by),
-        *("kind", "faults", *(f"{part} us" for part in PARTS), "mean us"),
-        *("p50 us", "p99 us", "slowest 1% us", "most of it"),
-    )
+    """Mean parts, which sum to the mean latency; exact percentiles, medians over runs; and modes."""
+    by = tuple(name.replace("_", " ") for name in groups.by)
+    heads = (*by, "kind", "faults", *PARTS, "mean", "p50", "p99", "slowest 1%", "most of it")
     rows = []
     for (values, kind), digest in groups.digests.items():
         mean, slow = digest.mean_part_ns, digest.mean_slow_part_ns
@@ -62,14 +59,19 @@ def print_stages(groups: FaultGroups, file: TextIO | None = None) -> None:
                 *(cell(value) for value in values),
                 *(kind, str(digest.faults), *(us(ns) for ns in mean), us(sum(mean))),
                 *(us(digest.exact_median(rank)) for rank in (500, 990)),
-                *(decimals(sum(slow) / 1e3, 1) if digest.slow else "-", most),
+                *(us(sum(slow)) if digest.slow else "-", most),
             )
         )
-    print_rows(heads, rows, file)
-    for part in PARTS:
-        print_line(f"{part}: {MEANING[part]}", file)
-    print_line("means of the parts sum to the mean latency; p50 and p99 are exact, medians over runs", file)
+    print_rows(heads, rows, file, keys=len(by) + 1)
+    print_notes(_notes(groups), file)
+
+
+def _notes(groups: FaultGroups) -> Iterator[str]:
+    yield "times in us; means of the parts sum to the mean"
+    yield "p50, p99: exact percentiles of each run's faults, then the median run"
+    yield "slowest 1%: mean of those faults, and the part that took most of it"
+    yield from (f"{part}: {MEANING[part]}" for part in PARTS)
     for (values, kind), digest in groups.digests.items():
         said = in_words(humps(digest.latency))
         if said:
-            print_line(f"{' '.join(map(cell, values))} {kind}: {said}: no one number stands for both", file)
+            yield f"{' '.join(map(cell, values))} {kind}: {said}"

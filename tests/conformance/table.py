@@ -1,7 +1,7 @@
 """The conformance table: strategy x memory x page state -> what a fault comes to, and exactly how often.
 
-One table, two readers: `test_conformance.py` runs every row on the real kernel, `document.py` prints it. The counts are those of
-one page touched once, at 1 vCPU without disturbance. What the table does not have, the legality matrix must refuse.
+One table, two readers: `test_conformance.py` runs every row on the real kernel, `tools.conformance` prints it. The counts
+are those of one page touched once, at 1 vCPU without disturbance. What the table does not have, the legality matrix must refuse.
 """
 
 from __future__ import annotations

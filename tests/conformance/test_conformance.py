@@ -10,9 +10,9 @@ import pytest
 
 from loadgen.host.probe import probe
 from loadgen.plan.legality import judge
-from tests.conformance.document import lines
 from tests.conformance.run import PAGES, found, run_cell, told
 from tests.conformance.table import ELSEWHERE, MEMORIES, STATES, STRATEGIES, Row, rows
+from tools.conformance import lines
 from workers.registry import strategy_entries, strategy_entry
 
 pytestmark = pytest.mark.usefixtures("zram")
@@ -54,4 +54,4 @@ def test_every_strategy_is_in_the_table() -> None:
 
 def test_the_documented_table_is_current() -> None:
     documented = Path(__file__).parents[2] / "docs" / "conformance.md"
-    assert documented.read_text() == "\n".join(lines()) + "\n", "run `python -m tests.conformance.document > docs/conformance.md`"
+    assert documented.read_text() == "\n".join(lines()) + "\n", "run `python -m tools.conformance > docs/conformance.md`"

@@ -19,7 +19,6 @@ from loadgen.run.progress_rate import Pace, accesses
 from loadgen.show import json_events as events
 from loadgen.show.progress import Bar, Lines, Quiet
 from loadgen.sweep import driver
-from loadgen.sweep.driver import not_trusted
 
 STANDING = [
     {"vcpu": 3, "page": 17, "page_state": "in flight", "stage": "fetching (asked the page server)", "seconds": 2.5},
@@ -153,14 +152,6 @@ def test_the_ways_to_show_a_sweep_are_chosen_by_its_keys(planned: PlannedRun, co
     assert isinstance(driver.watcher(configure("quiet=true"), [planned]), Quiet)
     assert isinstance(driver.watcher(configure("json=true", "quiet=true"), [planned]), events.Events)
     assert isinstance(driver.watcher(configure(), [planned]), Lines)
-
-
-def test_the_line_on_runs_not_to_be_trusted_counts_what_speaks_against_them() -> None:
-    doubted = ["others were busy (1.20 of 2 CPUs)", "others were busy (0.90 of 2 CPUs); the driver looked late (0.40 s)"]
-    assert not_trusted(doubted, 9) == (
-        "2 of 9 runs are not to be trusted: others were busy (2), the driver looked late (1); "
-        "each one's figures are in its column distrust"
-    )
 
 
 def test_looks_at_several_guests_are_one_look_whose_vcpus_are_numbered_through() -> None:

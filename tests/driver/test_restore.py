@@ -11,7 +11,7 @@ import pytest
 from omegaconf import DictConfig
 
 from loadgen.config.validate import validate, validate_cells
-from loadgen.doctor import matrix
+from loadgen.doctor import matrix, reasons
 from loadgen.errors import ConfigError
 from loadgen.host.probe import Host
 from loadgen.plan.plan import plan_run
@@ -87,9 +87,13 @@ def test_only_a_run_with_a_stream_has_its_columns(configure: Configure, host: Ho
     assert (limited["prefetch"], limited["prefetch_mib_per_s"], limited["prefetch_batch_pages"]) == ("order", 7.0, 16)
 
 
-def test_the_doctor_lists_a_strategy_with_a_mapping_of_its_own_once(host: Host) -> None:
-    assert [(memory, kinds) for name, memory, kinds, _ in matrix(host) if name == "file_map"] == [("file", "hit, absent")]
-    assert ("eager", "anon", "hit, absent") in [row[:3] for row in matrix(host)]
+def test_the_doctor_has_one_line_a_strategy_and_one_a_reason(host: Host) -> None:
+    lines = {name: cells for name, *cells in matrix(host)}
+    assert lines["file_map"] == ["", "", "", "h-a--", "-"]
+    assert lines["eager"][2] == "h-a--"
+    assert lines["no_uffd_wait"][-1] == "userfaultfd, SIGBUS"
+    [anon] = [where for reason, where in reasons(host).items() if "no page of it can be minor" in reason]
+    assert "uffd_wait anon" in anon and len(anon) == len(set(anon))
 
 
 def test_a_reader_is_planned_for_every_shard(configure: Configure, host: Host) -> None:
