@@ -9,6 +9,8 @@ from results.store.dataset import DataSet
 from results.store.locations import DataSetError
 from results.summaries.noise import trusted_only
 
+WIDE = "every column side by side, however wide that is"
+
 
 def add_dataset(parser: argparse.ArgumentParser) -> None:
     """DATASET."""
@@ -25,6 +27,11 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="only runs with this value of a column or configuration key; may be given several times",
     )
+    add_trusted_only(parser)
+
+
+def add_trusted_only(parser: argparse.ArgumentParser) -> None:
+    """--trusted-only."""
     parser.add_argument("--trusted-only", action="store_true", help="leave out runs flagged as noisy, and runs not judged")
 
 

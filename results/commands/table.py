@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from results.commands.selection import add_dataset, add_selection, selected
+from results.commands.selection import WIDE, add_dataset, add_selection, selected
 from results.store.dataset import DataSet
 from results.summaries.pivot import pivot
 from results.summaries.summary import summarise
@@ -21,7 +21,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", metavar="PARAMETER", help=f"{what} (default: {DEFAULT_ROWS})")
     parser.add_argument("--cols", metavar="PARAMETER", help=f"the same (default: {DEFAULT_COLUMNS})")
     parser.add_argument("--value", metavar="COLUMN", help=f"a column that is a number (default: {DEFAULT_VALUE})")
-    parser.add_argument("--wide", action="store_true", help="every column, however wide the table becomes")
+    parser.add_argument("--wide", action="store_true", help=WIDE)
     parser.set_defaults(command=table)
 
 

@@ -1,4 +1,4 @@
-"""What do the two exit strategies gain and lose: what the kernel discussion lists of each, one measured line apiece."""
+"""What does each exit strategy gain and lose? Each point of the kernel discussion is one measured line."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from results.figures import decimals
 from results.statistics.design import Row
 from results.store.dataset import DataSet
 from results.store.locations import DataSetError
+from results.summaries.measured import ok_runs
 from results.summaries.summary import median_or_none
-from results.tables.answer import Answer
+from results.tables.answer import Answer, answered
 
 STRATEGIES = ("no_slow_gup", "no_uffd_wait")
 CAUSES = {
-    "probe": "the probe (emulated: the real proposal's takes none)",
-    "populate": "populating",
-    "resolve": "resolving",
-    "fault": "the kernel's own page fault",
+    "probe": "the emulated probe (the real one takes none)",
+    "populate": "populate",
+    "resolve": "resolve",
+    "fault": "the kernel's page fault",
 }
 
 
@@ -47,11 +48,11 @@ def _balloon(run: Row) -> bool:
     return bool(run["disturb"] == "balloon")
 
 
-def _told(run: Row) -> bool:
+def _tracked(run: Row) -> bool:
     return _balloon(run) and bool(run["track_removes"])
 
 
-def _untold(run: Row) -> bool:
+def _untracked(run: Row) -> bool:
     return _balloon(run) and not run["track_removes"]
 
 
@@ -61,19 +62,19 @@ def _devices(run: Row) -> bool:
 
 LINES = (
     *(
-        Line(f"mmap_lock, taken for reading by {who}; 1000 faults", _nothing, (f"mmap_lock_reads_{cause}",), "faults")
+        Line(f"mmap_lock reads by {who}; 1000 faults", _nothing, (f"mmap_lock_reads_{cause}",), "faults")
         for cause, who in CAUSES.items()
     ),
     Line("extra trips: pages that slow GUP alone could repair; 1000 swapped pages", _nothing, ("populate_ok",), "swapped_pages"),
     Line("fault latency p50, us, raw", _nothing, ("latency_p50_ns",), "one", 1e-3),
     Line("of it, the emulated exit, us", _nothing, ("emulated_exit_ns",), "one", 1e-3),
-    Line("dropped and nobody told: asleep in its own populate; 1000 drops", _untold, ("populate_waits",), "pages_dropped"),
-    Line("dropped and nobody told: taken for a memory error; 1000 drops", _untold, ("memory_errors",), "pages_dropped"),
-    Line("dropped and told: asleep in its own populate; 1000 drops", _told, ("populate_waits",), "pages_dropped"),
-    Line("dropped and told: taken for a memory error; 1000 drops", _told, ("memory_errors",), "pages_dropped"),
-    Line("to track: remove events a reader has to read; 1000 drops", _told, ("removes",), "pages_dropped"),
+    Line("dropped, untracked: asleep in its own populate; 1000 drops", _untracked, ("populate_waits",), "pages_dropped"),
+    Line("dropped, untracked: taken for a memory error; 1000 drops", _untracked, ("memory_errors",), "pages_dropped"),
+    Line("dropped, tracked: asleep in its own populate; 1000 drops", _tracked, ("populate_waits",), "pages_dropped"),
+    Line("dropped, tracked: taken for a memory error; 1000 drops", _tracked, ("memory_errors",), "pages_dropped"),
+    Line("tracking: remove events to read; 1000 drops", _tracked, ("removes",), "pages_dropped"),
     Line(
-        "to track: exits that only a record of resolved pages answers; 1000 trips",
+        "tracking: exits that only a record of resolved pages answers; 1000 trips",
         _nothing,
         ("populate_ok", "populate_failed", "retries"),
         "trips",
@@ -84,8 +85,6 @@ LINES = (
     Line("device accesses refused with EFAULT; 1000 accesses", _devices, ("device_refused",), "device_accesses"),
 )
 _COLUMNS = (
-    "strategy",
-    "status",
     "disturb",
     "track_removes",
     *dict.fromkeys(column for line in LINES for column in (*line.counted, line.among) if column != "one"),
@@ -94,21 +93,18 @@ _COLUMNS = (
 
 def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
     """One row a pro or con; medians over repeats. Raises DataSetError without a run of both strategies."""
-    runs = [
-        run | {"one": 1}
-        for run in dataset.read("runs", _COLUMNS, sweep_id).to_pylist()
-        if run["status"] == "ok" and run["strategy"] in STRATEGIES
-    ]
+    runs = [run | {"one": 1} for run in ok_runs(dataset, _COLUMNS, sweep_id, "exit_tradeoffs") if run["strategy"] in STRATEGIES]
     if {run["strategy"] for run in runs} != set(STRATEGIES):
         raise DataSetError(f"no run of {' beside '.join(STRATEGIES)}: both are measured by `loadgen experiment=exit_tradeoffs`")
     rows = [(line.text, *_values(line, runs)) for line in LINES]
     notes = [
         "medians over repeats; -: not counted, or no such run",
-        "the lock is counted on this engine's emulations (a probe that reads pagemap, an exit that is a SIGBUS): no claim about "
-        "locks between the two exit strategies can be made from it",
-        "what only a record answers: a resolve would say EEXIST, which is a lost race, a swapped page and poison alike",
+        "the lock counts are of this engine's emulations (a probe that reads pagemap, an exit that is a SIGBUS) and support no "
+        "claim about locks between the two exit strategies",
+        "only a record answers: EEXIST of a resolve is a lost race, a swapped page and poison alike",
     ]
-    return Answer(("pro or con", *STRATEGIES), rows, notes)
+    groups = [[run for run in runs if line.when(run)] for line in LINES]
+    return answered(("pro or con", *STRATEGIES), rows, groups, notes)
 
 
 def _values(line: Line, runs: Sequence[Row]) -> Iterator[str]:

@@ -6,10 +6,12 @@ import json
 from typing import Any
 
 from results.figures import thousand
+from results.statistics.design import Row
 from results.store.dataset import DataSet
+from results.summaries.measured import ok_runs
 from results.summaries.summary import median_or_none
-from results.tables.answer import Answer
-from results.tables.rate_table import ok_runs, rate_table
+from results.tables.answer import Answer, answered
+from results.tables.rate_table import RATES, rate_table
 
 AXES = ("access_order", "fault_around_pages")
 AT_ONCE = "eager"
@@ -17,7 +19,7 @@ AT_ONCE = "eager"
 
 def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
     """One row an access order and a number of pages a fault. Raises DataSetError without a run."""
-    runs = ok_runs(dataset, ("run_id", "access_order", "strategy_options", "pages"), sweep_id, "fault_around")
+    runs = ok_runs(dataset, ("access_order", "strategy_options", "pages", *RATES), sweep_id, "fault_around")
     for run in runs:
         run["fault_around_pages"] = json.loads(run["strategy_options"] or "{}").get("fault_around_pages")
     by_fault = [run for run in runs if run["fault_around_pages"] is not None]
@@ -25,9 +27,11 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
     strategies = [run["strategy"] for run in by_fault]
     heads: list[str] = []
     rows: list[list[str]] = []
+    groups: list[list[Row]] = []
     for order in dict.fromkeys(run["access_order"] for run in by_fault):  # each is compared with one page a fault in its own
-        heads, part = rate_table([run for run in by_fault if run["access_order"] == order], AXES, [order, 1], strategies)
-        rows += part
+        mine = [run for run in by_fault if run["access_order"] == order]
+        heads, part, its_groups = rate_table(mine, AXES, [order, 1], strategies)
+        rows, groups = rows + part, groups + its_groups
     notes = [
         "thousand pages/s, medians over repeats; x base: times the strategy's own rate at 1 page a fault, in the same order; "
         "net: without the calibrated cost of an emulated exit",
@@ -35,7 +39,7 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
     at_once = median_or_none(_populated_per_s(dataset, [run for run in runs if run["strategy"] == AT_ONCE], sweep_id))
     if at_once is not None:
         notes.append(f"one MADV_POPULATE_WRITE over everything, by one thread ({AT_ONCE}): {thousand(at_once)} thousand pages/s")
-    return Answer(heads, rows, notes)
+    return answered(heads, rows, groups, notes, keys=len(AXES))
 
 
 def _populated_per_s(dataset: DataSet, runs: list[dict[str, Any]], sweep_id: str | None) -> list[float]:

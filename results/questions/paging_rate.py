@@ -9,21 +9,19 @@ from results.figures import cell, decimals, thousand
 from results.statistics.design import grouped
 from results.statistics.published import MIB_PER_VCPU, PAGING_RATE, SOURCE
 from results.store.dataset import DataSet
-from results.store.locations import DataSetError
+from results.summaries.measured import ok_runs
 from results.summaries.summary import median_or_none
-from results.tables.answer import Answer
+from results.tables.answer import Answer, answered
 
 WAIT = "uffd_wait"
 MIB = 1 << 20
-_COLUMNS = ("strategy", "engine", "vcpus", "status", "repeat", "pages", "page_bytes", "pages_per_s", "pages_per_s_net")
+_COLUMNS = ("strategy", "engine", "vcpus", "pages", "page_bytes", "pages_per_s", "pages_per_s_net")
 
 
 def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
     """One row a number of vCPUs, measured or published, and of several engines one for each that was measured; rates are medians
     over repeats. Raises DataSetError without a run."""
-    runs = [run for run in dataset.read("runs", _COLUMNS, sweep_id).to_pylist() if run["status"] == "ok"]
-    if not runs:
-        raise DataSetError("no run that is ok: the paging rate is measured by `loadgen experiment=paging_rate`")
+    runs = ok_runs(dataset, _COLUMNS, sweep_id, "paging_rate")
     strategies = sorted({run["strategy"] for run in runs}, key=lambda name: (name != WAIT, name))
     exits = [name for name in strategies if name not in (WAIT, "null")]
     cells = grouped(runs, ("engine", "vcpus", "strategy"))
@@ -36,10 +34,11 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
         mine, base = rate(engine, vcpus, strategy, column), rate(engine, vcpus, WAIT)
         return decimals(mine / base if mine and base else None, 2)
 
-    rows = []
+    rows, groups = [], []
     for engine, vcpus in _measured(runs, engines):
         published = PAGING_RATE.get(vcpus)
-        sizes = sorted({_mib_per_vcpu(run) for run in runs if (run["engine"], run["vcpus"]) == (engine, vcpus)})
+        groups.append([run for run in runs if (run["engine"], run["vcpus"]) == (engine, vcpus)])
+        sizes = sorted({_mib_per_vcpu(run) for run in groups[-1]})
         rows.append(
             (
                 *([cell(engine)] if len(engines) > 1 else []),
@@ -57,9 +56,9 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
         "vcpus",
         "published wait",
         "published exit",
-        "exit/wait",
+        "published exit / wait",
         *strategies,
-        *(f"{name}/wait{net}" for name in exits for net in ("", " net")),
+        *(f"{name} / wait{net}" for name in exits for net in ("", " net")),
         "MiB a vCPU",
     )
     notes = [
@@ -68,7 +67,7 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
     ]
     if any(_mib_per_vcpu(run) < MIB_PER_VCPU for run in runs):
         notes.append(f"* less memory than the {MIB_PER_VCPU} MiB a vCPU of the published table")
-    return Answer(heads, rows, notes)
+    return answered(heads, rows, groups, notes, keys=heads.index("vcpus") + 1)
 
 
 def _measured(runs: Sequence[dict[str, Any]], engines: Sequence[str | None]) -> list[tuple[str | None, int]]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from results.figures import cell, decimals, thousand
+from results.figures import cell, decimals, thousand, us
 from results.statistics.design import grouped
 from results.store.dataset import DataSet
+from results.summaries.measured import ok_runs
 from results.summaries.summary import median_or_none
-from results.tables.answer import Answer
-from results.tables.rate_table import ok_runs
+from results.tables.answer import Answer, answered
 
 AXES = ("strategy", "vcpus", "cores", "wait", "readers_per_uffd")
-_VALUES = ("run_id", "duration_s", "latency_p50_ns", "latency_p99_ns", "events", "reads", "reads_empty")
+_VALUES = ("pages_per_s", "duration_s", "latency_p50_ns", "latency_p99_ns", "events", "reads", "reads_empty")
 
 
 def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
@@ -23,7 +23,8 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
         if thread["role"] == "reader":
             cpu_ns[thread["run_id"]] += (thread["user_ns"] or 0) + (thread["system_ns"] or 0)
     rows = []
-    for key, group in grouped(runs, AXES).items():
+    groups = grouped(runs, AXES)
+    for key, group in groups.items():
         shares = [
             cpu_ns[run["run_id"]] / 1e9 / run["duration_s"] for run in group if run["duration_s"] and run["run_id"] in cpu_ns
         ]
@@ -32,10 +33,7 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
                 *map(cell, key),
                 str(len(group)),
                 thousand(median_or_none(run["pages_per_s"] for run in group)),
-                *(
-                    decimals(ns / 1e3 if (ns := median_or_none(run[column] for run in group)) else None, 1)
-                    for column in ("latency_p50_ns", "latency_p99_ns")
-                ),
+                *(us(median_or_none(run[column] for run in group)) for column in ("latency_p50_ns", "latency_p99_ns")),
                 decimals(median_or_none(_ratio(run["events"], run["reads"]) for run in group), 2),
                 decimals(median_or_none(_ratio(run["reads_empty"], run["events"]) for run in group), 2),
                 decimals(median_or_none(shares), 2),
@@ -52,10 +50,11 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
         "reader CPUs",
     )
     notes = (
-        "medians over repeats; reader CPUs: CPU time of all readers over the measured phase, with their time before and after: "
-        "a spinning reader burns that as well",
+        "medians over repeats; p50, p99: exact percentiles of each run's faults, then the median run",
+        "reader CPUs: CPU time of all readers over the measured time, their time before and after it included, which a spinning "
+        "reader uses too",
     )
-    return Answer(heads, rows, notes)
+    return answered(heads, rows, list(groups.values()), notes, keys=len(AXES))
 
 
 def _ratio(amount: int | None, of: int | None) -> float | None:

@@ -10,31 +10,32 @@ from results.schema import RUN_COLUMNS
 from results.statistics.design import axes, grouped
 from results.store.dataset import DataSet
 from results.store.locations import DataSetError
+from results.summaries.measured import ok_runs
 from results.summaries.restore import RUN_COLUMNS as MEASURED_RUN
 from results.summaries.restore import VCPU_COLUMNS as MEASURED_VCPU
 from results.summaries.restore import restore
 from results.summaries.summary import median_or_none
-from results.tables.answer import Answer
+from results.tables.answer import Answer, answered
 
 ROWS = ("strategy", "source_cache", "prefetch")
 """What always tells the rows apart; other axes where runs alike in these differ in them."""
 
 _NOT_SHOWN = ("strategy_options", "memory_type", "sweep_id", "readers", "reader_cpus")
 _AXES = tuple(column.name for column in RUN_COLUMNS if column.axis)
-_COLUMNS = ("run_id", "status", "pages", "pages_resolved", "prefetched_pages", "prefetch_late", "memory_errors", "emulated_s")
+_COLUMNS = ("pages", "pages_resolved", "prefetched_pages", "prefetch_late", "memory_errors", "emulated_s")
 
 
 def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
     """One row a configuration, medians over repeats, soonest first for each state of the cache. Raises DataSetError: no run."""
     wanted = dict.fromkeys((*_COLUMNS, *_AXES, *MEASURED_RUN))
-    runs = [run for run in dataset.read("runs", list(wanted), sweep_id).to_pylist() if run["status"] == "ok"]
+    runs = ok_runs(dataset, wanted, sweep_id, "restore")
     vcpus: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for vcpu in dataset.read("vcpus", ["run_id", *MEASURED_VCPU], sweep_id).to_pylist():
         if vcpu["mark_ns"]:
             vcpus[vcpu["run_id"]].append(vcpu)
     runs = [run for run in runs if run["run_id"] in vcpus]
     if not runs:
-        raise DataSetError("no run that says how far it had got by when: `loadgen experiment=restore` measures it")
+        raise DataSetError("no run has stamps of its progress: `loadgen experiment=restore` makes some that do")
     differing = axes(runs, ROWS, _NOT_SHOWN)
     rows = []
     for key, group in grouped(runs, (*ROWS, *differing)).items():
@@ -59,7 +60,7 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
             cell(median_or_none(run["prefetched_pages"] for run in group)),
             cell(median_or_none(run["prefetch_late"] for run in group)),
         )
-        rows.append((cell(group[0]["source_cache"]), half is None, half or 0.0, row))
+        rows.append((cell(group[0]["source_cache"]), half is None, half or 0.0, row, group))
     heads = (
         *(axis.replace("_", " ") for axis in (*ROWS, *differing)),
         "runs",
@@ -75,14 +76,16 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
         "late",
     )
     notes = (
-        "from the common start to: the first access done by any vCPU; 50, 90, 100 % of the pages resident (resolved for a vCPU, "
-        "or installed by the background stream)",
+        "first touch: from the common start to the first access done by any vCPU",
+        "50, 90, 100 %: until so many pages are resident (resolved for a vCPU, or installed by the prefetcher)",
         "longest stall: of one access of a vCPU; eager has none after its first touch, which waits for all of memory",
-        "emulated: of the whole time, the calibrated cost of emulated exits: real ones would take it and give their own",
-        "second touch: mean of the accesses of the second pass, overhead of the generator included",
-        "late: pages the stream came to when somebody else had them in hand; file_map's stream reads ahead into the page cache",
+        "emulated: calibrated cost of the emulated operations, part of the whole time",
+        "second touch: mean time of an access in the second pass, with the generator's own overhead",
+        "late: pages already in flight when the prefetcher came to them; that of file_map reads ahead into the page cache",
     )
-    return Answer(heads, [row for *_, row in sorted(rows)], notes)
+    rows.sort(key=lambda row: row[:3])
+    keys = len(ROWS) + len(differing)
+    return answered(heads, [row for *_, row, _ in rows], [group for *_, group in rows], notes, keys=keys)
 
 
 def _ms(ns: float | None) -> str:

@@ -10,14 +10,15 @@ from results.statistics.crossover import crossings
 from results.statistics.design import Row, grouped
 from results.store.dataset import DataSet
 from results.store.locations import DataSetError
+from results.summaries.measured import ok_runs
 from results.summaries.summary import median_or_none, ratio_to
-from results.tables.answer import Answer
+from results.tables.answer import Answer, answered
 
 TRIPS, STAYS = "no_slow_gup", "no_uffd_wait"
 """The strategy that makes a trip for a swapped page, and the one whose pages never leave the kernel."""
 RATES = {"": "faults_per_s", " net": "faults_per_s_net"}
 NS_PER_S = 1e9
-_COLUMNS = ("strategy", "engine", "status", "repeat", "memory_type", "pages", "swapped_pages", *RATES.values())
+_COLUMNS = ("engine", "memory_type", "pages", "swapped_pages", *RATES.values())
 
 Cells = Mapping[tuple[Any, ...], Sequence[Row]]
 """Runs by (engine, share of swapped pages, strategy), in that order."""
@@ -26,12 +27,12 @@ Cells = Mapping[tuple[Any, ...], Sequence[Row]]
 def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
     """One row an engine and a share of swapped pages; rates are medians over repeats.
 
-    An engine that ran without TRIPS is answered for by its other strategies. Raises DataSetError without a run of STAYS.
+    An engine that ran without TRIPS has rows of its other strategies. Raises DataSetError without a run of STAYS.
     """
     runs = [
         run | {"share": (run["swapped_pages"] or 0) / run["pages"]}
-        for run in dataset.read("runs", _COLUMNS, sweep_id).to_pylist()
-        if run["status"] == "ok" and run["pages"]
+        for run in ok_runs(dataset, _COLUMNS, sweep_id, "slow_gup_trip")
+        if run["pages"]
     ]
     strategies = sorted({run["strategy"] for run in runs})
     if STAYS not in strategies or len(strategies) < 2:
@@ -42,6 +43,11 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
     cells = grouped(runs, ("engine", "share", "strategy"))
     engines = list(dict.fromkeys(engine for engine, _, _ in cells))
     rows = [row for engine in engines for row in _rows(cells, engine, strategies)]
+    groups = [
+        [run for name in strategies for run in cells.get((engine, share, name), ())]
+        for engine in engines
+        for share in _shares(cells, engine)
+    ]
     heads = (
         "engine",
         "swapped share",
@@ -54,7 +60,7 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
     ]
     for engine in engines:
         notes += _notes(cells, engine, f"engine {cell(engine)}, " if len(engines) > 1 else "")
-    return Answer(heads, rows, notes)
+    return answered(heads, rows, groups, notes, keys=2)
 
 
 def _shares(cells: Cells, engine: str | None) -> list[float]:
@@ -79,18 +85,18 @@ def _rows(cells: Cells, engine: str | None, strategies: Sequence[str]) -> Iterat
 
 
 def _notes(cells: Cells, engine: str | None, whose: str) -> Iterator[str]:
-    """Where the strategies cross on an engine, raw and net, or why that is not told."""
+    """Where the strategies cross on an engine, raw and net, or why there is none."""
     if not any((engine, share, TRIPS) in cells for share in _shares(cells, engine)):
         yield (
-            f"engine {cell(engine)} ran without {TRIPS}, which needs an exit when fast GUP fails: real vCPUs have it only where "
-            "the kernel offers it (`loadgen-doctor` says)"
+            f"engine {cell(engine)} ran without {TRIPS}, which needs an exit when fast GUP fails: real vCPUs exit so only where "
+            "the kernel offers it (see `loadgen-doctor`)"
         )
         return
     for net, column in RATES.items():
         how = whose + (net.strip() or "raw")
         found = list(_crossings(cells, engine, column))
         if not found:
-            yield f"{how}: {TRIPS} and {STAYS} do not cross, as far as the intervals over repeats can tell"
+            yield f"{how}: {TRIPS} and {STAYS} do not cross within their intervals"
         else:
             yield "; ".join(f"{how}: {TRIPS} falls behind {STAYS} at a share of about {at:.2f}" for at in found)
 

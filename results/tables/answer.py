@@ -6,7 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
+from results.statistics.design import Row
 from results.store.dataset import DataSet
+from results.summaries.noise import HEAD as NOISY
+from results.summaries.noise import flagged, mark, noise
 from results.tables.console import print_notes, print_table
 from results.tables.layout import Table
 
@@ -20,6 +23,17 @@ class Answer:
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
     keys: int = 1
+
+
+def answered(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], groups: Sequence[Sequence[Row]], notes: Sequence[str], keys: int = 1
+) -> Answer:
+    """An answer whose rows are marked where runs of theirs are flagged as noisy. `groups`: the runs of each row."""
+    every = list({run["run_id"]: run for group in groups for run in group}.values())
+    if flagged(every):
+        heads = (*heads[:keys], NOISY, *heads[keys:])
+        rows = [(*row[:keys], mark(flagged(group), len(group)), *row[keys:]) for row, group in zip(rows, groups, strict=True)]
+    return Answer(heads, rows, (*notes, *noise(every)), keys)
 
 
 Question = Callable[[DataSet, str | None], Answer]

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from results.figures import cell, decimals, thousand
-from results.statistics.design import BASELINE, grouped
-from results.store.dataset import DataSet
-from results.store.locations import DataSetError
+from results.statistics.design import BASELINE, Row, grouped
 from results.summaries.summary import median_or_none
 
-Row = Mapping[str, Any]
-
-RATE_COLUMNS = ("status", "strategy", "pages_per_s", "pages_per_s_net")
-
-
-def ok_runs(dataset: DataSet, columns: Iterable[str], sweep_id: str | None, experiment: str) -> list[dict[str, Any]]:
-    """The runs that are ok. Raises DataSetError when there is none, naming the experiment that makes some."""
-    wanted = list(dict.fromkeys((*RATE_COLUMNS, *columns)))
-    runs = [run for run in dataset.read("runs", wanted, sweep_id).to_pylist() if run["status"] == "ok"]
-    if not runs:
-        raise DataSetError(f"no run that is ok: `loadgen experiment={experiment}` makes those that answer this")
-    return runs
+RATES = ("pages_per_s", "pages_per_s_net")
+"""Columns of `runs` that the table shows."""
 
 
 def in_order(strategies: Iterable[str]) -> list[str]:
@@ -32,9 +20,9 @@ def in_order(strategies: Iterable[str]) -> list[str]:
 
 def rate_table(
     runs: Sequence[Row], axes: Sequence[str], base: Sequence[Any], strategies: Iterable[str] = ()
-) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows, in the order of `runs`: thousand pages/s of each strategy, raw and net (medians), and as a multiple of its
-    rate at `base`.
+) -> tuple[list[str], list[list[str]], list[list[Row]]]:
+    """Heads, rows and the runs of each row, in the order of `runs`: thousand pages/s of each strategy, raw and net (medians), and
+    as a multiple of its rate at `base`.
 
     `base`: the values of `axes` that the others are compared with. `strategies`: those shown, of `runs` when none is given.
     """
@@ -44,7 +32,7 @@ def rate_table(
     def rate(key: Sequence[Any], strategy: str, column: str) -> float | None:
         return median_or_none(run[column] for run in cells.get((*key, strategy), ()))
 
-    rows = []
+    rows, groups = [], []
     for key in dict.fromkeys(tuple(run[axis] for axis in axes) for run in runs):
         row = [cell(value) for value in key]
         for strategy in strategies:
@@ -52,7 +40,8 @@ def rate_table(
             net = rate(key, strategy, "pages_per_s_net")
             row += [thousand(raw), thousand(net), decimals(raw / at_base if raw and at_base else None, 2)]
         rows.append(row)
+        groups.append([run for strategy in strategies for run in cells.get((*key, strategy), ())])
     heads = [axis.replace("_", " ") for axis in axes]
     for strategy in strategies:
-        heads += [strategy, "net", "x base"]
-    return heads, rows
+        heads += [strategy, f"{strategy} net", f"{strategy} x base"]
+    return heads, rows, groups

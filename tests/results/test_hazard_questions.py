@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from results import questions
@@ -19,8 +20,19 @@ def stored(folder: Path, **columns: object) -> DataSet:
 def test_hazards_show_the_counters_that_are_above_zero_and_no_others(tmp_path: Path) -> None:
     dataset = stored(tmp_path, populate_waits=3, stray_waits=0, pages_dropped=10, track_removes=False)
     answer = questions.answer("balloon_untracked", dataset)
-    assert answer.heads == ("strategy", "pages dropped", "populate waits", "status")
-    assert answer.rows[0][1:] == ("10", "3", "ok")
+    assert answer.heads == ("strategy", "runs", "pages dropped", "populate waits")
+    assert answer.rows[0][1:] == ("1 ok", "10", "3")
+
+
+def test_what_a_hazard_varied_tells_its_rows_apart_even_without_a_column_of_its_own(tmp_path: Path) -> None:
+    dataset = DataSet.open(str(tmp_path))
+    for record in ("bitmap", "eexist_only"):
+        config = json.dumps({"strategy": {"page_record": record}})
+        store(dataset, record, config_json=config, wrong_words=7 if record == "eexist_only" else 0, status="corrupt", reason="x")
+    answer = questions.answer("hazard_blind_resolve", dataset)
+    assert answer.heads == ("strategy", "page record", "runs", "wrong words")
+    assert [row[1:] for row in answer.rows] == [("bitmap", "1 corrupt", "0"), ("eexist_only", "1 corrupt", "7")]
+    assert "corrupt: bitmap: x" in answer.notes
 
 
 def test_the_mmap_lock_is_counted_by_cause_for_a_thousand_faults(tmp_path: Path) -> None:
@@ -57,13 +69,13 @@ def test_each_pro_and_con_of_the_exit_strategies_is_counted_in_the_runs_that_sho
         [found] = [values for text, values in rows.items() if text.startswith(beginning)]
         return found
 
-    assert row("mmap_lock, taken for reading by the probe") == ("2000.0", "2000.0")
-    assert row("mmap_lock, taken for reading by the kernel") == ("-", "-")
+    assert row("mmap_lock reads by the emulated probe") == ("2000.0", "2000.0")
+    assert row("mmap_lock reads by the kernel") == ("-", "-")
     assert row("extra trips") == ("1000.0", "0.0")
     assert row("fault latency p50, us") == ("2.5", "2.5") and row("of it, the emulated exit") == ("0.6", "0.6")
-    assert row("dropped and nobody told: asleep") == ("100.0", "0.0")
-    assert row("dropped and nobody told: taken for a memory error") == ("0.0", "120.0")
-    assert row("dropped and told: asleep") == ("0.0", "-")
-    assert row("to track: remove events") == ("1000.0", "-")
-    assert row("to track: exits") == ("500.0", "23.8")
+    assert row("dropped, untracked: asleep") == ("100.0", "0.0")
+    assert row("dropped, untracked: taken for a memory error") == ("0.0", "120.0")
+    assert row("dropped, tracked: asleep") == ("0.0", "-")
+    assert row("tracking: remove events") == ("1000.0", "-")
+    assert row("tracking: exits") == ("500.0", "23.8")
     assert row("device accesses that sleep") == ("7.0", "-") and row("device accesses refused") == ("0.0", "-")

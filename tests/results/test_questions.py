@@ -41,6 +41,52 @@ def test_every_question_says_which_command_measures_what_it_lacks(dataset: DataS
             answer(name, dataset)
 
 
+def test_the_default_sweep_is_answered_with_rates_scaling_and_speed_ups(dataset: DataSet) -> None:
+    for repeat, slower in enumerate((1.0, 1.1, 1.2)):
+        for vcpus, seconds in ((1, 4.0), (4, 2.0)):
+            for strategy, times in (("uffd_wait", 1.0), ("no_uffd_wait", 4.0)):
+                name, took_s = f"{strategy}{vcpus}{repeat}", seconds * slower / times
+                store(dataset, name, strategy=strategy, vcpus=vcpus, repeat=repeat, seconds=took_s, trusted=True)
+    answered = answer("default", dataset)
+    table = columns(answered)
+    assert table["strategy"] == ["uffd_wait", "no_uffd_wait"]
+    assert (table["1 vCPU"], table["4 vCPUs"]) == (["227.3", "909.1"], ["454.5", "1818"])
+    assert (table["4 / 1"], table["x uffd_wait"]) == (["2.00", "2.00"], ["1.00", "4.00"])
+    assert answered.keys == 4 and not any("flagged" in note or "judged" in note for note in answered.notes)
+
+
+def test_post_copy_is_answered_for_each_round_trip_with_and_without_push(dataset: DataSet) -> None:
+    for repeat in (0, 1):
+        for push, seconds in ((False, 4.0), (True, 1.0)):
+            brought = {"fetched_on_demand": 10, "fetched_pushed": 90 if push else 0}
+            remote = {"source": "remote", "source_rtt_us": 200.0, "source_push": push, "repeat": repeat}
+            store(dataset, f"{push}{repeat}", seconds=seconds, **remote, **brought)
+    table = columns(answer("postcopy_rtt", dataset))
+    assert (table["rtt us"], table["pull kpages/s"], table["push kpages/s"]) == (["200"], ["250.0"], ["1000"])
+    assert (table["push / pull"], table["pages asked"], table["pages pushed"]) == (["4.00"], ["10"], ["90"])
+
+
+def test_rows_of_flagged_runs_are_marked_and_can_be_left_out(dataset: DataSet) -> None:
+    store(dataset, "quiet", trusted=True, seconds=1.0)
+    store(dataset, "noisy", trusted=False, seconds=9.0, repeat=1, distrust="status poll late (0.8 s)")
+    store(dataset, "unknown", trusted=None, seconds=9.0, repeat=2)
+    marked = answer("default", dataset)
+    assert columns(marked)["noisy"] == ["1 of 3"]
+    assert [note.partition(";")[0] for note in marked.notes if "judged" in note or "flagged" in note] == [
+        "flagged as noisy: 1 of 3 runs: status poll late (1)",
+        "not judged: 1 of 3 runs",
+    ]
+    left = answer("default", dataset, trusted_only=True)
+    assert columns(left)["4 vCPUs"] == ["1000"] and "noisy" not in left.heads
+
+
+def test_trusted_only_names_how_many_runs_it_leaves_out_when_none_is_left(dataset: DataSet) -> None:
+    store(dataset, "noisy", trusted=False)
+    store(dataset, "unknown", trusted=None, repeat=1)
+    with pytest.raises(DataSetError, match="leaves none of 2 runs: 1 are flagged as noisy, 1 were not judged"):
+        answer("default", dataset, trusted_only=True)
+
+
 def test_the_paging_rate_stands_beside_the_published_one(dataset: DataSet) -> None:
     for repeat, seconds in enumerate((2.0, 4.0, 8.0)):
         for strategy, times in (("uffd_wait", 1.0), ("no_uffd_wait", 3.0)):
@@ -56,8 +102,17 @@ def test_the_paging_rate_stands_beside_the_published_one(dataset: DataSet) -> No
     table = columns(answer("paging_rate", dataset))
     assert table["vcpus"] == [str(vcpus) for vcpus in PAGING_RATE]
     four = table["vcpus"].index("4")
-    assert (table["published wait"][four], table["published exit"][four], table["exit/wait"][four]) == ("210", "809", "3.85")
-    assert (table["uffd_wait"][four], table["no_uffd_wait"][four], table["no_uffd_wait/wait"][four]) == ("250.0", "750.0", "3.00")
+    published = (table["published wait"][four], table["published exit"][four], table["published exit / wait"][four])
+    assert published == (
+        "210",
+        "809",
+        "3.85",
+    )
+    assert (table["uffd_wait"][four], table["no_uffd_wait"][four], table["no_uffd_wait / wait"][four]) == (
+        "250.0",
+        "750.0",
+        "3.00",
+    )
     assert table["MiB a vCPU"][four] == "16*"
     assert table["uffd_wait"].count("-") == len(PAGING_RATE) - 1
 
@@ -138,7 +193,7 @@ def test_real_vcpus_alone_answer_what_swapped_pages_cost_and_one_strategy_alone_
     answered = answer("slow_gup_trip", dataset)
     [row] = answered.rows
     assert row == ("kvm", "0.50", "500.0", "500.0", "250.0", "250.0", "-", "-")
-    assert len(answered.notes) == 3
+    assert len(answered.notes) == 4
 
 
 MS = 1_000_000
@@ -210,7 +265,7 @@ def test_a_page_that_is_only_read_ahead_is_not_resident(dataset: DataSet) -> Non
 
 def test_a_run_without_stamps_answers_nothing_about_a_restore(dataset: DataSet) -> None:
     store(dataset, "old")
-    with pytest.raises(DataSetError, match="no run that says how far it had got by when"):
+    with pytest.raises(DataSetError, match="no run has stamps of its progress"):
         answer("restore", dataset)
 
 
@@ -218,7 +273,7 @@ def test_sharing_is_compared_with_what_shares_most(dataset: DataSet) -> None:
     for per_vmm, uffds, seconds in ((8, 1, 4.0), (8, 2, 2.0), (1, 1, 1.0)):
         store(dataset, f"{per_vmm}-{uffds}", seconds=seconds, vcpus=8, vcpus_per_vmm=per_vmm, uffds_per_vmm=uffds, readers=1)
     table = columns(answer("sharing", dataset))
-    assert list(zip(table["vcpus per vmm"], table["uffds per vmm"], table["x base"], strict=True)) == [
+    assert list(zip(table["vcpus per vmm"], table["uffds per vmm"], table["uffd_wait x base"], strict=True)) == [
         ("8", "1", "1.00"),
         ("8", "2", "2.00"),
         ("1", "1", "4.00"),
@@ -254,7 +309,7 @@ def test_fault_around_is_compared_with_one_page_in_the_same_order_and_with_popul
     )
     answered = answer("fault_around", dataset)
     table = columns(answered)
-    assert list(zip(table["access order"], table["fault around pages"], table["x base"], strict=True)) == [
+    assert list(zip(table["access order"], table["fault around pages"], table["uffd_wait x base"], strict=True)) == [
         ("permutation", "1", "1.00"),
         ("permutation", "16", "16.00"),
         ("sequential", "1", "1.00"),

@@ -1,28 +1,19 @@
-"""The counters of a hazard's experiment, by strategy and by what provoked it: what happened to whom, and was it survived?"""
+"""The counters of a hazard's experiment by strategy and by whatever was varied: what the hazard did, and how the runs ended."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from results.figures import cell, decimals
-from results.statistics.design import grouped
+from results.schema import RUN_COLUMNS
+from results.statistics.design import Row, axes, grouped
 from results.store.dataset import DataSet
-from results.store.locations import DataSetError
+from results.summaries.measured import every_run
 from results.summaries.summary import median_or_none
-from results.tables.answer import Answer, Question
+from results.tables.answer import Answer, answered
 
-AXES = (
-    "strategy",
-    "strategy_options",
-    "memory_type",
-    "disturb",
-    "balloon_method",
-    "track_removes",
-    "balloon_stage2",
-    "device_mapping",
-)
 COUNTED = (
     "pages_dropped",
     "removes",
@@ -37,6 +28,11 @@ COUNTED = (
     "device_waits",
     "device_refused",
     "device_poisoned",
+    "lost_races",
+    "resolved_again",
+    "pages_poisoned",
+    "events_dropped",
+    "wakes",
     "pages_gone",
     "wrong_words",
 )
@@ -46,44 +42,43 @@ DEVICE_SLEPT = ("device slept p50 us", "device slept max us")
 ASLEEP = ("asleep p50 us", "asleep max us")
 
 
-def hazard(experiment: str) -> Question:
-    """The question that `experiment` asks."""
-    return partial(hazard_table, experiment)
-
-
-def hazard_table(experiment: str, dataset: DataSet, sweep_id: str | None = None) -> Answer:
+def answer(experiment: str, dataset: DataSet, sweep_id: str | None = None) -> Answer:
     """One row a configuration, counters summed over its repeats. Raises DataSetError when there is no run."""
-    wanted = ("run_id", "status", "reason", *AXES, *COUNTED, *SLEEPS)
-    runs = dataset.read("runs", wanted, sweep_id).to_pylist()
-    if not runs:
-        raise DataSetError(f"no run: this hazard is shown by `loadgen experiment={experiment}`")
-    axes = ["strategy", *(axis for axis in AXES[1:] if len({run[axis] for run in runs}) > 1)]
+    wanted = (*(column.name for column in RUN_COLUMNS if column.axis), "config_json", *COUNTED, *SLEEPS)
+    runs = every_run(dataset, wanted, sweep_id, experiment)
+    by = ("strategy", *axes(runs, known=("strategy",), without=("sweep_id",)))
     shown = [column for column in COUNTED if any(run[column] for run in runs)]
     device_slept = DEVICE_SLEPT if "device_sleeps" in shown else ()
     slept = _asleep_in_populate(dataset, sweep_id) if "populate_waits" in shown else {}
     asleep = ASLEEP if slept else ()
+    groups = grouped(runs, by)
     rows = [
         (
             *(cell(value) for value in values),
+            ", ".join(f"{count} {status}" for status, count in Counter(run["status"] for run in group).most_common()),
             *(str(sum(run[column] or 0 for run in group)) for column in shown),
             *(_device_slept(group) if device_slept else ()),
             *(_durations(group, slept) if asleep else ()),
-            ", ".join(sorted({run["status"] for run in group})),
         )
-        for values, group in grouped(runs, axes).items()
+        for values, group in groups.items()
     ]
-    heads = (
-        *(text.replace("_", " ") for text in (*axes, *shown)),
-        *device_slept,
-        *asleep,
-        "status",
-    )
-    notes = [f"not ok: {run['run_id']}: {run['reason']}" for run in runs if run["status"] != "ok"]
-    if device_slept:
-        notes.append("device slept: accesses of devices that slept in the kernel; the median over repeats, and the longest")
+    heads = (*(_head(text) for text in by), "runs", *(_head(text) for text in shown), *device_slept, *asleep)
+    return answered(heads, rows, list(groups.values()), list(_notes(runs, shown, bool(asleep))), keys=len(by))
+
+
+def _head(name: str) -> str:
+    return name.rpartition(".")[2].replace("_", " ")
+
+
+def _notes(runs: Sequence[Row], shown: Sequence[str], asleep: bool) -> Iterator[str]:
+    yield f"counters are sums over repeats; those that are 0 everywhere are left out{'' if shown else ': here all of them'}"
+    if "device_sleeps" in shown:
+        yield "device slept: accesses of devices that slept in the kernel; the median over repeats, and the longest"
     if asleep:
-        notes.append("asleep: accesses whose vCPU slept inside its own MADV_POPULATE_WRITE until a reader resolved the page")
-    return Answer(heads, rows, notes)
+        yield "asleep: accesses whose vCPU slept inside its own MADV_POPULATE_WRITE until a reader resolved the page"
+    for run in runs:
+        if run["status"] != "ok":
+            yield f"{run['status']}: {run['run_id']}: {run['reason']}"
 
 
 def _asleep_in_populate(dataset: DataSet, sweep_id: str | None) -> dict[str, list[int]]:
