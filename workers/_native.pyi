@@ -19,7 +19,8 @@ EXITS: tuple[str, ...]
 def strategies() -> list[dict[str, Any]]:
     """The registry: `name`, `summary`, `exit` ("none" | "signal" | "probe"), `userfaultfd` (bool), `restore` (what brings the
     pages: "on_demand" | "eager" | "file_map"), `features` (names), `memory_types` (names), `options`: list of {`name`, `default`,
-    `minimum`, `maximum`, `help`, `choices`}; options are integers, and where `choices` is not empty, indices into it."""
+    `minimum`, `maximum`, `help`, `choices`, `role`}; options are integers, and where `choices` is not empty, indices into it.
+    `role`: what the option is for ("fault_around" | "populate" | "page_record" | "")."""
 
 def engines() -> list[dict[str, Any]]:
     """The engines: `name`, `summary`, `emulates_exits` (bool: exits cost what emulating them costs), `options` (as above)."""

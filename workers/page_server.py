@@ -15,14 +15,11 @@ from workers.actor import Actor
 from workers.attach import attach
 from workers.handshake import Acceptor, HandshakeError
 from workers.kinds import page_kinds
-from workers.registry import strategy_entry
+from workers.registry import pages_in_role, strategy_entry
 from workers.reports import GuestAddress, ServerReport
 from workers.snapshot import Snapshots
 from workers.source_address import split_address
 from workers.spec import RunSpec
-
-PAGES_OF_A_REQUEST = ("fault_around_pages", "populate_pages")
-"""Options that say how many pages a vCPU may ask for at a time; a strategy has one of them."""
 
 
 class PageServer(Actor):
@@ -66,7 +63,7 @@ class PageServer(Actor):
                 "seed": spec.seed,
                 "contents_seed": spec.source.seed,
                 "rings": _rings(spec),
-                "fault_around_pages": self._fault_around,
+                "request_pages": pages_in_role(*_strategy(spec), "fault_around", "populate"),
                 "gated": spec.gated,
                 "poisoned_when_resolved": spec.fault_mix.poisoned_at == "resolved",
                 "server_threads": _server_threads(spec),
@@ -116,7 +113,7 @@ class PageServer(Actor):
                 "delay_us": asked.delay_us,
                 "delay_exponential": asked.delay_distribution == "exponential",
                 "seed": spec.seed,
-                "fault_around_pages": self._fault_around,
+                "fault_around_pages": pages_in_role(*_strategy(spec), "fault_around"),
                 "track_removes": spec.disturb.balloon.tracks,
                 "reader_cpus": [list(cpus) for cpus in spec.placement.reader_cpus],
                 "source": self._source(spec),
@@ -198,12 +195,6 @@ class PageServer(Actor):
         self._server = self._acceptor = self._guest = self._spec = None
         self._successor = False
 
-    @property
-    def _fault_around(self) -> int:
-        assert self._spec is not None
-        options = self._spec.strategy.options
-        return int(max(options.get(pages, 1) for pages in PAGES_OF_A_REQUEST))
-
     def _source(self, spec: RunSpec) -> dict[str, Any]:
         """What the native page server is told of its source. Raises ValueError for a remote one without an address."""
         asked = spec.source
@@ -263,3 +254,7 @@ def _prefetch(spec: RunSpec) -> dict[str, Any]:
         "mib_per_s": asked.mib_per_s,
         "cpus": sorted(cpus),
     }
+
+
+def _strategy(spec: RunSpec) -> tuple[str, dict[str, int]]:
+    return spec.strategy.name, dict(spec.strategy.options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -34,3 +35,13 @@ def _entry(what: str, entries: dict[str, dict[str, Any]], name: str) -> dict[str
     if name not in entries:
         raise KeyError(f"{what} '{name}' is unknown; it is one of {', '.join(entries)}")
     return entries[name]
+
+
+def pages_in_role(strategy: str, options: Mapping[str, int], *roles: str) -> int:
+    """Most pages that the strategy's options in these roles (`fault_around`, `populate`) ask for at a time; 1 without one."""
+    found: list[int] = [
+        options.get(option["name"], option["default"])
+        for option in strategy_entry(strategy)["options"]
+        if option["role"] in roles
+    ]
+    return max([1, *found])

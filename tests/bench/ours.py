@@ -114,7 +114,7 @@ def in_process(shape: Shape) -> Measured:
             "vcpus_per_vmm": shape.vcpus,
             "seed": shape.seed,
             "rings": min(shape.vcpus, shape.readers),
-            "fault_around_pages": shape.fault_around_pages,
+            "request_pages": shape.fault_around_pages,
         }
     )
     guest.fill(np.full(shape.pages, _native.KINDS.index(shape.kind), dtype=np.uint8))

@@ -38,7 +38,7 @@ GuestPlan file_map(const SnapshotFile& file, bool cold) {
 GuestPlan eager(MemoryType memory, std::uint32_t populate_pages) {
   GuestPlan plan;
   plan.guest.memory = memory;
-  plan.guest.fault_around_pages = populate_pages;
+  plan.guest.request_pages = populate_pages;
   plan.kind = Kind::absent;
   plan.vmm.strategy = "eager";
   plan.vmm.watchdog_s = 20.0;

@@ -47,7 +47,7 @@ TEST("what a tracked balloon drops is discarded, and resolved again: nobody slee
 TEST("a tracked balloon and blocks around faults: a page that is about to be dropped is not taken for resolved") {
   for (const char* strategy : {"uffd_wait", "no_uffd_wait", "no_slow_gup"}) {
     GuestPlan plan = with_balloon(strategy, MemoryType::shmem, "remove", true);
-    plan.guest.fault_around_pages = 8;
+    plan.guest.request_pages = 8;
     plan.kind = Kind::absent;
     const auto result = run_guest(plan);
     check_ended_well(*result);

@@ -11,7 +11,7 @@ GuestPlan present_among_absent(const char* strategy) {
   GuestPlan plan;
   plan.vmm.strategy = strategy;
   plan.guest.vcpus = plan.guest.vcpus_per_vmm = 1;
-  plan.guest.fault_around_pages = 8;
+  plan.guest.request_pages = 8;
   plan.kinds = {Kind::minor, Kind::minor, Kind::minor, Kind::absent, Kind::minor, Kind::absent, Kind::absent, Kind::minor};
   plan.server.delay_us = 1000.0;
   plan.vmm.access.order = "trace";

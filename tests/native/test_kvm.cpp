@@ -104,7 +104,7 @@ TEST("kvm: writes, whole pages verified, and anonymous memory") {
     check_run(*run_guest(plan), 256);
     plan = kvm_plan(strategy);
     plan.guest.memory = MemoryType::anon;
-    plan.guest.fault_around_pages = 4;
+    plan.guest.request_pages = 4;
     plan.kind = Kind::absent;
     check_run(*run_guest(plan), 256);
   }

@@ -89,7 +89,7 @@ TEST("kvm: a balloon and absent pages in blocks around faults: each page is reso
   each(
       [](const char* strategy) {
         GuestPlan plan = with_balloon(strategy, MemoryType::shmem, "remove", true);
-        plan.guest.fault_around_pages = 8;
+        plan.guest.request_pages = 8;
         plan.kind = Kind::absent;
         return plan;
       },

@@ -70,7 +70,7 @@ TEST("resolving around a fault stops at a poisoned neighbour") {
     for (const MemoryType memory : {MemoryType::shmem, MemoryType::anon}) {
       GuestPlan plan = poisoned(strategy, memory, false);
       plan.kinds = {Kind::absent, Kind::absent, Kind::absent, Kind::poisoned, Kind::absent};
-      plan.guest.fault_around_pages = 8;
+      plan.guest.request_pages = 8;
       if (std::string(strategy) == "uffd_wait") plan.server.fault_around_pages = 8;
       const auto result = run_guest(plan);
       CHECK_EQUAL(result->stop_reason, "");
@@ -115,7 +115,7 @@ TEST("every trip has one outcome and every event one answer, whatever was raced"
       plan.kinds = {Kind::poisoned, Kind::minor, Kind::absent, Kind::hit};
       plan.guest.vcpus = 4;
       plan.guest.vcpus_per_vmm = 2;
-      plan.guest.fault_around_pages = around;
+      plan.guest.request_pages = around;
       plan.vmm.access.overlap = true;
       plan.server.readers = 3;
       const auto result = run_guest(plan);

@@ -133,7 +133,7 @@ TEST("a remote source's pages are fetched once each, right, for a sleeping and f
       SourceServer source(memory());
       GuestPlan plan = plan_for(strategy, source.port(), 4);
       plan.server.source.remote.connections = connections;
-      plan.guest.fault_around_pages = 4;
+      plan.guest.request_pages = 4;
       const auto result = run_guest(plan);
       check_right(*result);
       CHECK_EQUAL(result->source.on_demand, kPages);
@@ -151,7 +151,7 @@ TEST("anonymous memory gets remote contents through the reader's buffer and the 
     SourceServer source(memory());
     GuestPlan plan = plan_for(strategy, source.port(), 4);
     plan.guest.memory = MemoryType::anon;
-    plan.guest.fault_around_pages = 4;
+    plan.guest.request_pages = 4;
     plan.vmm.access.overlap = true;
     check_right(*run_guest(plan));
   }
@@ -163,7 +163,7 @@ TEST("overlapping vCPUs of two VMM processes share what one of them fetched") {
     GuestPlan plan = plan_for(strategy, source.port(), 4);
     plan.guest.vcpus_per_vmm = 2;
     plan.vmm.access.overlap = true;
-    plan.guest.fault_around_pages = 8;
+    plan.guest.request_pages = 8;
     const auto result = run_guest(plan);
     check_right(*result, 2 * kPages);
     CHECK_EQUAL(result->source.on_demand, kPages);
@@ -429,7 +429,7 @@ TEST("a snapshot file is read page by page, warm and cold, for shared and for an
       for (const bool cold : {false, true}) {
         GuestPlan plan = plan_for(strategy, 0);
         plan.guest.memory = type;
-        plan.guest.fault_around_pages = 4;
+        plan.guest.request_pages = 4;
         plan.server.source.name = "file";
         plan.server.source.file = path;
         plan.server.source.cold = cold;

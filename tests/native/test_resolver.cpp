@@ -80,7 +80,7 @@ TEST("a hole ends the run by name where nothing drops pages, and is fetched agai
 TEST("a page that was resolved before and whose contents are gone becomes discarded; without drops it ends the run") {
   for (const bool drops : {false, true}) {
     Region region(1, drops);
-    region.resolver.record().set(3, PageState::resolved);
+    region.resolver.record().resolve_unasked(3);
     region.punch(3);
     CHECK(region.again(3).end == (drops ? Installed::End::gone : Installed::End::refused));
     CHECK(region.resolver.record().state(3) == (drops ? PageState::discarded : PageState::resolved));
@@ -139,7 +139,7 @@ TEST("a page can be claimed by one only, and a reclaimed page is installed again
   Region region;
   CHECK(region.resolver.record().claim(2, PageRecord::vcpu_claim()));
   CHECK(!region.resolver.record().claim(2, PageRecord::reader_claim(1)));
-  region.resolver.record().set(2, PageState::resolved);
+  region.resolver.record().resolve_unasked(2);
   CHECK_EQUAL(region.again(2).pages, 1u);
   CHECK(region.again(2).lost);
   CHECK_EQUAL(region.counters[Counter::wakes], 1u);

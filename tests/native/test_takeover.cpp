@@ -89,7 +89,7 @@ void kill_again_and_again(const Case& test, unsigned seed) {
   constexpr int kServers = 6;
   GuestConfig asked{.region_bytes = 8192 * 4096, .vcpus = 4, .vcpus_per_vmm = 2, .seed = seed, .contents_seed = seed};
   asked.memory = test.memory;
-  asked.fault_around_pages = test.around;
+  asked.request_pages = test.around;
   if (test.memory == MemoryType::anon) asked.vcpus_per_vmm = asked.vcpus;
   const std::uint32_t vmm_count = asked.vcpus / asked.vcpus_per_vmm;
   PageServerConfig config{.readers = vmm_count, .fault_around_pages = test.around};

@@ -78,7 +78,7 @@ TEST("anonymous memory is copied: by the reader, and through the ring's slot by 
   for (const char* strategy : kResolving) {
     GuestPlan plan = plan_for(strategy);
     plan.guest.memory = MemoryType::anon;
-    plan.guest.fault_around_pages = 4;
+    plan.guest.request_pages = 4;
     plan.kind = Kind::absent;
     check_identities(*run_guest(plan), 1024);
   }
@@ -99,7 +99,7 @@ TEST("VMM processes that share the region resolve each page once in each mapping
   for (const char* strategy : kResolving) {
     GuestPlan plan = plan_for(strategy, 4, 2);
     plan.kind = Kind::absent;
-    plan.guest.fault_around_pages = 8;
+    plan.guest.request_pages = 8;
     plan.server.delay_us = 20;
     plan.server.delay_exponential = true;
     plan.vmm.access.overlap = true;

@@ -56,7 +56,7 @@ inline std::unique_ptr<GuestResult> run_guest(GuestPlan plan, bool serve = true)
     for (const auto& [page, index] : plan.spoiled)
       reinterpret_cast<std::uint64_t*>(region.data() + page * plan.guest.page_bytes)[index] ^= 1;
   }
-  plan.server.fault_around_pages = plan.guest.fault_around_pages;
+  plan.server.fault_around_pages = plan.guest.request_pages;
   uffd::PageServer server(guest, plan.server);
   for (std::uint32_t i = 0; i < vmms; ++i) {
     uffd::VmmConfig config = plan.vmm;
@@ -65,8 +65,8 @@ inline std::unique_ptr<GuestResult> run_guest(GuestPlan plan, bool serve = true)
     config.first_vcpu = i * config.vcpus;
     if (config.record_capacity == 0 && !plan.no_records) config.record_capacity = guest.pages();
     for (const uffd::Option& option : uffd::strategy_info(config.strategy).options)
-      if (option.name == "fault_around_pages" || option.name == uffd::kPopulatePages)
-        config.options[option.name] = plan.guest.fault_around_pages;
+      if (option.role == uffd::OptionRole::fault_around || option.role == uffd::OptionRole::populate)
+        config.options[option.name] = plan.guest.request_pages;
     auto vmm = std::make_unique<uffd::Vmm>(guest, config);
     for (std::size_t k = 0; k < vmm->userfaultfds().size(); ++k) {
       const uffd::Shard& shard = vmm->shards()[k];

@@ -126,7 +126,7 @@ GuestConfig guest_config(nb::dict dict) {
   keys.take("vcpus_per_vmm", config.vcpus_per_vmm);
   keys.take("seed", config.seed);
   keys.take("contents_seed", config.contents_seed);
-  keys.take("fault_around_pages", config.fault_around_pages);
+  keys.take("request_pages", config.request_pages);
   keys.take("poisoned_when_resolved", config.poisoned_when_resolved);
   keys.take("rings", config.rings);
   keys.take("server_threads", config.server_threads);

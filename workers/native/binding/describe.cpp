@@ -34,6 +34,7 @@ nb::list describe_options(const std::vector<Option>& all) {
     one["maximum"] = option.maximum;
     one["help"] = option.help;
     one["choices"] = option.choices;
+    one["role"] = option_role_name(option.role);
     options.append(one);
   }
   return options;

@@ -9,7 +9,7 @@
 #include "binding/reports.hpp"
 #include "resolve/fill.hpp"
 #include "source/snapshot.hpp"
-#include "vcpu/thread_engine.hpp"
+#include "vcpu/calibrate.hpp"
 
 namespace uffd {
 

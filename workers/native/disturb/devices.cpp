@@ -12,9 +12,9 @@
 
 #include "disturb/disturbance.hpp"
 #include "guest/access_order.hpp"
+#include "guest/wrong_word.hpp"
 #include "kernel/error.hpp"
 #include "kernel/vocabulary.hpp"
-#include "vcpu/verify.hpp"
 
 namespace uffd {
 namespace {

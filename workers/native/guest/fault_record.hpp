@@ -7,12 +7,10 @@
 #include <atomic>
 #include <cstdint>
 
+#include "guest/page_kind.hpp"
 #include "kernel/clock.hpp"
 
 namespace uffd {
-
-enum class Kind : std::uint8_t { hit, minor, absent, swapped, poisoned };
-inline constexpr std::array kKindNames{"hit", "minor", "absent", "swapped", "poisoned"};
 
 /// How a fault ended. The names are the data set's.
 enum class FaultOutcome : std::uint8_t {

@@ -36,7 +36,7 @@ void check(const GuestConfig& config) {
   if (config.vcpus == 0 || config.vcpus_per_vmm == 0 || config.vcpus % config.vcpus_per_vmm != 0)
     throw ConfigError("vcpus must be a positive multiple of vcpus_per_vmm");
   if (config.rings == 0 || config.rings > config.vcpus) throw ConfigError("rings must be between 1 and vcpus");
-  if (config.fault_around_pages == 0) throw ConfigError("fault_around_pages must be at least 1");
+  if (config.request_pages == 0) throw ConfigError("request_pages must be at least 1");
 }
 
 Descriptor make_region(const GuestConfig& config) {
@@ -81,8 +81,7 @@ Guest::Guest(const GuestConfig& config)
   layout.vcpus_offset = layout.rings_offset + config.rings * ring_bytes(config);
   layout.counters_offset = up(layout.vcpus_offset + config.vcpus * sizeof(VcpuState), 64);
   layout.payload_offset = up(layout.counters_offset + config.server_threads * sizeof(Counters), kBasePageBytes);
-  const std::uint64_t payload =
-      config.memory == MemoryType::anon ? config.page_bytes * config.fault_around_pages * config.vcpus : 0;
+  const std::uint64_t payload = config.memory == MemoryType::anon ? config.page_bytes * config.request_pages * config.vcpus : 0;
   layout.bytes = up(layout.payload_offset + payload, kBasePageBytes);
 
   shared_fd_ = make_memfd("uffd-loadgen-shared", layout.bytes, false);

@@ -4,7 +4,6 @@
 // others, or its successor, can go on.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <span>
@@ -13,117 +12,14 @@
 #include "guest/contents.hpp"
 #include "guest/counters.hpp"
 #include "guest/fault_record.hpp"
-#include "kernel/clock.hpp"
+#include "guest/guest_config.hpp"
+#include "guest/request_ring.hpp"
+#include "guest/shared_header.hpp"
+#include "guest/vcpu_state.hpp"
 #include "kernel/descriptor.hpp"
-#include "kernel/futex.hpp"
 #include "kernel/mapping.hpp"
 
 namespace uffd {
-
-struct GuestConfig {
-  MemoryType memory = MemoryType::shmem;
-  std::uint64_t region_bytes = 0;
-  std::uint64_t page_bytes = 4096;
-  bool transparent_huge_pages = false;
-  std::uint32_t vcpus = 1;
-  std::uint32_t vcpus_per_vmm = 1;
-  std::uint64_t seed = 0;           ///< of the access orders
-  std::uint64_t contents_seed = 0;  ///< of what the pages hold
-  std::uint32_t fault_around_pages = 1;
-  std::uint32_t rings = 1;           ///< request rings, each with a thread of the page server
-  std::uint32_t server_threads = 0;  ///< of the page server, that count in the shared memory
-  bool gated = false;  ///< the barrier opens when somebody outside says so, not by itself: many guests of a run start together
-  bool poisoned_when_resolved = false;  ///< poisoned pages: after they were resolved, the VMM not told; else at the source
-  bool drops = false;                   ///< resolved pages may be taken away again: a balloon is at work
-};
-
-/// Where a vCPU is in its access; what the watchdog names.
-enum class Stage : std::uint32_t {
-  idle,
-  at_barrier,
-  touching,
-  raised,
-  delivered,
-  fetching,
-  installing,
-  populating,
-  thinking,
-  done
-};
-const char* stage_name(Stage stage);
-
-enum class RequestState : std::uint32_t {
-  free,
-  asked,  ///< by the vCPU
-  taken,  ///< by the page server, which answers with one of:
-  present,
-  poisoned,
-  failed,
-};
-
-/// One vCPU's line in the shared page. The first cache line is the vCPU's own, the second is written by readers, the third
-/// is its request to the page server (a vCPU has at most one outstanding).
-struct alignas(64) VcpuState {
-  std::atomic<std::uint32_t> tid;
-  std::atomic<Stage> stage;
-  std::atomic<std::uint64_t> page;
-  std::atomic<std::uint64_t> accesses;
-  std::atomic<std::uint64_t> faults;
-  std::atomic<std::uint64_t> slot;  ///< index of the record of the fault being raised
-  std::atomic<std::uint64_t> resolved_by_vcpu;
-  std::atomic<std::uint32_t> finished;
-
-  alignas(64) std::atomic<std::uint64_t> resolved_by_reader;
-  std::atomic<std::uint64_t> stray_waits;
-
-  alignas(64) FutexWord request;  ///< RequestState
-  FutexWord request_asleep;       ///< 1 while the vCPU sleeps on `request`: an answer has to wake it
-  std::atomic<std::uint32_t> request_pages;
-  std::atomic<std::uint64_t> request_page;  ///< and in the answer: the part of the run that is present
-  std::atomic<std::uint64_t> wanted_page;   ///< the one of the run that was touched
-  std::atomic<std::uint32_t> request_lost;  ///< 1: the contents were complete, and the kernel says they are gone
-};
-
-struct alignas(64) SharedHeader {
-  std::uint64_t magic;
-  std::uint32_t version;
-  GuestConfig config;
-  std::uint64_t kinds_offset, contents_offset, fetching_offset, rings_offset, vcpus_offset, counters_offset, payload_offset,
-      bytes;
-
-  alignas(64) FutexWord arrived;            ///< vCPUs at the barrier
-  FutexWord armed;                          ///< gated: 1 once all have arrived
-  FutexWord released;                       ///< 1 once all have arrived and, gated, the gate was opened
-  std::atomic<Ticks> start;                 ///< the releaser's stamp: the common start
-  std::atomic<std::uint32_t> exits;         ///< 1 when the strategy is meant to avoid sleeping: events are then stray waits
-  std::atomic<std::uint64_t> sample_every;  ///< every how-many-th fault of a vCPU leaves a record
-  FutexWord stopping;                       ///< 1 once the run was stopped from outside or by a watchdog
-  FutexWord ended;                          ///< bumped by each vCPU that ends: what the watchdogs sleep on
-  std::atomic<std::uint32_t> reason_set;
-  char reason[512];
-
-  std::atomic<std::uint32_t> server_epoch;  ///< how many page servers have died and been succeeded
-  /// Remove events: odd while the reader of that number, or one alike to it modulo kReaderSlots, has read events and not yet
-  /// marked the pages they take away.
-  static constexpr std::size_t kReaderSlots = 256;
-  alignas(64) std::array<std::atomic<std::uint32_t>, kReaderSlots> marking;
-};
-
-/// Where vCPUs that have exited ask, and one thread of the page server answers. vCPU v asks at ring v % rings, so that a ring's
-/// thread, placed as the reader of its number is, has its vCPUs where that reader has them. The requests follow: a bit for
-/// each of its vCPUs, set and taken by one instruction each, so that a process killed at whatever point leaves no half-made
-/// entry for the others to wait behind.
-struct alignas(64) RequestRing {
-  FutexWord doorbell;  ///< bumped with every request
-  FutexWord asleep;    ///< 1 while its thread sleeps on `doorbell`: a request has to wake it
-
-  std::atomic<std::uint64_t>* asking() noexcept { return reinterpret_cast<std::atomic<std::uint64_t>*>(this + 1); }
-  /// After a request, or a stop: its thread looks again.
-  void wake() noexcept {
-    doorbell.fetch_add(1, std::memory_order_seq_cst);
-    if (asleep.load(std::memory_order_seq_cst) != 0) futex_wake(doorbell, 1);
-  }
-};
 
 class Guest {
  public:
@@ -146,12 +42,12 @@ class Guest {
   }
   /// All of the memory that the guest's processes share beside the region.
   std::span<std::byte> shared_bytes() const noexcept { return {shared_.data(), shared_.bytes()}; }
-  /// Contents travel here for anonymous memory: `fault_around_pages` pages a vCPU.
+  /// Contents travel here for anonymous memory: `request_pages` pages a vCPU.
   std::byte* payload(std::uint32_t vcpu) const noexcept {
     return shared_.data() + header().payload_offset + vcpu * payload_bytes();
   }
   std::uint64_t payload_bytes() const noexcept {
-    return config().memory == MemoryType::anon ? config().page_bytes * config().fault_around_pages : 0;
+    return config().memory == MemoryType::anon ? config().page_bytes * config().request_pages : 0;
   }
 
   /// Contents complete: set with release order after the last byte, so whoever sees it may map the page.

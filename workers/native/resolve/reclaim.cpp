@@ -26,9 +26,9 @@ std::uint64_t reclaim(const Guest& guest, const Mapping& region, const PageRecor
     const bool present = entry >> 63 != 0;
     const bool swap_or_marker = (entry >> 62 & 1) != 0;
     if (swap_or_marker && poisoned_at_source(guest, page))
-      record.set(page, PageState::poisoned);
+      record.poison(page);
     else if (present || swap_or_marker)
-      record.set(page, PageState::resolved);
+      record.resolve(page);
     else
       record.release(page);
   }

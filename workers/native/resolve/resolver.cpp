@@ -136,15 +136,16 @@ Installed::End Resolver::end_of(int error, Counters& counters) const noexcept {
   ++installed.pages;
   installed.wanted |= page == how.wanted;
   installed.again += how.known == Known::resolved_before || (how.known == Known::claimed && record_.was_discarded(page));
-  if (how.known != Known::resolved_before) record_.set(page, PageState::resolved);
+  if (how.known == Known::claimed) record_.resolve(page);
+  if (how.known == Known::not_asked) record_.resolve_unasked(page);
 }
 
 // Mapped already: a thread that fell asleep on it before must be woken.
 void Resolver::settle_lost(std::uint64_t page, const Install& how, Installed& installed, Counters& counters) const noexcept {
   ++counters[Counter::eexist];
   installed.lost = true;
-  if (how.known == Known::claimed) record_.found_mapped(page);
-  if (how.known == Known::not_asked) record_.set(page, PageState::resolved);
+  if (how.known == Known::claimed) record_.find_mapped(page);
+  if (how.known == Known::not_asked) record_.resolve_unasked(page);
   if (how.wake) wake(page, counters);
 }
 
@@ -169,7 +170,7 @@ Installed Resolver::poison(std::uint64_t page, bool wake, Counters& counters) co
     installed.pages = 1;
     installed.wanted = true;
     ++counters[Counter::pages_poisoned];
-    record_.set(page, PageState::poisoned);
+    record_.poison(page);
     if (wake) shard.uffd->wake(at, page_bytes_);  // only now: a sleeper woken before the record is set exits once more
   } else {
     record_.release(page);

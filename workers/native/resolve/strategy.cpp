@@ -32,6 +32,22 @@ const char* restore_name(Restore restore) {
   return "";
 }
 
+const char* option_role_name(OptionRole role) {
+  switch (role) {
+    case OptionRole::none: return "";
+    case OptionRole::fault_around: return "fault_around";
+    case OptionRole::populate: return "populate";
+    case OptionRole::page_record: return "page_record";
+  }
+  return "";
+}
+
+std::int64_t StrategyInfo::value_of(OptionRole role, const Options& given, std::int64_t otherwise) const {
+  for (const Option& option : options)
+    if (option.role == role) return given.at(option.name);
+  return otherwise;
+}
+
 const std::map<std::string, StrategyInfo>& strategies() { return registry(); }
 
 const StrategyInfo& strategy_info(const std::string& name) {
@@ -68,12 +84,18 @@ Option page_record_option() {
           0,
           1,
           "how a VMM knows what it resolved: its own record, or what EEXIST says (which un-poisons pages)",
-          {"bitmap", "eexist_only"}};
+          {"bitmap", "eexist_only"},
+          OptionRole::page_record};
 }
 
 Option fault_around_option() {
-  return {"fault_around_pages", 1, 1, 512,
-          "pages resolved with each fault: the aligned block around it, as far as nobody else has them in hand"};
+  return {"fault_around_pages",
+          1,
+          1,
+          512,
+          "pages resolved with each fault: the aligned block around it, as far as its pages are free",
+          {},
+          OptionRole::fault_around};
 }
 
 }  // namespace uffd

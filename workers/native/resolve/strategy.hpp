@@ -59,6 +59,15 @@ class Strategy {
   virtual ExitKind exit(ExitKind usual) const noexcept { return usual; }
 };
 
+/// What an option is for, where something besides the strategy itself has to know.
+enum class OptionRole {
+  none,
+  fault_around,  ///< pages resolved with each fault
+  populate,      ///< pages brought in and mapped at a time before the first access
+  page_record,   ///< what an exit goes by: the page record, or EEXIST alone (kEexistOnly)
+};
+const char* option_role_name(OptionRole role);
+
 struct Option {
   std::string name;  ///< with its unit
   std::int64_t initial;
@@ -66,6 +75,7 @@ struct Option {
   std::int64_t maximum;
   std::string help;
   std::vector<std::string> choices = {};  ///< names of the values 0, 1, ...; empty: a number
+  OptionRole role = OptionRole::none;
 };
 using Options = std::map<std::string, std::int64_t>;
 
@@ -79,6 +89,9 @@ struct StrategyInfo {
   std::vector<MemoryType> memory;
   std::vector<Option> options;
   std::unique_ptr<Strategy> (*make)(const Options&) = nullptr;
+
+  /// The value in complete `options` of the option in this role; `otherwise` where the strategy has none.
+  std::int64_t value_of(OptionRole role, const Options& options, std::int64_t otherwise) const;
 };
 
 /// Every strategy of this build, by name.
@@ -98,8 +111,6 @@ struct RegisterStrategy {
 
 /// The option every resolving strategy has.
 Option fault_around_option();
-/// The option of Restore::eager that says how many pages are asked for at a time.
-inline constexpr const char* kPopulatePages = "populate_pages";
 /// What an exit strategy goes by: its own record of what it resolved, or EEXIST alone.
 Option page_record_option();
 inline constexpr std::int64_t kEexistOnly = 1;

@@ -46,7 +46,7 @@ void RingServer::take(std::uint32_t vcpu) {
   const PageRun run{line.request_page.load(kRelaxed), line.request_pages.load(kRelaxed)};
   const std::uint64_t wanted = line.wanted_page.load(kRelaxed);
   if (run.count == 0 || wanted - run.first >= run.count || run.first >= guest_.pages() ||
-      run.count > guest_.pages() - run.first || run.count > guest_.config().fault_around_pages)
+      run.count > guest_.pages() - run.first || run.count > guest_.config().request_pages)
     return reply(guest_, vcpu, RequestState::failed);
   std::uint16_t cpu = 0;
   const Request request{.page = wanted, .vcpu = vcpu, .seen = Clock::get().now_and_cpu(cpu)};

@@ -11,6 +11,7 @@
 #include "guest/fault_record.hpp"
 #include "guest/guest.hpp"
 #include "guest/page_record.hpp"
+#include "guest/wrong_word.hpp"
 #include "kernel/clock.hpp"
 #include "resolve/emulation.hpp"
 
@@ -45,30 +46,13 @@ struct Touched {
   bool stopping = false;  ///< the run was being stopped by then
 };
 
-/// Words that are not their page's: how many, and the first of them.
-struct WrongWord {
-  std::uint64_t count = 0, page = 0, index = 0, found = 0;
-
-  void add(const WrongWord& more) noexcept {
-    const std::uint64_t before = count;
-    if (before == 0 && more.count != 0) *this = more;
-    count = before + more.count;
-  }
-  void add_those_of(const Contents& contents, std::uint64_t of_page, const std::uint64_t* words) noexcept {
-    std::uint64_t first = 0;
-    if (const std::uint64_t wrong = contents.wrong_words(of_page, words, first); wrong != 0)
-      add({wrong, of_page, first, words[first]});
-  }
-};
-
 /// The page has been touched. True when nobody had before, where it is the kernel that brings it in by itself: from swap, or
 /// without a userfaultfd.
 inline bool first_touch(const PageRecord& pages, std::uint64_t page, std::uint8_t known, bool userfaultfd) noexcept {
-  if (PageRecord::swapped_out(known)) return pages.set_swapped_in(page);
+  if (PageRecord::swapped_out(known)) return pages.swap_in(page);
   if (userfaultfd || PageRecord::state_of(known) != PageState::unresolved) return false;
   if (!pages.claim(page, PageRecord::vcpu_claim())) return false;
-  pages.set(page, PageState::resolved);
-  return true;
+  return pages.resolve(page);
 }
 
 class AccessAccount {

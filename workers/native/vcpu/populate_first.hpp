@@ -11,7 +11,7 @@ namespace uffd {
 
 class PopulateFirst {
  public:
-  /// True for the one who is to do it.
+  /// True for the vCPU that is to do it.
   bool take() noexcept { return !taken_.exchange(true, std::memory_order_acq_rel); }
   void reached(std::uint64_t page) noexcept { page_.store(page, std::memory_order_relaxed); }
   std::uint64_t page() const noexcept { return page_.load(std::memory_order_relaxed); }

@@ -6,45 +6,21 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include "kernel/vocabulary.hpp"
-#include "resolve/poison.hpp"
-#include "vcpu/thread_engine.hpp"
-#include "vcpu/verify.hpp"
 
 namespace uffd {
 
 namespace {
 
 constexpr std::uint64_t kLookAgainNs = 100'000'000;  // how long a wait sleeps before it looks whether the run was stopped
-constexpr int kCrashed = 70;                         // the exit status of a VMM process that a memory error ended
-
-Books books_of(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, const AccessConfig& access) {
-  const Clock& clock = Clock::get();
-  return {
-      .state = vmm.guest.vcpu(index),
-      .records = records,
-      .pages = vmm.resolver.record(),
-      .contents = vmm.guest.contents(),
-      .region = vmm.region,
-      .page_bytes = vmm.page_bytes,
-      .sample_every = vmm.sample_every,
-      .record_capacity = vmm.record_capacity,
-      .interval = access.rate_per_s > 0.0 ? clock.from_ns(1e9 / access.rate_per_s) : 0,
-      .think = clock.from_ns(static_cast<double>(access.think_ns)),
-      .verify = vmm.verify,
-      .userfaultfd = vmm.userfaultfd,
-      .exits = vmm.exit != ExitKind::none,
-  };
-}
 
 }  // namespace
 
 Vcpu::Vcpu(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, const AccessConfig& access, CpuList cpus)
-    : AccessAccount(books_of(vmm, index, records, access)),
-      vmm_(vmm),
-      index_(index),
+    : Trips(vmm, index, records, access),
       config_(access),
       order_(access, vmm.guest.pages(), index, vmm.guest.config().vcpus, vmm.guest.config().seed),
       cpus_(std::move(cpus)),
@@ -61,7 +37,7 @@ void Vcpu::run(Engine& engine) noexcept {
       if (vmm_.count_mmap_lock) locks_ = LockCounter::of_this_thread();
       const ThreadUsage before = ThreadUsage::of_this_thread();
       locks_.begin();
-      next_due_ = start_ = clock_.now();
+      start_ = clock_.now();
       if (vmm_.populate_first != nullptr) populate_first();
       seat->walk();
       if (config_.hold_ns != 0) wait_until(start_ + clock_.from_ns(static_cast<double>(config_.hold_ns)));
@@ -88,55 +64,44 @@ bool Vcpu::wait_at_barrier() noexcept {
   return !stopping();
 }
 
-[[gnu::always_inline]] inline bool Vcpu::access(std::uint64_t page, bool read, Ticks due) noexcept {
-  const std::uint8_t known = books_.pages.byte(page);
-  begin(page, known, due);
-  raised_ = now();
-  if (PageRecord::faults(known))
-    open_record();
-  else
-    state_.stage.store(Stage::touching, kRelaxed);
-
-  auto* word = reinterpret_cast<std::uint64_t*>(books_.region + page * books_.page_bytes) +
-               books_.contents.touched_word(books_.contents.base(page));
-  Touched touched{.value = ThreadEngine::touch(*this, page, known, word, read)};
-
-  if (open_) {
-    touched.stopping = stopping();
-    touched.waited = delivered();
-    touched.first = first_touch(books_.pages, page, known, books_.userfaultfd);
-    touched.resumed = clock_.now_and_cpu(touched.cpu);
-    seen_.add(touched.cpu);
+void Vcpu::populate_first() {
+  PopulateFirst& all = *vmm_.populate_first;
+  if (all.take()) {
+    populate_everything(all);
+    all.finish();
+    return;
   }
-  return close(touched);
+  // The watchdog sees how far that vCPU has come: one that waits for it is not stuck before it is.
+  state_.stage.store(Stage::populating, kRelaxed);
+  while (!all.wait(kLookAgainNs) && !stopping()) state_.page.store(all.page(), kRelaxed);
 }
 
-// False: the run is being stopped.
-[[gnu::hot]] bool Vcpu::pass() {
-  const Ticks interval = books_.interval, think = books_.think;
-  const bool whole_page = books_.verify == Verify::page;
-  for (std::uint64_t left = order_.per_pass(); left != 0; --left) {
-    if (stopping()) return false;
-    const std::uint64_t page = order_.next_page();
-    const bool read = order_.next_is_read();
-    if (interval != 0 && !wait_until(next_due_)) return false;
-    if (access(page, read, interval == 0 ? 0 : next_due_) && whole_page)
-      wrong_.add_those_of(books_.contents, page,
-                          reinterpret_cast<const std::uint64_t*>(books_.region + page * books_.page_bytes));
-    next_due_ += interval;
-    state_.accesses.store(++done_, kRelaxed);
-    if (milestones_.due(done_)) [[unlikely]]
-      passed_milestone(now(), state_.resolved_by_reader.load(kRelaxed));
-    if (think != 0 && !wait_until(now() + think)) return false;
-  }
-  return true;
-}
-
-void Vcpu::loop() {
-  for (std::uint32_t pass = 0; pass < config_.passes; ++pass) {
-    order_.rewind();
-    if (!this->pass()) return;
-    end_of_pass();
+void Vcpu::populate_everything(PopulateFirst& all) {
+  const std::uint64_t pages = vmm_.guest.pages();
+  const std::uint32_t block = vmm_.populate_pages;
+  slot_ = &records_[vmm_.record_capacity];  // fetch() stamps: into the scratch slot, this is no fault
+  for (std::uint64_t page = 0; page < pages && !stopping();) {
+    all.reached(page);
+    state_.page.store(page, kRelaxed);
+    PageRun run{page, static_cast<std::uint32_t>(std::min<std::uint64_t>(block, pages - page))};
+    if (fetch(page, run) != RequestState::present) return;  // the run is being stopped
+    state_.stage.store(Stage::populating, kRelaxed);
+    std::byte* at = vmm_.region + run.first * vmm_.page_bytes;
+    const std::uint64_t bytes = run.count * vmm_.page_bytes;
+    if (vmm_.memory == MemoryType::anon) {
+      std::memcpy(at, vmm_.guest.payload(index_), bytes);
+    } else if (::madvise(at, bytes, MADV_POPULATE_WRITE) != 0) {
+      vmm_.guest.stop("populating page " + std::to_string(run.first) + " was refused with errno " + std::to_string(errno));
+      return;
+    }
+    for (std::uint32_t i = 0; i < run.count; ++i) {
+      if (!vmm_.resolver.record().claim(run.first + i, PageRecord::vcpu_claim())) continue;  // mapped before the start
+      vmm_.resolver.record().resolve(run.first + i);
+      ++resolved_;
+    }
+    state_.resolved_by_vcpu.store(resolved_, kRelaxed);
+    page = run.first + run.count;
+    milestones_.populated(clock_.now(), resolved_, pages);
   }
 }
 
@@ -161,216 +126,6 @@ std::string Vcpu::first_wrong() const {
   if (wrong_.count == 0) return {};
   const std::uint64_t expected = Contents::word(books_.contents.base(wrong_.page), wrong_.index);
   return describe_wrong_word(wrong_.page, wrong_.index, wrong_.found, expected);
-}
-
-[[gnu::hot]] void Vcpu::stamp(std::atomic<Ticks> FaultRecord::* stage) noexcept { (slot_->*stage).store(clock_.now(), kRelaxed); }
-
-[[gnu::hot]] Verdict Vcpu::on_exit(Exit exit, int populate_error) noexcept {
-  if (!open_) open_record();
-  ++counters_[Counter::trips];
-  if (++attempt_ == 1) {
-    stamp(&FaultRecord::delivered);
-    slot_->exit = exit;
-  }
-  if (vmm_.eexist_only && populate_error == Situation::kNotTried) {
-    const Verdict verdict = resolve_blindly(page_);
-    if (verdict != Verdict::undecided) return verdict;
-    when_raised_ = PageState::resolved;  // EEXIST is all that is known of it
-  }
-  while (!stopping()) {
-    state_.stage.store(Stage::delivered, kRelaxed);
-    const Action action = vmm_.strategy.decide({.when_raised = when_raised_,
-                                                .now = state_now(),
-                                                .memory = vmm_.memory,
-                                                .attempt = attempt_,
-                                                .populate_error = populate_error,
-                                                .installed_again = installed_again_});
-    switch (action) {
-      case Action::resolve: return resolve(page_);
-      case Action::resolve_again: return resolve_again(page_);
-      case Action::fetch_and_populate: return fetch_and_populate(page_);
-      case Action::retry: return retry();
-      case Action::populate:
-        populate_error = populate(page_);
-        if (populate_error == 0) return Verdict::run_again;
-        continue;
-      case Action::memory_error: return memory_error();
-    }
-  }
-  return stopped();
-}
-
-[[gnu::hot]] PageState Vcpu::state_now() const noexcept {
-  const PageState now = vmm_.resolver.record().state(page_);
-  if (!vmm_.track_removes || now != PageState::resolved) return now;
-  vmm_.guest.wait_for_removes();
-  return vmm_.resolver.record().state(page_);
-}
-
-Verdict Vcpu::retry() noexcept {
-  ++counters_[Counter::retries];
-  // Wait here while the page is in somebody's hands: each touch before it is there would cost another exit.
-  while (vmm_.resolver.record().state(page_) == PageState::in_flight && !stopping()) sched_yield();
-  return Verdict::run_again;
-}
-
-Verdict Vcpu::stopped() noexcept {
-  ++counters_[Counter::trips_stopped];
-  return Verdict::abandon;
-}
-
-Verdict Vcpu::memory_error() noexcept {
-  ++counters_[Counter::memory_errors];
-  memory_error_ = true;
-  if (vmm_.crash_on_memory_error) {
-    vmm_.guest.stop("memory error: page " + std::to_string(page_) + " is poisoned, and vCPU " + std::to_string(index_) +
-                    " ended its VMM process for it (on_memory_error=crash)");
-    ::_exit(kCrashed);
-  }
-  return Verdict::abandon;
-}
-
-[[gnu::hot]] int Vcpu::populate(std::uint64_t page) noexcept {
-  state_.stage.store(Stage::populating, kRelaxed);
-  const auto work = [&] { return ::madvise(vmm_.region + page * vmm_.page_bytes, vmm_.page_bytes, MADV_POPULATE_WRITE); };
-  if (locks_.during(LockCause::populate, work) != 0) {
-    ++counters_[Counter::populate_failed];
-    return errno;
-  }
-  ++counters_[Counter::populate_ok];
-  populated_ = true;
-  stamp(&FaultRecord::installed);
-  return 0;
-}
-
-[[gnu::hot]] Verdict Vcpu::resolve(std::uint64_t page) noexcept {
-  const PageRun claimed = vmm_.resolver.claim(page, PageRecord::vcpu_claim());
-  if (claimed.count == 0) return retry();  // another thread was faster
-  PageRun run = claimed;
-  const RequestState got = fetch(page, run);
-  if (got != RequestState::present) {
-    vmm_.resolver.release(claimed);
-    return got == RequestState::poisoned ? poison(page) : stopped();
-  }
-  if (run.count != claimed.count) vmm_.resolver.release_rest(claimed, run);
-  Installed installed;
-  Verdict verdict{};
-  const bool mapped = install(run, Known::claimed, installed, verdict);
-  if (installed.pages != 0) state_.resolved_by_vcpu.store(resolved_ += installed.pages - installed.again, kRelaxed);
-  if (!mapped) return verdict;
-  resolved_here_ = installed.wanted;
-  ++counters_[resolved_here_ ? Counter::trips_resolved : Counter::trips_lost];
-  return resolved_here_ ? Verdict::mapped : Verdict::run_again;
-}
-
-Verdict Vcpu::resolve_again(std::uint64_t page) noexcept {
-  PageRun run{page, 1};
-  if (vmm_.memory == MemoryType::anon && fetch(page, run) != RequestState::present) return stopped();
-  Installed installed;
-  Verdict verdict{};
-  if (!install(run, Known::resolved_before, installed, verdict)) return verdict;  // that says nothing of the page
-  ++installed_again_;
-  resolved_here_ = installed.wanted;
-  ++counters_[resolved_here_ ? Counter::resolved_again : Counter::trips_lost];
-  return resolved_here_ ? Verdict::mapped : Verdict::run_again;
-}
-
-// The record is not asked: get the contents, install, and EEXIST tells what was there.
-Verdict Vcpu::resolve_blindly(std::uint64_t page) noexcept {
-  PageRun run{page, 1};
-  const RequestState got = fetch(page, run);
-  if (got == RequestState::poisoned) return poison(page);
-  if (got != RequestState::present) return stopped();
-  Installed installed;
-  Verdict verdict{};
-  if (!install(run, Known::not_asked, installed, verdict)) return verdict;
-  if (installed.lost) return Verdict::undecided;
-  resolved_here_ = true;
-  ++counters_[Counter::trips_resolved];
-  state_.resolved_by_vcpu.store(++resolved_, kRelaxed);
-  return Verdict::mapped;
-}
-
-[[gnu::hot]] bool Vcpu::install(const PageRun& run, Known known, Installed& installed, Verdict& verdict) noexcept {
-  state_.stage.store(Stage::installing, kRelaxed);
-  const std::byte* from = vmm_.memory == MemoryType::anon ? vmm_.guest.payload(index_) : nullptr;
-  const Install how{.wanted = page_, .from = from, .known = known};
-  installed = locks_.during(LockCause::resolve, [&] { return vmm_.resolver.install(run, how, counters_); });
-  if (known != Known::not_asked || !installed.lost) stamp(&FaultRecord::installed);
-  switch (installed.end) {
-    case Installed::End::mapped: return true;
-    case Installed::End::changing: verdict = retry(); break;  // the touch comes back, and the watchdog looks on
-    case Installed::End::gone: verdict = refetch(page_, run) ? retry() : stopped(); break;
-    case Installed::End::vanished:
-    case Installed::End::refused: vmm_.guest.stop(vmm_.resolver.refusal(run, installed)); verdict = stopped();
-  }
-  return false;
-}
-
-// For anonymous memory the contents go with the resolve, which is the reader's here: there is nothing to get beforehand.
-Verdict Vcpu::fetch_and_populate(std::uint64_t page) noexcept {
-  if (vmm_.memory != MemoryType::anon) {
-    PageRun run{page, 1};
-    const RequestState got = fetch(page, run);
-    if (got == RequestState::poisoned) return poison(page);
-    if (got != RequestState::present) return stopped();
-  }
-  return populate(page) == 0 ? Verdict::run_again : retry();
-}
-
-Verdict Vcpu::poison(std::uint64_t page) noexcept {
-  if (!vmm_.resolver.record().claim(page, PageRecord::vcpu_claim())) return retry();
-  const Installed poisoned = vmm_.resolver.poison(page, true, counters_);
-  stamp(&FaultRecord::installed);
-  if (poisoned.pages != 0) return memory_error();
-  if (poisoned.end == Installed::End::vanished || poisoned.end == Installed::End::refused)
-    vmm_.guest.stop(vmm_.resolver.refusal({page, 1}, poisoned));
-  return retry();
-}
-
-[[gnu::hot]] RequestState Vcpu::fetch(std::uint64_t page, PageRun& run) noexcept {
-  // Contents of anonymous memory travel in the ring's slot, always.
-  const PageRun here = vmm_.memory == MemoryType::anon ? PageRun{page, 0} : around_complete(vmm_.guest, run, page);
-  if (here.count != 0) {  // complete when the exit arrived: no time of its own
-    run = here;
-    slot_->fetched.store(slot_->delivered.load(kRelaxed), kRelaxed);
-    return RequestState::present;
-  }
-  const RequestState answer = ask(page, run, false);
-  if (answer == RequestState::present || answer == RequestState::poisoned) stamp(&FaultRecord::fetched);
-  return answer;
-}
-
-bool Vcpu::refetch(std::uint64_t page, PageRun run) noexcept {
-  ++counters_[Counter::contents_lost];
-  return ask(page, run, true) == RequestState::present;
-}
-
-[[gnu::hot]] RequestState Vcpu::ask(std::uint64_t page, PageRun& run, bool lost) noexcept {
-  state_.stage.store(Stage::fetching, kRelaxed);
-  ++counters_[Counter::requests];
-  state_.wanted_page.store(page, kRelaxed);
-  state_.request_lost.store(lost, kRelaxed);
-  state_.request_page.store(run.first, kRelaxed);
-  state_.request_pages.store(run.count, kRelaxed);
-  constexpr auto asked = static_cast<std::uint32_t>(RequestState::asked);
-  state_.request.store(asked, std::memory_order_release);
-  vmm_.guest.post_request(index_);
-  RequestState answer = RequestState::asked;
-  const auto unanswered = [&] { return answer == RequestState::asked || answer == RequestState::taken; };
-  while (unanswered() && !stopping()) {
-    futex_wait_noted(state_.request, static_cast<std::uint32_t>(answer), state_.request_asleep, kLookAgainNs);
-    answer = static_cast<RequestState>(state_.request.load(std::memory_order_acquire));
-  }
-  state_.request.store(static_cast<std::uint32_t>(RequestState::free), kRelaxed);
-  if (unanswered()) return RequestState::failed;  // the run is being stopped
-  if (answer == RequestState::failed) {
-    ++counters_[Counter::requests_failed];
-    vmm_.guest.stop("the page server could not provide page " + std::to_string(run.first));
-    return answer;
-  }
-  run = {state_.request_page.load(kRelaxed), state_.request_pages.load(kRelaxed)};
-  return answer;
 }
 
 }  // namespace uffd

@@ -1,11 +1,11 @@
 #include "vcpu/verify.hpp"
 
 #include <chrono>
-#include <cstdio>
 
 #include "guest/contents_present.hpp"
+#include "guest/wrong_word.hpp"
 #include "kernel/vocabulary.hpp"
-#include "vcpu/thread_engine.hpp"
+#include "vcpu/signals.hpp"
 
 namespace uffd {
 
@@ -87,14 +87,6 @@ Verified verify_region(const Guest& guest, const Mapping& region, const PageReco
   Verified verified = Verification(guest, region, record).run();
   verified.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return verified;
-}
-
-std::string describe_wrong_word(std::uint64_t page, std::uint64_t index, std::uint64_t found, std::uint64_t expected) {
-  char text[128];
-  std::snprintf(text, sizeof text, "page %llu, word %llu: found 0x%016llx, expected 0x%016llx",
-                static_cast<unsigned long long>(page), static_cast<unsigned long long>(index),
-                static_cast<unsigned long long>(found), static_cast<unsigned long long>(expected));
-  return text;
 }
 
 }  // namespace uffd

@@ -21,7 +21,4 @@ struct Verified {
 
 Verified verify_region(const Guest& guest, const Mapping& region, const PageRecord& record);
 
-/// "page P, word W: found ..., expected ..."
-std::string describe_wrong_word(std::uint64_t page, std::uint64_t index, std::uint64_t found, std::uint64_t expected);
-
 }  // namespace uffd

@@ -57,7 +57,7 @@ class Preparation {
     if (any_swapped) {
       if (first_vmm_) page_out();
       for (std::uint64_t page = 0; page < kinds.size(); ++page)
-        if (static_cast<Kind>(kinds[page]) == Kind::swapped) record_.set_swapped_out(page);
+        if (static_cast<Kind>(kinds[page]) == Kind::swapped) record_.swap_out(page);
     }
     prove();
     return prepared_;
@@ -70,7 +70,7 @@ class Preparation {
     if (!userfaultfd_) {
       if (anon_) guest_.contents().fill(page, at(page));
       touch_write(reinterpret_cast<std::uint64_t*>(at(page)));
-      record_.set(page, PageState::resolved);
+      if (record_.claim(page, PageRecord::vcpu_claim())) record_.resolve(page);
       return;
     }
     if (anon_) guest_.contents().fill(page, contents_.data());
@@ -89,10 +89,12 @@ class Preparation {
     map(page);
     if (::madvise(at(page), page_bytes_, MADV_DONTNEED) != 0)
       throw KernelError("madvise MADV_DONTNEED before poisoning", errno, region_.address() + page * page_bytes_, page_bytes_);
+    record_.discard(page);
+    if (!record_.claim(page, PageRecord::vcpu_claim())) return;
     const Installed poisoned = resolver_.poison(page, false, counters_);
     refuse(page, poisoned);
     if (poisoned.pages != 0) {
-      record_.set(page, PageState::resolved);
+      record_.hide_poison(page);
       poisoned_[page] = true;
     }
     if (anon_ || !first_vmm_) return;

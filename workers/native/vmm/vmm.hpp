@@ -15,6 +15,8 @@
 #include "vcpu/vcpu.hpp"
 #include "vcpu/verify.hpp"
 #include "vmm/prepare.hpp"
+#include "vmm/registration.hpp"
+#include "vmm/watchdog.hpp"
 
 namespace uffd {
 
@@ -51,8 +53,8 @@ class Vmm {
   Vmm(const Vmm&) = delete;
   Vmm& operator=(const Vmm&) = delete;
 
-  const std::vector<std::unique_ptr<Userfaultfd>>& userfaultfds() const noexcept { return uffds_; }
-  const std::vector<Shard>& shards() const noexcept { return shards_; }
+  const std::vector<std::unique_ptr<Userfaultfd>>& userfaultfds() const noexcept { return registration_.uffds; }
+  const std::vector<Shard>& shards() const noexcept { return registration_.shards; }
   int record_fd() const noexcept { return record_fd_.get(); }
   /// Null unless devices have a mapping of their own.
   const DeviceMapping* device_mapping() const noexcept { return device_mapping_.get(); }
@@ -76,10 +78,13 @@ class Vmm {
   const std::vector<Disturbances::Thread>& disturbers() const noexcept { return disturbances_->threads(); }
   const std::vector<std::unique_ptr<Vcpu>>& vcpus() const noexcept { return vcpus_; }
   const TickLine& line() const noexcept { return line_; }
-  std::string stuck(std::uint32_t vcpu) const { return stuck_.empty() ? std::string() : stuck_[vcpu]; }
+  std::string stuck(std::uint32_t vcpu) const { return watchdog_ == nullptr ? std::string() : watchdog_->stuck(vcpu); }
 
  private:
-  void watch(std::vector<std::thread::native_handle_type> threads);
+  void make_tables();
+  void add_disturbances();
+  void make_engine();
+  void watch(const std::vector<std::thread::native_handle_type>& threads);
   void end_sleepers() const noexcept;
   void credit_unclaimed() const noexcept;
   void read_events() const noexcept;
@@ -92,11 +97,10 @@ class Vmm {
   const Guest& guest_;
   VmmConfig config_;
   const StrategyInfo& info_;
+  Options options_;
   std::unique_ptr<Strategy> strategy_;
-  Mapping region_;
+  Registration registration_;
   PopulateFirst populate_first_;
-  std::vector<std::unique_ptr<Userfaultfd>> uffds_;
-  std::vector<Shard> shards_;
   Descriptor record_fd_, faults_fd_;
   Mapping record_, faults_;
   std::unique_ptr<Resolver> resolver_;
@@ -105,7 +109,7 @@ class Vmm {
   std::unique_ptr<Disturbances> disturbances_;
   std::unique_ptr<Engine> engine_;
   std::vector<std::unique_ptr<Vcpu>> vcpus_;
-  std::vector<std::string> stuck_;
+  std::unique_ptr<Watchdog> watchdog_;
   TickLine line_;
   bool finished_ = false;
 };

@@ -18,7 +18,13 @@ const RegisterStrategy registered({
     .userfaultfd = false,
     .restore = Restore::eager,
     .memory = {MemoryType::shmem, MemoryType::hugetlb, MemoryType::anon},
-    .options = {{kPopulatePages, 512, 1, 1 << 20, "pages brought in and mapped at a time, one block after the other"}},
+    .options = {{"populate_pages",
+                 512,
+                 1,
+                 1 << 20,
+                 "pages brought in and mapped at a time, one block after the other",
+                 {},
+                 OptionRole::populate}},
     .make = [](const Options&) -> std::unique_ptr<Strategy> { return std::make_unique<Eager>(); },
 });
 

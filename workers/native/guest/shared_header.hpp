@@ -1,0 +1,40 @@
+// The header of the guest's shared memory: its layout, the start barrier, and how a run is stopped.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "guest/guest_config.hpp"
+#include "kernel/clock.hpp"
+#include "kernel/futex.hpp"
+
+namespace uffd {
+
+struct alignas(64) SharedHeader {
+  std::uint64_t magic;
+  std::uint32_t version;
+  GuestConfig config;
+  std::uint64_t kinds_offset, contents_offset, fetching_offset, rings_offset, vcpus_offset, counters_offset, payload_offset,
+      bytes;
+
+  alignas(64) FutexWord arrived;            ///< vCPUs at the barrier
+  FutexWord armed;                          ///< gated: 1 once all have arrived
+  FutexWord released;                       ///< 1 once all have arrived and, gated, the gate was opened
+  std::atomic<Ticks> start;                 ///< the releaser's stamp: the common start
+  std::atomic<std::uint32_t> exits;         ///< 1 when the strategy is meant to avoid sleeping: events are then stray waits
+  std::atomic<std::uint64_t> sample_every;  ///< every how-many-th fault of a vCPU leaves a record
+  FutexWord stopping;                       ///< 1 once the run was stopped from outside or by a watchdog
+  FutexWord ended;                          ///< bumped by each vCPU that ends: what the watchdogs sleep on
+  std::atomic<std::uint32_t> reason_set;
+  char reason[512];
+
+  std::atomic<std::uint32_t> server_epoch;  ///< how many page servers have died and been succeeded
+  /// Remove events: odd while the reader of that number, or one alike to it modulo kReaderSlots, has read events and not yet
+  /// marked the pages they take away.
+  static constexpr std::size_t kReaderSlots = 256;
+  alignas(64) std::array<std::atomic<std::uint32_t>, kReaderSlots> marking;
+};
+
+}  // namespace uffd

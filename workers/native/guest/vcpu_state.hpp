@@ -1,0 +1,58 @@
+// One vCPU's line in the guest's shared memory: where it is in its access, what it has done, and its request to the page server.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "kernel/futex.hpp"
+
+namespace uffd {
+
+/// Where a vCPU is in its access; what the watchdog names.
+enum class Stage : std::uint32_t {
+  idle,
+  at_barrier,
+  touching,
+  raised,
+  delivered,
+  fetching,
+  installing,
+  populating,
+  thinking,
+  done
+};
+const char* stage_name(Stage stage);
+
+enum class RequestState : std::uint32_t {
+  free,
+  asked,  ///< by the vCPU
+  taken,  ///< by the page server, which answers with one of:
+  present,
+  poisoned,
+  failed,
+};
+
+/// One vCPU's line in the shared page. The first cache line is the vCPU's own, the second is written by readers, the third
+/// is its request to the page server (a vCPU has at most one outstanding).
+struct alignas(64) VcpuState {
+  std::atomic<std::uint32_t> tid;
+  std::atomic<Stage> stage;
+  std::atomic<std::uint64_t> page;
+  std::atomic<std::uint64_t> accesses;
+  std::atomic<std::uint64_t> faults;
+  std::atomic<std::uint64_t> slot;  ///< index of the record of the fault being raised
+  std::atomic<std::uint64_t> resolved_by_vcpu;
+  std::atomic<std::uint32_t> finished;
+
+  alignas(64) std::atomic<std::uint64_t> resolved_by_reader;
+  std::atomic<std::uint64_t> stray_waits;
+
+  alignas(64) FutexWord request;  ///< RequestState
+  FutexWord request_asleep;       ///< 1 while the vCPU sleeps on `request`: an answer has to wake it
+  std::atomic<std::uint32_t> request_pages;
+  std::atomic<std::uint64_t> request_page;  ///< and in the answer: the part of the run that is present
+  std::atomic<std::uint64_t> wanted_page;   ///< the one of the run that was touched
+  std::atomic<std::uint32_t> request_lost;  ///< 1: the contents were complete, and the kernel says they are gone
+};
+
+}  // namespace uffd

@@ -1,0 +1,29 @@
+// Words of guest memory that are not what their page's contents should be: how many, and the first of them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "guest/contents.hpp"
+
+namespace uffd {
+
+struct WrongWord {
+  std::uint64_t count = 0, page = 0, index = 0, found = 0;
+
+  void add(const WrongWord& more) noexcept {
+    const std::uint64_t before = count;
+    if (before == 0 && more.count != 0) *this = more;
+    count = before + more.count;
+  }
+  void add_those_of(const Contents& contents, std::uint64_t of_page, const std::uint64_t* words) noexcept {
+    std::uint64_t first = 0;
+    if (const std::uint64_t wrong = contents.wrong_words(of_page, words, first); wrong != 0)
+      add({wrong, of_page, first, words[first]});
+  }
+};
+
+/// "page P, word W: found ..., expected ..."
+std::string describe_wrong_word(std::uint64_t page, std::uint64_t index, std::uint64_t found, std::uint64_t expected);
+
+}  // namespace uffd

@@ -1,0 +1,34 @@
+// The two signals of a vCPU's thread: SIGBUS, by which an exit arrives at a touch, and the kick, which ends a sleep in one.
+#pragma once
+
+#include <cstdint>
+
+#include "vcpu/vcpu.hpp"
+
+namespace uffd {
+
+/// SIGBUS and kicks at a touch are `vcpu`'s while this lives, on the thread that made it. Throws KernelError.
+class Touching {
+ public:
+  explicit Touching(Vcpu& vcpu);
+  ~Touching();
+  /// The address the kernel has sent this thread a memory error for since the last call, while it was not touching: KVM_RUN
+  /// came upon poison. nullptr: none.
+  static const void* take_memory_error() noexcept;
+  Touching(const Touching&) = delete;
+  Touching& operator=(const Touching&) = delete;
+};
+
+/// The process's handlers for SIGBUS (chained to the one before) and for the kick. Installs them again where another handler has
+/// been put over them: Ray does that when it starts. Throws KernelError.
+void install_handlers();
+/// The signal that interrupts a vCPU thread asleep in a touch.
+int kick_signal();
+
+/// Runs `body` with SIGBUS caught: false when it was cut short by one. For the verification outside the clock.
+bool guarded(void (*body)(void*), void* argument);
+
+/// A touch of this thread that raises SIGBUS is given up and counted in `count`, until nullptr is given. For calibrations.
+void give_up_touches(std::uint64_t* count) noexcept;
+
+}  // namespace uffd

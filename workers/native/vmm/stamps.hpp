@@ -1,0 +1,15 @@
+// After a run: the fault records' stamps become CLOCK_MONOTONIC nanoseconds, and each record gets the kind of its page.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "guest/fault_record.hpp"
+#include "guest/guest.hpp"
+#include "kernel/clock.hpp"
+
+namespace uffd {
+
+void convert_stamps(const Guest& guest, const TickLine& line, std::span<FaultRecord> records) noexcept;
+
+}  // namespace uffd
