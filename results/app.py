@@ -1,8 +1,9 @@
-"""`loadgen-report`: everything anybody sees of a data set."""
+"""`loadgen-report`: tables, comparisons, answers and a report from a data set."""
 
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from types import ModuleType
@@ -24,16 +25,19 @@ COMMANDS: dict[str, ModuleType] = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command. 0; 1 when `compare --fail-above` or `verify` found something; 2, with a message on stderr, when it cannot
-    be done."""
+    """Run the command. Exit status 0; 1 or 3 from `compare --fail-above` and `verify`; 2, with a message on stderr, when the
+    command cannot be carried out."""
     arguments = _parser().parse_args(argv)
     try:
         status: int = arguments.command(arguments)
-    except BrokenPipeError:  # whoever reads has seen enough
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has closed its end, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (DataSetError, OSError) as error:
         print(f"loadgen-report: {error}", file=sys.stderr)
+        if getattr(error, "errno", None) == errno.ENOSPC:  # what is still buffered cannot be written either
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
     return status
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from results.commands.selection import add_selection, parameter_and_value, selected
 from results.figures import cell
-from results.statistics.comparison import Cell, Comparison, Side, better, compare
-from results.statistics.design import having
+from results.statistics.comparison import HOST_FIELDS, Cell, Comparison, Side, better, compare
+from results.statistics.design import checked, having
 from results.statistics.significance import ALPHA
 from results.statistics.verdicts import INCONCLUSIVE, MARGIN, NO_DIFFERENCE, WORDS, figures, percent
 from results.store.dataset import DataSet
@@ -45,7 +45,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the comparison. Under --fail-above: 1 when a cell failed, else NOT_JUDGED when one cannot be judged."""
     across = tuple(name for name in arguments.across.split(",") if name)
     margin = _margin(arguments)
+    if arguments.repeats is not None and arguments.repeats < 1:
+        raise DataSetError(f"--repeats {arguments.repeats}: give at least 1")
     a, b, by = _sides(arguments)
+    for name in across:
+        if name not in HOST_FIELDS:
+            checked([*a.runs, *b.runs], name, "--across")
     found = compare(a, b, arguments.value, by=by, across=across, repeats=arguments.repeats, margin=margin)
     limit = None if arguments.fail_above is None else arguments.fail_above / 100
     _print(found, () if limit is None else (limit,))
@@ -96,6 +101,8 @@ def _sides(arguments: argparse.Namespace) -> tuple[Side, Side, str | None]:
     pair = values.split(",")
     if len(pair) != 2:
         raise DataSetError(f"--by {arguments.by}: give two values, as in --by strategy=uffd_wait,no_uffd_wait")
+    if pair[0] == pair[1]:
+        raise DataSetError(f"--by {arguments.by}: both values are {pair[0]}; give two different ones")
     a, b = (Side(f"{parameter}={value}", having(runs, parameter, value)) for value in pair)
     return a, b, parameter
 

@@ -9,6 +9,7 @@ from results.commands.selection import add_dataset
 from results.schema import COLUMNS
 from results.store.dataset import DataSet
 from results.store.export import FORMATS, export
+from results.store.locations import DataSetError
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def write(arguments: argparse.Namespace) -> int:
     """Write the rows batch by batch."""
     dataset = DataSet.existing(arguments.dataset)
-    names = arguments.columns.split(",") if arguments.columns else [column.name for column in COLUMNS[arguments.table]]
+    names = _columns(arguments)
     batches = dataset.batches(arguments.table, names, arguments.sweep)
     if arguments.out is None:
         export(batches, names, arguments.format, sys.stdout)
@@ -34,3 +35,19 @@ def write(arguments: argparse.Namespace) -> int:
         count = export(batches, names, arguments.format, out)
     print(f"{count} rows of {arguments.table} in {arguments.out}", file=sys.stderr)
     return 0
+
+
+def _columns(arguments: argparse.Namespace) -> list[str]:
+    """The columns asked for, checked before anything is written. Raises DataSetError."""
+    known = [column.name for column in COLUMNS[arguments.table]]
+    if arguments.columns is None:
+        return known
+    names: list[str] = arguments.columns.split(",")
+    for name in names:
+        if name not in known:
+            raise DataSetError(
+                f"--columns {arguments.columns}: {arguments.table} has no column {name!r}; it has: {', '.join(known)}"
+            )
+        if names.count(name) > 1:
+            raise DataSetError(f"--columns {arguments.columns}: {name} is named twice")
+    return names

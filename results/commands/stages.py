@@ -7,6 +7,8 @@ import argparse
 from results.commands.selection import add_dataset, add_selection, selected
 from results.statistics.design import differing, value_of
 from results.store.dataset import DataSet
+from results.store.locations import DataSetError
+from results.summaries.noise import noise
 from results.tables.console import print_line
 from results.tables.fault_tables import fault_groups, print_stages
 
@@ -24,15 +26,22 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def stages(arguments: argparse.Namespace) -> int:
-    """Reads every fault of the runs asked for."""
+    """Read every fault of the runs asked for. Raises DataSetError when there is none."""
     dataset = DataSet.existing(arguments.dataset)
     ok = [run for run in selected(dataset, arguments) if run["status"] == "ok"]
     by = tuple(arguments.by.split(",")) if arguments.by else None
+    if not any(run["fault_records"] for run in ok):
+        raise DataSetError(
+            f"{dataset.uri}: none of {len(ok)} runs that are ok has fault records, which stages are computed from; "
+            "faults_limit=0 keeps none, and under strategy=null no access faults"
+        )
     groups = fault_groups(dataset, ok, by)
     print_stages(groups)
     mixed = differing(ok, groups.by)
     if mixed:
         print_line(f"rows mix runs that differ in: {', '.join(mixed)}")
+    for line in noise(ok):
+        print_line(line)
     sampled = sorted({value_of(run, "sample_every") for run in ok} - {None, 1})
     if sampled:
         print_line(f"of some runs only every {sampled[-1]}th fault was stored")

@@ -44,8 +44,9 @@ def settings(run: Row) -> Mapping[str, Any]:
     return _flattened(run.get("config_json") or "{}")
 
 
-def checked(runs: Iterable[Row], parameter: str) -> str:
-    """`parameter`, if it is a column or some run has the configuration key. Raises DataSetError with what there is."""
+def checked(runs: Iterable[Row], parameter: str, option: str = "") -> str:
+    """`parameter`, if it is a column or some run has the configuration key. Raises DataSetError with what there is, and the
+    `option` that named it."""
     keys: set[str] = set()
     if parameter in _COLUMNS:
         return parameter
@@ -54,7 +55,10 @@ def checked(runs: Iterable[Row], parameter: str) -> str:
             return parameter
         keys |= settings(run).keys()
     columns = ", ".join(column.name for column in RUN_COLUMNS)
-    raise DataSetError(f"runs has no column {parameter!r}; it has: {columns}; configuration keys: {', '.join(sorted(keys))}")
+    where = f"{option} {parameter}: " if option else ""
+    raise DataSetError(
+        f"{where}runs has no column {parameter!r}; it has: {columns}; configuration keys: {', '.join(sorted(keys))}"
+    )
 
 
 def axes(runs: Sequence[Row], known: Sequence[str] = (), without: Collection[str] = ()) -> tuple[str, ...]:

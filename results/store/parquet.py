@@ -14,10 +14,12 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from results.schema import COLUMNS, arrow_schema
+from results.store.locations import DataSetError
 
 WRITTEN: dict[str, Any] = {"compression": "lz4", "write_page_checksum": True, "write_statistics": False}
 """How every file is written."""
 
+_IN_EVERY_TABLE = ("run_id", "sweep_id")
 _ROWS = 1 << 16
 
 
@@ -29,7 +31,7 @@ def write(table: pa.Table, filesystem: pyarrow.fs.FileSystem, path: str) -> None
 def read(filesystem: pyarrow.fs.FileSystem, path: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """The columns of `schema` in the file, batch by batch; one that the file lacks is null, one of an older type is cast.
 
-    Raises OSError (pyarrow's) where the file is torn or a checksum does not fit.
+    Raises OSError (pyarrow's) where the file is torn or a checksum does not fit, DataSetError for a file of something else.
     """
     remote = not isinstance(filesystem, pyarrow.fs.LocalFileSystem)
     with (
@@ -37,6 +39,8 @@ def read(filesystem: pyarrow.fs.FileSystem, path: str, schema: pa.Schema) -> Ite
         pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=remote) as file,
     ):
         there = set(file.schema_arrow.names)
+        if not there.issuperset(_IN_EVERY_TABLE):
+            raise DataSetError(f"{path} is not a file of a data set: it has no column run_id and sweep_id; move it elsewhere")
         present = [name for name in schema.names if name in there]
         if not present:
             yield _filled(schema, {}, file.metadata.num_rows)
