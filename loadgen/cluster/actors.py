@@ -49,6 +49,11 @@ class Handle:
             return int(ray.get(answered[0])) if answered else None
         return None
 
+    def stopped_here(self) -> bool:
+        """Whether it is on the driver's own host and the kernel does not run it now."""
+        pid = self.pid() if self.node.is_here else None
+        return pid is not None and bool(self.node.state_of(pid))
+
     def kill(self) -> None:
         """End it; nothing when it has ended. Ray asks the process to end, which one that is stopped cannot do: the kernel ends
         it."""

@@ -30,6 +30,8 @@ class Node(Protocol):
     id: str
     address: str
     host: Host
+    is_here: bool
+    """Whether it is the driver's own host."""
 
     def gone(self) -> bool:
         """Whether it is known to be lost, without waiting for it."""
@@ -52,6 +54,8 @@ class Node(Protocol):
 
 class Here:
     """The host of the driver itself."""
+
+    is_here = True
 
     def __init__(self) -> None:
         self.host = probe()
@@ -123,6 +127,8 @@ class Agent(Actor):
 
 class RayNode:
     """A node of a Ray cluster, through its agent, which ends itself without a sign of life for `deadman_s`."""
+
+    is_here = False
 
     def __init__(self, entry: dict[str, Any], deadman_s: float) -> None:
         self.id, self.address = entry["NodeID"], entry["NodeManagerAddress"]

@@ -38,6 +38,7 @@ class Guests:
         self._answers, self._recover = answers, recover
         self._owner: dict[Any, tuple[Seat, Any]] = {}
         self._gone: list[Any] = []
+        self._suspicion = Suspicion()
 
     @property
     def seats(self) -> list[Seat]:
@@ -89,10 +90,9 @@ class Guests:
     def stopped(self, now: dict[str, Any], looks: RunLooks) -> Loss | None:
         """The frozen process that makes the run stand still, as the look `now` has it; it is killed. Raises the loss when no
         guest is left."""
-        stands_s = max((one["seconds"] for one in now["standing"]), default=0.0)
-        if max(stands_s, now.get("unanswered_s", 0.0)) < SUSPECTED_FROM_S:
-            return None
         running = [self._owner[reference] for reference in self.pending]
+        if not self._suspicion.raised(now, [*(vcpu for _, vcpu in running), *(seat.server for seat in self._seats)]):
+            return None
         try:
             self._answers.check([vcpu for _, vcpu in running], "while it was measured")
             self._answers.check([seat.server for seat in self._seats], "while it was measured")
@@ -188,6 +188,23 @@ class Guests:
 
     def _replace(self, seat: Seat) -> None:
         replace(seat.server, self._answers)
+
+
+class Suspicion:
+    """Whether a process may be frozen. Only then are the processes of a run asked for signs of life while it is measured."""
+
+    def __init__(self) -> None:
+        self._counts: tuple[int, ...] = ()
+        self._since = monotonic()
+
+    def raised(self, now: dict[str, Any], actors: Sequence[Any]) -> bool:
+        """By the look `now`, and by the state of the processes on this host."""
+        counts = tuple(now[key] for key in ("accesses", "faults", "pages_resolved", "running", "finished"))
+        if counts != self._counts:
+            self._counts, self._since = counts, monotonic()
+        stands_s = max((one["seconds"] for one in now["standing"]), default=0.0)
+        still_s = max(stands_s, now.get("unanswered_s", 0.0), monotonic() - self._since)
+        return still_s >= SUSPECTED_FROM_S or any(actor.stopped_here() for actor in actors)
 
 
 class Tries:

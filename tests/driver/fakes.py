@@ -130,6 +130,10 @@ class Actor:
         """As a handle's."""
         self.killed = True
 
+    def stopped_here(self) -> bool:
+        """As a handle's."""
+        return self.frozen
+
     def do_pulse(self) -> Pulse:
         return Pulse(0.0, 0, 0)
 

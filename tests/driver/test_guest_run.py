@@ -498,7 +498,6 @@ def test_a_step_whose_processes_answer_and_do_nothing_is_ended_within_the_watchd
 def test_a_frozen_vmm_process_is_killed_and_the_others_run_to_their_end(rig: Rig) -> None:
     rig.unended(*[nothing] * 40, rig.end)
     rig.freeze(rig.vcpus[0], "run")
-    rig.server.standing = [{"vcpu": 0, "page": 1, "page_state": "", "stage": "", "seconds": 3.0}]
     row = rig.run("watchdog_s=10")
     assert row["status"] == "stuck" and row["reason"].startswith("vmm0 (pid 4711) did not answer for "), row["reason"]
     assert rig.vcpus[0].killed

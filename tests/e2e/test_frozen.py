@@ -1,0 +1,79 @@
+"""Processes of a run are stopped by SIGSTOP: the run ends by name within the watchdog's time, and the sweep goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e import processes
+from tests.e2e.conftest import Start
+from tests.e2e.stored import rows
+
+SLOW = ("access.rate_per_s=100", "memory.region_mib=4", "cluster.exclusive=false", "watchdog_s=5", "repeats=2")
+"""A measured phase of some seconds in the first of two runs."""
+WITHIN_S = 5 + 10
+"""The watchdog's time and a few seconds, on a machine that is busy with other tests."""
+
+
+def stop_one(driver: subprocess.Popen[str], kind: str, doing: str) -> int:
+    """Stop an actor of a class once another one is in a step, or it is itself; its pid."""
+    processes.wait_for(lambda: processes.actors(driver.pid, doing), f"{doing}", 100)
+    pid = processes.actors(driver.pid, kind)[0]
+    os.kill(pid, signal.SIGSTOP)
+    return pid
+
+
+def ended_first(folder: Path, since: float) -> float:
+    """Seconds until the first run was stored."""
+    there = folder / "outputs/dataset/runs"
+    processes.wait_for(lambda: there.exists() and len(rows(folder)) >= 1, "the run's end", 60)
+    return time.monotonic() - since
+
+
+@pytest.mark.parametrize("fault_mix", ["absent", "minor"])
+def test_a_stopped_page_server_ends_its_run_stuck_and_by_name_and_the_sweep_goes_on(
+    tmp_path: Path, start: Start, fault_mix: str
+) -> None:
+    driver = start("-m", "strategy=uffd_wait", "vcpus=2", f"fault_mix={fault_mix}", *SLOW)
+    pid = stop_one(driver, "PageServer", "Vcpu.run")
+    took_s = ended_first(tmp_path, time.monotonic())
+    assert not processes.command_line(pid), "it was killed"
+    _, err = driver.communicate(timeout=100)
+    stuck, second = rows(tmp_path)
+    assert stuck["status"] == "stuck", (err, stuck["reason"])
+    assert f"the page server (pid {pid}) did not answer for" in stuck["reason"]
+    assert "it is stopped by a signal (SIGSTOP)" in stuck["reason"]
+    assert "VMM process" in stuck["reason"] and "vCPU" in stuck["reason"], "the reason comes from the VMM process"
+    assert took_s < WITHIN_S
+    assert second["status"] == "ok", second["reason"]
+
+
+def test_a_stopped_vmm_process_is_named_and_killed_and_the_others_are_stored(tmp_path: Path, start: Start) -> None:
+    driver = start("-m", "strategy=uffd_wait", "vcpus=2", *SLOW)
+    processes.wait_for(lambda: len(processes.actors(driver.pid, "Vcpu.run")) == 2, "two VMM processes", 100)
+    pid = stop_one(driver, "Vcpu.run", "Vcpu.run")
+    began = time.monotonic()
+    processes.wait_for(lambda: not processes.command_line(pid), "its end", WITHIN_S)
+    took_s = ended_first(tmp_path, began)
+    _, err = driver.communicate(timeout=100)
+    stuck, second = rows(tmp_path)
+    assert stuck["status"] == "stuck" and f"(pid {pid}) did not answer for" in stuck["reason"], (err, stuck["reason"])
+    assert took_s < WITHIN_S + 10, "the other one had its accesses to do"
+    assert second["status"] == "ok", second["reason"]
+
+
+def test_a_page_server_stopped_while_it_is_opened_ends_the_run_within_the_watchdogs_time(tmp_path: Path, start: Start) -> None:
+    driver = start("-m", "strategy=uffd_wait", "memory.region_mib=1024", "cluster.exclusive=false", "watchdog_s=5", "repeats=2")
+    pid = stop_one(driver, "PageServer.open", "PageServer.open")
+    took_s = ended_first(tmp_path, time.monotonic())
+    driver.send_signal(signal.SIGINT)
+    _, err = driver.communicate(timeout=100)
+    stuck = rows(tmp_path)[0]
+    assert stuck["status"] == "stuck", (err, stuck["reason"])
+    assert f"(pid {pid}) did not answer for" in stuck["reason"] and "in step" in stuck["reason"]
+    assert took_s < WITHIN_S
