@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -16,10 +16,9 @@ from loadgen.config.hydra_schema import register
 from loadgen.config.validate import validate_cells
 from loadgen.errors import ConfigError
 from loadgen.host.probe import package_version
+from loadgen.host.stop_signals import exit_status, stop_on_signals
 from loadgen.sweep import driver
 from loadgen.sweep.sweeper import register_sweeper
-
-INTERRUPTED = 130
 
 
 def config_path() -> str:
@@ -93,18 +92,21 @@ def _job(cfg: DictConfig, number: int) -> str:
 
 
 def main() -> None:
-    """Entry point. Exit status: 0 every run is ok; 1 one is not, or nothing was started; 130 interrupted."""
+    """Entry point. Exit status: 0 every run is ok; 1 one is not, or nothing was started; 130, 143
+    and 129 interrupted by Ctrl-C, SIGTERM and SIGHUP."""
     if "--version" in sys.argv[1:]:
         print(f"loadgen {package_version()}")
         return
+    stop_on_signals()
     register()
     register_sweeper()
     sys.argv[1:] = to_hydra(sys.argv[1:])
     try:
         hydra.main(version_base="1.3", config_path=config_path(), config_name="config")(run)()
     except KeyboardInterrupt:
-        print("interrupted; what was measured is stored", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        with suppress(OSError):  # after SIGHUP there is no terminal
+            print("interrupted; what was measured is stored", file=sys.stderr)
+        sys.exit(exit_status())
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import getpass
 import logging
 import os
@@ -22,6 +23,7 @@ from loadgen.cluster.nodes import Here, Node, RayNode, tell_apart
 from loadgen.errors import ConfigError
 from loadgen.host.changes import Keeper
 from loadgen.host.probe import package_version
+from loadgen.host.stop_signals import stop_on_signals
 
 FOLDER_PREFIX = "ulg-"
 
@@ -75,16 +77,18 @@ class Local:
         if "RAY_AUTH_MODE" not in os.environ:  # a token that only this process and its children know, and no file of it at home
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         logging.getLogger("ray").setLevel(logging.ERROR)  # it would announce the token
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=False,
-            _temp_dir=self._folder,
-            _node_ip_address="127.0.0.1",
-            object_store_memory=512 << 20,
-        )
+        with in_own_process_group():
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=False,
+                _temp_dir=self._folder,
+                _node_ip_address="127.0.0.1",
+                object_store_memory=512 << 20,
+            )
+        stop_on_signals()
         self._here.id = ray.get_runtime_context().get_node_id()
 
     def refresh(self) -> None:
@@ -164,7 +168,24 @@ def _connect(address: str) -> None:
                 "node that answers from here, with the RAY_AUTH_MODE and token it was started with"
             ]
         ) from None
+    stop_on_signals()
     keep_off_stdout()
+
+
+@contextlib.contextmanager
+def in_own_process_group() -> Iterator[None]:
+    """What Ray starts meanwhile is in process groups of its own: a signal to the driver's group (`timeout`, a closed terminal)
+    must leave the driver a Ray to store its run with. Nothing public does it: a Ray without this name is started as it is."""
+    services: Any = getattr(getattr(ray, "_private", None), "services", None)
+    started_by = getattr(services, "ConsolePopen", None)
+    if started_by is None:
+        yield
+        return
+    services.ConsolePopen = functools.partial(started_by, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = started_by
 
 
 def keep_off_stdout() -> None:

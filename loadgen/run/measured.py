@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,13 +11,14 @@ from ray.exceptions import RayError, RayTaskError
 
 from loadgen.cluster.answers import Loss, first_line
 from loadgen.host.changes import HostChangeError
+from loadgen.host.stop_signals import stop_signal
 from results.store.dataset import DataSetError
 
 Ending = tuple[str, str]
 """Status and reason of a run."""
 
 ENDINGS: tuple[tuple[type[BaseException], Callable[[Any], Ending]], ...] = (
-    (KeyboardInterrupt, lambda error: ("interrupted", str(error) or "Ctrl-C")),
+    (KeyboardInterrupt, lambda error: ("interrupted", _stopped_by())),
     (Loss, lambda loss: (loss.status, loss.reason)),
     (HostChangeError, lambda error: ("failed", str(error))),
     (RayTaskError, lambda error: ("failed", first_line(error.cause))),
@@ -29,6 +31,10 @@ ENDING_ERRORS = tuple(kind for kind, _ in ENDINGS)
 def ending(error: BaseException) -> Ending:
     """The ending that one of ENDING_ERRORS makes of a run."""
     return next(of(error) for kind, of in ENDINGS if isinstance(error, kind))
+
+
+def _stopped_by() -> str:
+    return "Ctrl-C" if stop_signal() == signal.SIGINT else stop_signal().name
 
 
 @dataclass

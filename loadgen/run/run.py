@@ -53,14 +53,14 @@ def run_guests(session: Session, planned: PlannedRun, dataset: DataSet, progress
         except ENDING_ERRORS as error:
             measured.end(*ending(error))
             measured.interruption = measured.interruption or (error if isinstance(error, KeyboardInterrupt) else None)
-        if measured.status != "ok":  # a process is lost, or is not as the next run needs it
-            measured.reason = causes.explain(measured, seats)
-            session.renew()
+        measured.reason = causes.explain(measured, seats)
         wall_s = session.end_run() - began
         measured.columns |= {"idle_actors": session.idle_actors(seats), "wall_s": wall_s}
         measured.row = writer.commit(_row(planned, seats, nodes, measured), measured.vcpus, measured.threads)
     if measured.interruption is not None:
         raise measured.interruption
+    if measured.status != "ok":  # a process is lost, or is not as the next run needs it
+        session.renew()
     return measured
 
 

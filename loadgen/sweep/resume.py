@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from loadgen.errors import ConfigError
 from results.store.dataset import DataSet
-from results.store.locations import DataSetError
+from results.store.locations import DataSetError, NoDataSet
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,17 @@ class Rest:
 
 def rest_of(uri: str, keys: Sequence[str], sweep_id: str) -> Rest:
     """What is left of the plan whose runs have these plan keys, by the newest sweep in the data set at `uri` that has any of
-    them. All of it, under `sweep_id`, when there is no such sweep."""
+    them. All of it, under `sweep_id`, when there is no such sweep. Raises ConfigError for a data set that cannot be read."""
     everything = Rest(sweep_id, tuple(range(len(keys))))
     try:
         dataset = DataSet.existing(uri)
-        rows = dataset.read("runs", ["sweep_id", "run_id", "status", "plan_key"]).to_pylist()
-    except DataSetError:  # not there yet; what else is wrong with it is said when it is opened
+    except NoDataSet:
         return everything
+    except DataSetError as error:
+        raise ConfigError([f"resume=true: {error}"]) from None
+    if torn := [path for stored in dataset.sweeps() for path in dataset.torn(stored)]:
+        raise ConfigError([_torn(path) for path in torn])
+    rows = dataset.read("runs", ["sweep_id", "run_id", "status", "plan_key"]).to_pylist()
     stopped = max((row["sweep_id"] for row in rows if row["plan_key"] in set(keys)), default=None)
     if stopped is None:
         return everything
@@ -41,6 +46,14 @@ def rest_of(uri: str, keys: Sequence[str], sweep_id: str) -> Rest:
     done = Counter(row["plan_key"] for row in of_it if row["status"] != "interrupted")
     left = tuple(_not_done(keys, done))
     return Rest(stopped, left, 1 + max(_number(row["run_id"]) for row in of_it), len(keys) - len(left))
+
+
+def _torn(path: str) -> str:
+    run_id = path.rpartition("/")[2].removesuffix(".parquet")
+    sweep = path.rpartition("/")[0].rpartition("/")[2]
+    return (
+        f"resume=true: {path} is torn (no complete Parquet file), so it is not known what is left of the sweep: move the files
+        of " f"this run, */{sweep}/{run_id}.parquet, out of the data set and it is measured again, or use resume=false" )
 
 
 def _not_done(keys: Iterable[str], done: Counter[str]) -> Iterable[int]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs
+import pyarrow.parquet as pq
 
 from results.schema import COLUMNS, SCHEMA_VERSION, arrow_schema
 from results.store.locations import DataSetError, Location, locate, refuse_hive_folders, reported
@@ -73,7 +74,7 @@ class DataSet:
         location = locate(uri)
         version = version_held(location)
         if version is None:
-            raise DataSetError(f"{uri}: no data set there (no {MARKER}); `loadgen` makes one with its first run")
+            raise NoDataSet(f"{uri}: no data set there (no {MARKER}); `loadgen` makes one with its first run")
         return cls(location, version)
 
     def writer(self, run_id: str, sweep_id: str) -> RunWriter:
@@ -158,6 +159,17 @@ class DataSet:
     def run_ids(self, table: str) -> set[str]:
         """Ids of the runs with rows in `table`, by its files."""
         return {path.rpartition("/")[2].removesuffix(".parquet") for path in self._files(table, None)}
+
+    def torn(self, sweep_id: str) -> list[str]:
+        """Files of this sweep that are not complete Parquet files: of a disk that was full, or of a copy that was cut short."""
+        found = []
+        for table in COLUMNS:
+            for path in self._files(table, sweep_id):
+                try:
+                    pq.read_metadata(path, filesystem=self._location.filesystem)
+                except (OSError, pa.ArrowException):
+                    found.append(path)
+        return found
 
     def unfinished(self) -> list[str]:
         """Runs being written now, or left behind by a driver that was killed."""

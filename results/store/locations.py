@@ -17,6 +17,10 @@ class DataSetError(Exception):
     """The data set cannot be used; the message names it and says what to do."""
 
 
+class NoDataSet(DataSetError):
+    """There is no data set yet."""
+
+
 @dataclass(frozen=True)
 class Location:
     """A folder of some file system; `uri` is what the user wrote."""

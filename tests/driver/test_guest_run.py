@@ -88,7 +88,11 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, configure: Callable[...
 
 
 def interrupt() -> None:
-    signal.raise_signal(signal.SIGINT)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # it may have been ignored as the tests were started
+    try:
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def nothing() -> None:
@@ -315,7 +319,6 @@ def test_ctrl_c_ends_the_sweep_though_the_guest_does_not_stop(rig: Rig) -> None:
     with pytest.raises(KeyboardInterrupt):
         rig.run()
     assert rig.row()["status"] == "interrupted"
-    assert rig.session.renewed == 1
 
 
 def test_ctrl_c_while_faults_are_stored_is_an_interrupted_run(rig: Rig) -> None:

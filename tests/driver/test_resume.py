@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
+from loadgen.errors import ConfigError
 from loadgen.host.probe import Host
 from loadgen.plan.plan import plan_run
 from loadgen.sweep.resume import Rest, rest_of
@@ -28,6 +29,25 @@ def store(folder: Path, sweep_id: str, *runs: tuple[int, str, str]) -> str:
 def test_without_a_data_set_all_of_the_plan_is_left(tmp_path: Path) -> None:
     assert rest_of(str(tmp_path / "none"), KEYS, "s-new") == Rest("s-new", (0, 1, 2), 0, 0)
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("table", ["runs", "vcpus"])
+def test_a_torn_file_refuses_to_go_on_and_is_named(tmp_path: Path, table: str) -> None:
+    uri = store(tmp_path, "s-old", (0, "a", "ok"), (1, "b", "ok"))
+    torn = tmp_path / f"dataset/{table}/sweep_id=s-old/s-old-000-00001.parquet"
+    torn.parent.mkdir(parents=True, exist_ok=True)
+    torn.write_bytes((tmp_path / "dataset/runs/sweep_id=s-old/s-old-000-00000.parquet").read_bytes()[:-20])
+    with pytest.raises(ConfigError) as refused:
+        rest_of(uri, KEYS, "s-new")
+    [problem] = refused.value.problems
+    assert str(torn) in problem and "move the files of this run, */sweep_id=s-old/s-old-000-00001.parquet" in problem
+
+
+def test_a_data_set_that_cannot_be_read_is_no_empty_one(tmp_path: Path) -> None:
+    uri = store(tmp_path, "s-old", (0, "a", "ok"))
+    (tmp_path / "dataset/_schema.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"resume=true: data set .* makes no sense"):
+        rest_of(uri, KEYS, "s-new")
 
 
 def test_runs_that_ended_in_whatever_way_are_finished_and_the_rest_joins_their_sweep(tmp_path: Path) -> None:

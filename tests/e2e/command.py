@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -50,13 +51,27 @@ def run_program(
 
 
 def start(folder: Path, *arguments: str, output: int = subprocess.PIPE) -> subprocess.Popen[str]:
-    """Start `loadgen` in `folder` and go on; `output`: where what it says goes."""
+    """Start `loadgen` in `folder`, in a process group of its own, and go on; `output`: where what it prints goes."""
     return subprocess.Popen(
-        [str(BIN / "loadgen"), *arguments], cwd=folder, env=environment(), stdout=output, stderr=output, text=True
+        [str(BIN / "loadgen"), *arguments],
+        cwd=folder,
+        env=environment(),
+        stdout=output,
+        stderr=output,
+        text=True,
+        start_new_session=True,
+        preexec_fn=_as_from_a_shell,
     )
 
 
+def _as_from_a_shell() -> None:
+    """A process that is started in the background, or under nohup, ignores these signals, and so do its children."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def environment() -> dict[str, str]:
-    """As a fresh shell has it: Ray settles its authentication by itself, tables are as wide as they are."""
-    own = {"COLUMNS": "250", "TMPDIR": temporary()}
+    """As a fresh shell has it: Ray settles its authentication by itself, tables are as wide as they are, nothing is in the
+    home."""
+    own = {"COLUMNS": "250", "TMPDIR": temporary(), "HOME": temporary()}
     return {key: value for key, value in os.environ.items() if not key.startswith("RAY_")} | own

@@ -64,8 +64,8 @@ def kill(pid: int) -> bool:
 
 
 def folders() -> set[str]:
-    """Temporary folders of sessions and of page servers, and what Ray puts into a home."""
-    return {*glob.glob(f"{temporary()}/ulg-*"), *glob.glob(f"{temporary()}/uffd-loadgen-*"), *glob.glob(f"{Path.home()}/.ray/*")}
+    """Temporary folders of sessions and of page servers, and what Ray puts into the drivers' home."""
+    return {*glob.glob(f"{temporary()}/ulg-*"), *glob.glob(f"{temporary()}/uffd-loadgen-*"), *glob.glob(f"{temporary()}/.ray/*")}
 
 
 def memfds(folder: str) -> list[str]:

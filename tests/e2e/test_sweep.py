@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import time
 from pathlib import Path
 
 import duckdb
@@ -11,9 +9,8 @@ import polars
 import pytest
 
 from results.store.dataset import DataSet
-from tests.e2e import processes
 from tests.e2e.command import run
-from tests.e2e.conftest import Start, Sweep
+from tests.e2e.conftest import Sweep
 
 
 def test_a_sweep_is_one_data_set_that_everybody_reads(sweep: Sweep) -> None:
@@ -86,21 +83,6 @@ def test_a_wrong_third_value_of_an_axis_fails_before_the_first_run(tmp_path: Pat
     assert "no page of it can be minor; use fault_mix=absent" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "outputs" / "dataset").exists()
-
-
-def test_ctrl_c_keeps_what_was_measured(tmp_path: Path, start: Start) -> None:
-    process = start("-m", "strategy=uffd_wait", "access.rate_per_s=100", "memory.region_mib=4", "repeats=3")
-    processes.wait_for(lambda: processes.actors(process.pid, "Vcpu.run"), "a VMM process that runs its vCPUs")
-    time.sleep(3)  # of the 10 s that they take
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert "interrupted; what was measured is stored" in err
-    [row] = DataSet.existing(str(tmp_path / "outputs/dataset")).read("runs").to_pylist()
-    assert row["status"] == "interrupted"
-    assert 0 < row["faults"] < 1024
-    assert processes.folders() == set()
-    assert "interrupted" in out
 
 
 @pytest.mark.usefixtures("huge_pages")
