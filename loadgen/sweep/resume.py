@@ -52,8 +52,9 @@ def _torn(path: str) -> str:
     run_id = path.rpartition("/")[2].removesuffix(".parquet")
     sweep = path.rpartition("/")[0].rpartition("/")[2]
     return (
-        f"resume=true: {path} is torn (no complete Parquet file), so it is not known what is left of the sweep: move the files
-        of " f"this run, */{sweep}/{run_id}.parquet, out of the data set and it is measured again, or use resume=false" )
+        f"resume=true: {path} is torn (no complete Parquet file), so what is left of the sweep is not known: move the files of "
+        f"this run, */{sweep}/{run_id}.parquet, out of the data set and it is measured again, or use resume=false"
+    )
 
 
 def _not_done(keys: Iterable[str], done: Counter[str]) -> Iterable[int]:

@@ -20,7 +20,7 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from results.schema import COLUMNS, SCHEMA_VERSION, arrow_schema
-from results.store.locations import DataSetError, Location, locate, refuse_hive_folders, reported
+from results.store.locations import DataSetError, Location, NoDataSet, locate, refuse_hive_folders, reported
 from results.store.marker import INCOMING, MARKER, create, folder_of, refuse_foreign, refuse_to_mix, try_to_write, version_held
 from results.store.parquet import read
 from results.store.plans import read_plan, write_plan

@@ -34,13 +34,13 @@ def test_without_a_data_set_all_of_the_plan_is_left(tmp_path: Path) -> None:
 @pytest.mark.parametrize("table", ["runs", "vcpus"])
 def test_a_torn_file_refuses_to_go_on_and_is_named(tmp_path: Path, table: str) -> None:
     uri = store(tmp_path, "s-old", (0, "a", "ok"), (1, "b", "ok"))
-    torn = tmp_path / f"dataset/{table}/sweep_id=s-old/s-old-000-00001.parquet"
+    torn = tmp_path / f"dataset/{table}/sweep=s-old/s-old-000-00001.parquet"
     torn.parent.mkdir(parents=True, exist_ok=True)
-    torn.write_bytes((tmp_path / "dataset/runs/sweep_id=s-old/s-old-000-00000.parquet").read_bytes()[:-20])
+    torn.write_bytes((tmp_path / "dataset/runs/sweep=s-old/s-old-000-00000.parquet").read_bytes()[:-20])
     with pytest.raises(ConfigError) as refused:
         rest_of(uri, KEYS, "s-new")
     [problem] = refused.value.problems
-    assert str(torn) in problem and "move the files of this run, */sweep_id=s-old/s-old-000-00001.parquet" in problem
+    assert str(torn) in problem and "move the files of this run, */sweep=s-old/s-old-000-00001.parquet" in problem
 
 
 def test_a_data_set_that_cannot_be_read_is_no_empty_one(tmp_path: Path) -> None:
