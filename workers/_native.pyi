@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 FAULT_DTYPE: np.dtype[np.void]
 """One fault record, 64 bytes: `intended_ns`, `raised_ns`, `delivered_ns`, `fetched_ns`, `installed_ns`, `resumed_ns` (u8,
-CLOCK_MONOTONIC ns, 0 = the stage did not happen), `page` (u4), `cpu` (u2), `kind` (u1), `outcome` (u1), `exit` (u1)."""
+CLOCK_MONOTONIC ns, 0 = the stage did not happen), `page` (u4), `cpu` (u2), `kind` (u1), `outcome` (u1), `exit` (u1),
+`emulated_exits` (u1) and `emulated_entries` (u1): emulated operations the fault paid for, 255 = that many or more."""
 
 KINDS: tuple[str, ...]
 OUTCOMES: tuple[str, ...]
@@ -44,9 +45,15 @@ def probe_userfaultfd() -> dict[str, Any]:
 def clock() -> dict[str, Any]:
     """`source` ("tsc" | "clock_gettime"), `ticks_per_s` (float)."""
 
-def calibrate_exit(kind: str, memory_type: str, rounds: int) -> float:
-    """Nanoseconds one emulated exit costs here on this memory (hugetlb: one huge page must be free): kind "none" (0.0), "signal"
-    (a SIGBUS taken and returned from), "probe" (one pagemap read), "populate" (a MADV_POPULATE_WRITE that is refused)."""
+def calibrate(kind: str, memory_type: str) -> dict[str, float]:
+    """What the emulated operations of an exit kind ("none", "signal", "probe", "populate") cost here and now, in ns of CPU time:
+    `exit_ns`; `slow_gup_ns`, the part of it that slow GUP takes at most; `entry_ns`, a stage-2 violation that makes no exit; each
+    the median of batches, with their interquartile range in `exit_spread_ns`, `slow_gup_spread_ns`, `entry_spread_ns`; and
+    `arrival_ns`, the median time from raising an access to the exit's arrival. 0: the kind makes no such operation. Takes some ms
+    (hugetlb: one huge page must be free). Raises KernelError."""
+
+def emulated_operations() -> list[dict[str, str]]:
+    """The ledger: `name`, `counter` (the column that counts it), `stands_for`, `real_cost` (what is known of the real one)."""
 
 class KernelError(OSError):
     """A real failure of the kernel: `errno`, and a message that names the call, address and length."""

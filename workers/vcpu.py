@@ -7,6 +7,7 @@ userfaultfds over again. Both may be called while `run` is under way."""
 from __future__ import annotations
 
 import dataclasses
+import errno
 import fcntl
 import os
 import socket
@@ -20,8 +21,6 @@ from workers.actor import Actor
 from workers.attach import attach
 from workers.reports import GuestAddress, VmmReport
 from workers.spec import RunSpec
-
-CALIBRATION_ROUNDS = 20_000
 
 
 class Vcpu(Actor):
@@ -39,10 +38,15 @@ class Vcpu(Actor):
         self._recorded: list[int] = []
         self._lets_go = False
 
-    def calibrate(self, kind: str, memory_type: str) -> float:
-        """Nanoseconds an emulated exit of this kind (`none`, `signal`, `probe`, `populate`) costs on this machine and memory,
-        now."""
-        return _native.calibrate_exit(kind, memory_type, CALIBRATION_ROUNDS)
+    def calibrate(self, kind: str, memory_type: str) -> dict[str, float]:
+        """What the emulated operations of exits of this kind cost on this host and memory now: `_native.calibrate`. Empty where
+        no huge page is free to calibrate on. Raises OSError."""
+        try:
+            return _native.calibrate(kind, memory_type)
+        except OSError as error:
+            if memory_type == "hugetlb" and error.errno == errno.ENOMEM:
+                return {}
+            raise
 
     def open(self, spec: RunSpec, vmm: int, address: GuestAddress) -> None:
         """Attach to the guest, map and register its region, hand the userfaultfds over.

@@ -133,7 +133,6 @@ class Session:
         self._deadman_s = deadman_s
         self._pulse = Pulse(deadman_s, lambda: [actor for guest in list(self._guests) for actor in guest.actors])
         self._guests: list[GuestActors] = []
-        self._exit_ns: dict[tuple[str, str, str], float] = {}
         self._idle_cpu_share: dict[int, float] = {}
         self._ended: float | None = None
         self.host_changes = HostChanges()
@@ -182,15 +181,6 @@ class Session:
     def idle_actors(self, seats: list[Seat]) -> int:
         """VMM process actors alive that a run of these guests has no use for."""
         return max(0, sum(len(actors.vcpus) for actors in self._guests) - sum(len(seat.vcpus) for seat in seats))
-
-    def exit_ns(self, seat: Seat, kind: str, answers: Answers) -> float:
-        """Nanoseconds of an emulated exit of this kind on the guest's host and memory type; measured once a session, in an
-        actor as the exits are. Raises Loss."""
-        key = (seat.node.name, kind, seat.spec.memory.type)
-        if key not in self._exit_ns:
-            [took] = answers.get("calibrate", asked(seat.vcpus[:1], "calibrate", kind, seat.spec.memory.type))
-            self._exit_ns[key] = float(took)
-        return self._exit_ns[key]
 
     def idle_cpu_share(self, answers: Answers) -> float:
         """CPUs that Ray and the idle actors (and a driver on their host) use, on the busiest host; measured once for each

@@ -15,6 +15,7 @@ from loadgen.cluster.answers import Answers, asked
 from loadgen.cluster.nodes import Node
 from loadgen.cluster.session import Seat, Session
 from loadgen.plan.plan import PlannedRun
+from loadgen.run.calibration import calibrate, calibration_columns
 from loadgen.run.causes import Causes
 from loadgen.run.columns import Reports, prepared
 from loadgen.run.host_usage import Watch
@@ -25,7 +26,6 @@ from loadgen.run.run_row import describe, environment
 from loadgen.run.start_barrier import open_gate
 from results.store.dataset import DataSet, RunWriter
 from workers import _native
-from workers.registry import engine_entry
 from workers.spec import RunSpec
 
 CHUNK_FAULTS = 1_000_000
@@ -46,7 +46,7 @@ def run_guests(session: Session, planned: PlannedRun, dataset: DataSet, progress
         try:
             seats = session.seats(planned)
             answers = Answers(spec.watchdog_s)
-            began += _calibrate(session, seats, measured, answers)  # the calibrations are the session's, not this run's
+            began += _idle_share(session, seats, measured, answers)  # it is the session's, not this run's
             session.host_changes.keep(spec.swap)
             seats = with_sources(session, seats, answers)
             _go(seats, measured, writer, progress, answers)
@@ -67,6 +67,8 @@ def run_guests(session: Session, planned: PlannedRun, dataset: DataSet, progress
 def _go(seats: list[Seat], measured: Measured, writer: RunWriter, progress: Progress, answers: Answers) -> None:
     """The run itself, in the order of the seam between driver and actors."""
     spec, columns = seats[0].spec, measured.columns
+    before = prepared_anew(seats, lambda: calibrate(seats, answers), answers, recover=spec.recover)
+    columns |= calibration_columns(before, {})
     columns |= prepared_anew(seats, lambda: _prepare(seats, answers), answers, recover=spec.recover)
     if columns["unprepared"]:
         measured.reason = f"{columns['unprepared']} pages could not be brought into the state asked for"
@@ -81,6 +83,8 @@ def _go(seats: list[Seat], measured: Measured, writer: RunWriter, progress: Prog
     _fill(measured, reports, watch, guests, lag_s)
     if stop_reason:
         measured.end("stuck" if stop_reason.startswith("stuck: ") else "failed", stop_reason.removeprefix("stuck: "))
+    if measured.status == "ok":
+        columns |= calibration_columns(before, calibrate(guests.seats, answers))
     store_began = time.perf_counter()
     _store(guests.seats, writer, answers)
     columns["store_s"] = time.perf_counter() - store_began
@@ -158,23 +162,14 @@ def with_sources(session: Session, seats: list[Seat], answers: Answers) -> list[
     return [seat.fed_from(address) for seat, address in zip(seats, answers.get("source", opened), strict=True)]
 
 
-def emulated_exit(spec: RunSpec) -> str:
-    """The kind of exit whose emulation the run pays for; `none` where exits are real."""
-    if not engine_entry(spec.engine)["emulates_exits"]:
-        return "none"
-    return _native.exit_kind(spec.strategy.name, spec.strategy.options)
-
-
-def _calibrate(session: Session, seats: Sequence[Seat], measured: Measured, answers: Answers) -> float:
-    """The benchmark's own overhead, as columns of the run's row. Returns the seconds it took. Raises Loss."""
+def _idle_share(session: Session, seats: Sequence[Seat], measured: Measured, answers: Answers) -> float:
+    """What idle actors use, as a column of the run's row. Returns the seconds it took. Raises Loss."""
     began = time.perf_counter()
-    kind = emulated_exit(seats[0].spec)
 
-    def columns() -> dict[str, Any]:
-        exit_ns = max(session.exit_ns(seat, kind, answers) for seat in seats)
-        return {"emulated_exit_ns": exit_ns, "idle_actors_cpu_share": session.idle_cpu_share(answers)}
+    def share() -> float:
+        return session.idle_cpu_share(answers)
 
-    measured.columns |= prepared_anew(seats, columns, answers, recover=seats[0].spec.recover)
+    measured.columns["idle_actors_cpu_share"] = prepared_anew(seats, share, answers, recover=seats[0].spec.recover)
     return time.perf_counter() - began
 
 

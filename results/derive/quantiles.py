@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,23 +46,31 @@ class Quantiles:
 
         It is always one of the values (nearest rank, no interpolation).
         """
+        return per_mille_of([(self, 0)], rank)
+
+    def _ends(self) -> tuple[int, int] | None:
         parts = [*self._sorted, *(distinct for distinct, _ in self._counted)]
-        if not parts:
-            return None
-        wanted = max(1, -(-len(self) * rank // 1000))
-        low = min(int(part[0]) for part in parts)
-        high = max(int(part[-1]) for part in parts)
-        while low < high:
-            middle = (low + high) // 2
-            if self._not_above(middle) >= wanted:
-                high = middle
-            else:
-                low = middle + 1
-        return low
+        return (min(int(part[0]) for part in parts), max(int(part[-1]) for part in parts)) if parts else None
 
     def _not_above(self, value: int) -> int:
         whole = sum(_rank(batch, value) for batch in self._sorted)
         return whole + sum(int(counts[: _rank(distinct, value)].sum()) for distinct, counts in self._counted)
+
+
+def per_mille_of(parts: Sequence[tuple[Quantiles, int]], rank: int) -> int | None:
+    """The same of several together, each one's values without what stands beside it."""
+    ends = [(low - less, high - less) for part, less in parts for low, high in filter(None, [part._ends()])]
+    if not ends:
+        return None
+    wanted = max(1, -(-sum(len(part) for part, _ in parts) * rank // 1000))
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    while low < high:
+        middle = (low + high) // 2
+        if sum(part._not_above(middle + less) for part, less in parts) >= wanted:
+            high = middle
+        else:
+            low = middle + 1
+    return low
 
 
 def _rank(rising: Integers, value: int) -> int:

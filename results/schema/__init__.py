@@ -15,10 +15,12 @@ History
 - 2026-11-27, version 2: `device_sleeps` and their lengths.
 - 2026-11-29, version 3: `sweep_id` is plain text in the files, and a sweep's folder is `sweep=<sweep>`: readers make a column of
   a folder's name, pandas a dictionary and `pyarrow.dataset` a text, and no type in the files merged with both. Pages have
-  checksums; what columns mean is in `_schema.json`. New: emulated operations (`emulated_probes_missed` to
-  `emulated_populates_done`; in `faults` `emulated_exits` and `emulated_entries`); the table `rounds`, `round` in `faults`,
-  `round_` in `vcpus`, `measure_s` to `rounds_ended` in `runs`. A run is rounds: `duration_s` sums them, and what is computed from
-  it is of all rounds.
+  checksums; what columns mean is in `_schema.json`. New: the table `rounds`, `round` in `faults`, `round_` in `vcpus`,
+  `measure_s` to `rounds_ended` in `runs`. A run is rounds: `duration_s` sums them, and what is computed from it is of all rounds.
+  New: emulated operations (`emulated_probes_missed` to `emulated_populates_done`; in `faults` `emulated_exits` and
+  `emulated_entries`) and their calibrations (`emulated_slow_gup_ns` to `emulated_entry_after_spread_ns`). Net is of these
+  operations, no longer of trips (`results/derive/net.py`): brackets (`_net_low`, `_net_high`), `cpu_ns_per_page`. Rows of older
+  versions keep the net they were stored with.
 
 To add a column, add one line to the file of its table (`runs.py`, `rows.py`, `counters.py`) and one to this history: under the
 newest version until that version is released, under a new version afterwards. A data set holds one version. Older versions stay
@@ -36,7 +38,7 @@ import pyarrow as pa
 from results.schema.column import Column
 from results.schema.counters import COUNTERS
 from results.schema.rows import FAULT_COLUMNS, ROUND_COLUMNS, THREAD_COLUMNS, VCPU_COLUMNS
-from results.schema.runs import RUN_COLUMNS
+from results.schema.runs import NET_COLUMNS, RUN_COLUMNS
 from results.schema.words import DISTURBERS, ROLES, STAGES_NS, STATUSES
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "COUNTERS",
     "DISTURBERS",
     "FAULT_COLUMNS",
+    "NET_COLUMNS",
     "ROLES",
     "ROUND_COLUMNS",
     "RUN_COLUMNS",

@@ -8,6 +8,26 @@ from results.schema.column import BOOL, COUNT, COUNTS, NAME, NS, REAL, TEXT, TIM
 from results.schema.counters import COUNTERS, LOCK_READS
 from results.schema.words import DISTURBERS
 
+_NET = (
+    ("pages_per_s_net", "", "pages/s", "pages_per_s net of emulated operations"),
+    ("faults_per_s_net", "", "faults/s", "faults_per_s net of emulated operations"),
+    ("latency_p50_net", "_ns", "ns", "median of resumed - raised, each fault's without the emulated operations it paid for"),
+    ("cpu_ns_per_page_net", "", "ns/page", "cpu_ns_per_page net of emulated operations"),
+)
+_BRACKET = (("", "; null where it is a bracket"), ("_low", ": lower end of the bracket"), ("_high", ": upper end"))
+NET_COLUMNS = (
+    Column("cpu_ns_per_page", REAL, "ns/page", "CPU time of vCPUs, readers and request rings / pages_resolved", derived=True),
+    *(
+        Column(f"{name}{end}{suffix}", REAL, unit, f"{what}{which}", derived=True)
+        for name, suffix, unit, what in _NET
+        for end, which in _BRACKET
+    ),
+    Column("emulated_s", REAL, "s", "of duration_s, emulated operations: what pages_per_s_net_high leaves out", derived=True),
+    Column("emulated_arrival_p50_ns", REAL, "ns", "emulated_arrival_ns in the run's own records", derived=True),
+)
+"""Net of what the thread engine emulates (results/derive/net.py): null where a rate, think or hold time is set, where vCPUs
+outnumber CPUs (CPU time a page holds there), where exits are real, and where less than a tenth of the raw figure is left."""
+
 RUN_COLUMNS = (
     Column("run_id", NAME, "", "one measured phase of one configuration, one repeat; unique in the data set", True),
     Column("sweep_id", TEXT, "", "all runs of one command", True, axis=True),
@@ -118,7 +138,16 @@ RUN_COLUMNS = (
     Column("swapped_pages", COUNT, "pages", "pages proven resolved and swapped out"),
     Column("poisoned_pages", COUNT, "pages", "pages proven to be poisoned, or without contents when poisoned at the source"),
     Column("unprepared", COUNT, "pages", "pages that were not in the state asked for"),
-    Column("emulated_exit_ns", REAL, "ns", "calibrated cost of one emulated exit on this host and memory type"),
+    Column("emulated_exit_ns", REAL, "ns", "calibrated CPU time of one emulated exit; 0: none is made; null: exits are real"),
+    Column("emulated_slow_gup_ns", REAL, "ns", "of it, slow GUP at most, which the strategy's proposal pays for too"),
+    Column("emulated_entry_ns", REAL, "ns", "calibrated CPU time of one emulated stage-2 violation that makes no exit"),
+    Column("emulated_arrival_ns", REAL, "ns", "median delivered - raised of an emulated exit, calibrated"),
+    *(
+        Column(f"emulated_{name}_{when}_{unit}", REAL, "ns", f"{what} of the calibration {when} the run of emulated_{name}_ns")
+        for name in ("exit", "slow_gup", "entry")
+        for when in ("before", "after")
+        for unit, what in (("ns", "median"), ("spread_ns", "interquartile range"))
+    ),
     Column("waited_s", REAL, "s", "waiting for hosts on which other runs measured, before the run began"),
     Column("start_gate_s", REAL, "s", "by no more did guests of different hosts start apart; null with one guest"),
     # what was measured
@@ -178,14 +207,11 @@ RUN_COLUMNS = (
     Column("duration_s", REAL, "s", "measured phase: last vCPU's end - common start; the longest host's", derived=True),
     Column("start_spread_ns", NS, "ns", "most by which vCPUs of one host started apart", derived=True),
     Column("pages_per_s", REAL, "pages/s", "pages_resolved / duration_s", derived=True),
-    Column("pages_per_s_net", REAL, "pages/s", "the same, net of the cost of emulated exits", derived=True),
+    *NET_COLUMNS,
     Column("prefetched_pages_per_s", REAL, "pages/s", "prefetched_pages / duration_s: none is in pages_per_s", derived=True),
-    Column("emulated_s", REAL, "s", "of duration_s, the emulated exits: what the rates net of them leave out", derived=True),
     Column("pages_4kib_per_s", REAL, "4-KiB pages/s", "pages_per_s in pages of 4 KiB", derived=True),
     Column("faults_per_s", REAL, "faults/s", "faults / duration_s", derived=True),
-    Column("faults_per_s_net", REAL, "faults/s", "the same, net of the cost of emulated exits", derived=True),
     Column("latency_p50_ns", NS, "ns", "median of resumed - raised", derived=True),
-    Column("latency_p50_net_ns", REAL, "ns", "latency_p50_ns without a fault's emulated exits, on average", derived=True),
     Column("latency_p99_ns", NS, "ns", "99th percentile of resumed - raised", derived=True),
     Column("latency_p999_ns", NS, "ns", "99.9th percentile of resumed - raised", derived=True),
     Column("latency_open_p50_ns", NS, "ns", "median of resumed - intended; null in the closed loop", derived=True),

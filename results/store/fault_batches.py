@@ -9,13 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from results.derive.latencies import EMULATED
 from results.schema import STAGES_NS, arrow_schema
 
 ROWS_PER_GROUP = 1 << 16
 """Rows converted, and written as one row group, at a time: this bounds the memory beside the caller's chunk."""
-
-EMULATED = ("emulated_exits", "emulated_entries")
-"""Fields of a record that say which emulated operations the fault paid for; records of a foreign handler have none."""
 
 _SCHEMA = arrow_schema("faults")
 
@@ -44,7 +42,7 @@ class FaultBatches:
     def convert(
         self, vcpu: npt.NDArray[np.uint16], faults: npt.NDArray[np.void], rounds: npt.NDArray[np.uint16] | None = None
     ) -> Iterator[tuple[Mapping[str, npt.NDArray[np.int64]], pa.RecordBatch]]:
-        """Yield the stages (int64 ns, 0 where it did not happen) and the rows of each ROWS_PER_GROUP records.
+        """Yield the stages (int64 ns, 0 where it did not happen) with EMULATED, and the rows of each ROWS_PER_GROUP records.
 
         Everything is copied: the arrays may be reused afterwards. Raises ValueError for a code without a name.
         """
@@ -52,7 +50,8 @@ class FaultBatches:
             rows = slice(start, start + ROWS_PER_GROUP)
             block = faults[rows]
             stages = {name: block[name].astype(np.int64) for name in STAGES_NS}
-            yield stages, self._batch(vcpu[rows], block, stages, None if rounds is None else rounds[rows])
+            paid = {name: block[name].astype(np.int64) for name in EMULATED if name in (block.dtype.names or ())}
+            yield stages | paid, self._batch(vcpu[rows], block, stages, None if rounds is None else rounds[rows])
 
     def _batch(
         self,

@@ -11,8 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.fs
 
-from results.derive.columns import FaultLatencies, derive
+from results.derive.columns import derive
 from results.derive.identities import broken
+from results.derive.latencies import FaultLatencies
+from results.derive.net import doubted
 from results.derive.rounds import round_rows
 from results.schema import COLUMNS, SCHEMA_VERSION, STATUSES
 from results.store.fault_batches import FaultBatches
@@ -113,7 +115,8 @@ class RunWriter:
             raise ValueError(f"{', '.join(given)}: derived by results, not to be given")
         if run.get("status") not in STATUSES:
             raise ValueError(f"status {run.get('status')!r} is none of {', '.join(STATUSES)}")
-        run_row = {**run, **_agreeing(run, fixed), **derive(run, vcpus, self._latencies)}
+        run_row = {**run, **_agreeing(run, fixed), **derive(run, vcpus, self._latencies, threads)}
+        run_row |= doubted(run_row)
         identities = list(broken(run_row, vcpus, threads))
         if run_row["status"] == "ok" and identities:
             run_row |= {"status": "broken", "reason": "; ".join(identities)}

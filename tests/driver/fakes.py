@@ -230,6 +230,11 @@ class FakeVcpu(Actor):
         assert address.socket_path == "/new"
         return 1
 
+    def do_calibrate(self, kind: str, memory_type: str) -> dict[str, float]:
+        return {f"{name}_{unit}": 100.0 for name in ("exit", "slow_gup", "entry") for unit in ("ns", "spread_ns")} | {
+            "arrival_ns": 100.0
+        }
+
     def do_prepare(self) -> dict[str, Any]:
         return {
             "hit": 0,
@@ -330,9 +335,6 @@ class FakeSession:
 
     def source(self, seat: Seat) -> tuple[FakeSource, str]:
         return self.own_source, "10.0.0.2"
-
-    def exit_ns(self, seat: Seat, kind: str, answers: Answers) -> float:
-        return 100.0
 
     def idle_cpu_share(self, answers: Answers) -> float:
         return 0.05

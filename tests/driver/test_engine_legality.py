@@ -14,7 +14,7 @@ from loadgen.errors import ConfigError
 from loadgen.host.probe import Host
 from loadgen.plan.legality import refuse_engine
 from loadgen.plan.plan import plan_run
-from loadgen.run.run import emulated_exit
+from loadgen.run.calibration import emulated_exit
 from loadgen.run.run_row import describe
 from workers import _native
 from workers.registry import engine_entry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -54,12 +55,20 @@ def run_row(**values: Any) -> dict[str, Any]:
     }
 
 
-def vcpu_rows(seconds: float) -> list[dict[str, Any]]:
-    """Two vCPUs: they start together, the second ends `seconds` later, the first halfway."""
+EMULATED = ("probes_missed", "probes_found", "signals", "populates_refused", "populates_done")
+
+
+def emulated(**made: int) -> dict[str, int]:
+    """The counters of emulated operations, 0 but for those named."""
+    return {f"emulated_{name}": made.get(name, 0) for name in EMULATED}
+
+
+def vcpu_rows(seconds: float, **made: int) -> list[dict[str, Any]]:
+    """Two vCPUs: they start together, the second ends `seconds` later, the first halfway. `made`: emulated operations of each."""
     start = 5_000_000_000
     ends = (start + int(seconds * 5e8), start + int(seconds * 1e9))
     return [
-        {"vcpu": number, "start_ns": start, "end_ns": end, "pages_resolved": 500_000, "cpus": [0, number]}
+        {"vcpu": number, "start_ns": start, "end_ns": end, "pages_resolved": 500_000, "cpus": [0, number], **emulated(**made)}
         for number, end in enumerate(ends)
     ]
 
@@ -88,11 +97,12 @@ def store(
     sweep_id: str = "sweep-1",
     seconds: float = 2.0,
     latencies_ns: list[int] | None = None,
+    made: Mapping[str, int] | None = None,
     **values: Any,
 ) -> None:
-    """Store one run of `seconds` with a fault record for each of `latencies_ns`."""
+    """Store one run of `seconds` with a fault record for each of `latencies_ns`; `made`: emulated operations of each vCPU."""
     with dataset.writer(run_id, sweep_id) as writer:
         if latencies_ns:
             records = faults(latencies_ns)
             writer.faults(KINDS, OUTCOMES).add(np.arange(len(records), dtype=np.uint16) % 2, records)
-        writer.commit(run_row(**values), vcpu_rows(seconds), thread_rows())
+        writer.commit(run_row(**values), vcpu_rows(seconds, **(made or {})), thread_rows())

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from results.derive.columns import FaultLatencies, derive
+from results.derive.columns import derive
+from results.derive.latencies import FaultLatencies
 from results.derive.quantiles import Quantiles
 from results.schema import RUN_COLUMNS
 from results.store.dataset import DataSet
@@ -30,34 +31,9 @@ def test_rates_go_from_the_common_start_to_the_last_vcpus_end() -> None:
     assert values["faults_per_s"] == 125_000
 
 
-def test_net_rates_take_emulated_exits_off_the_cpus_they_ran_on() -> None:
-    # 400 000 exits of 2 500 ns are 1 s of CPU time, on 2 of the 4 vCPUs at once: 0.5 s of the 2 s.
-    run = run_row(trips=400_000, emulated_exit_ns=2500.0, vcpus=4, cores=2)
-    assert derived(run, vcpu_rows(2.0))["pages_per_s_net"] == pytest.approx(1_000_000 / 1.5)
-    assert derived(run, vcpu_rows(2.0))["emulated_s"] == pytest.approx(0.5)
-    # One vCPU cannot be on two CPUs: 1 s of the 2 s.
-    assert derived({**run, "vcpus": 1}, vcpu_rows(2.0))["pages_per_s_net"] == pytest.approx(1_000_000)
-
-
 def test_pages_that_a_stream_brought_have_a_rate_of_their_own() -> None:
     values = derived(run_row(pages_resolved=1_000_000, prefetched_pages=300_000), vcpu_rows(2.0))
     assert (values["pages_per_s"], values["prefetched_pages_per_s"]) == (500_000, 150_000)
-
-
-def test_a_net_latency_is_without_the_exits_that_a_fault_took_on_average() -> None:
-    latencies = FaultLatencies()
-    stages = {"raised_ns": [1, 1, 1], "intended_ns": [0, 0, 0], "resumed_ns": [9_001, 10_001, 11_001]}
-    latencies.add({name: np.array(times, np.int64) for name, times in stages.items()})
-    values = derive(run_row(trips=300, faults=200, emulated_exit_ns=2000.0), vcpu_rows(1.0), latencies)
-    assert (values["latency_p50_ns"], values["latency_p50_net_ns"]) == (10_000, 7_000)
-    values = derive(run_row(trips=1000, faults=200, emulated_exit_ns=2000.0), vcpu_rows(1.0), latencies)
-    assert values["latency_p50_net_ns"] is None, "nothing is left of it"
-
-
-def test_a_net_rate_is_null_when_exits_took_all_the_time() -> None:
-    run = run_row(trips=1_600_000, emulated_exit_ns=2500.0, vcpus=4, cores=2)
-    assert derived(run, vcpu_rows(2.0))["pages_per_s_net"] is None
-    assert derived(run, vcpu_rows(2.0))["pages_per_s"] == 500_000
 
 
 def test_pages_of_2_mib_count_as_512_pages_of_4_kib() -> None:
@@ -128,6 +104,5 @@ def test_clocks_are_compared_within_a_host_only() -> None:
         {"host": "a", "start_ns": 5 * second + 9, "end_ns": 6 * second},
         {"host": "b", "start_ns": 900 * second, "end_ns": 903 * second},
     ]
-    found = derived({"pages_resolved": 30, "vcpus": 1, "guests": 3, "cores": 2, "trips": 10, "emulated_exit_ns": 1e8}, rows)
+    found = derived({"pages_resolved": 30, "vcpus": 1, "guests": 3, "cores": 2}, rows)
     assert (found["duration_s"], found["start_spread_ns"], found["pages_per_s"]) == (3.0, 9, 10.0)
-    assert found["pages_per_s_net"] == pytest.approx(30 / (3.0 - 10 * 0.1 / 3))

@@ -151,7 +151,7 @@ def test_the_extra_trip_of_a_swapped_page_is_told_raw_and_net_with_the_share_whe
         for repeat in range(6):
             common = {"repeat": repeat, "pages": 1_000_000, "swapped_pages": swapped, "memory_type": "anon", "vcpus": 1}
             store(dataset, f"stays{swapped}-{repeat}", strategy="no_uffd_wait", seconds=1.5, **common)
-            exits = {"trips": 1_000_000, "emulated_exit_ns": 500.0}
+            exits = {"made": {"probes_missed": 1_000_000}, "emulated_exit_ns": 500.0}
             store(dataset, f"trips{swapped}-{repeat}", strategy="no_slow_gup", seconds=trip_s, **common, **exits)
     answered = answer("slow_gup_trip", dataset)
     table = columns(answered)

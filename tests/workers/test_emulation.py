@@ -1,10 +1,18 @@
-"""Every emulated operation is counted where it is made: exact counts on real runs, against the page states they follow from."""
+"""Emulated operations: exact counts on real runs, against the page states they follow from, and what they are calibrated to."""
 
 from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import median
 
 import pytest
 
 from tests.conformance.run import PAGES, run_cell
+from workers import _native
 
 KINDS = ("probes_missed", "probes_found", "signals", "populates_refused", "populates_done")
 
@@ -12,36 +20,42 @@ KINDS = ("probes_missed", "probes_found", "signals", "populates_refused", "popul
 def counted(name: str, memory: str, state: str, fault_around_pages: int = 1) -> dict[str, int]:
     """Emulated operations of one vCPU that touches every page once, in order: those that happened."""
     ran = run_cell(name, memory, state, fault_around_pages=fault_around_pages)
-    assert (ran.stop_reason, ran.broken, ran.wrong_words) == ("", [], 0)
+    assert (ran.stop_reason, ran.unprepared, ran.broken, ran.wrong_words) == ("", 0, [], 0)
     counts = {kind: ran.vcpus[f"emulated_{kind}"] for kind in KINDS}
     return {kind: count for kind, count in counts.items() if count}
 
 
 @pytest.mark.parametrize("memory", ["shmem", "anon"])
 @pytest.mark.parametrize("around", [1, 16])
-def test_a_probe_is_paid_for_every_page_and_an_exit_for_every_block(memory: str, around: int) -> None:
-    pages, blocks = PAGES[memory], PAGES[memory] // around
+def test_a_probe_is_paid_for_every_block_and_its_neighbours_are_touched_for_nothing(memory: str, around: int) -> None:
     state = "minor" if memory == "shmem" else "absent"
-    found = {"probes_found": pages - blocks} if around > 1 else {}
-    assert counted("no_slow_gup", memory, state, around) == {"probes_missed": blocks} | found
+    assert counted("no_slow_gup", memory, state, around) == {"probes_missed": PAGES[memory] // around}
 
 
 @pytest.mark.parametrize("around", [1, 16])
-def test_a_signal_is_paid_for_every_block_and_its_neighbours_are_touched_for_nothing(around: int) -> None:
+def test_so_is_a_signal(around: int) -> None:
     assert counted("no_uffd_wait", "shmem", "minor", around) == {"signals": PAGES["shmem"] // around}
 
 
 @pytest.mark.parametrize("around", [1, 16])
-def test_an_exit_by_populate_is_refused_for_every_block_and_done_for_its_neighbours(around: int) -> None:
-    pages, blocks = PAGES["shmem"], PAGES["shmem"] // around
-    found = {"populates_done": pages - blocks} if around > 1 else {}
-    expected = {"populates_refused": blocks} | found
+def test_so_is_a_refused_populate(around: int) -> None:
+    expected = {"populates_refused": PAGES["shmem"] // around}
     assert counted("no_uffd_wait, exit_via=populate", "shmem", "minor", around) == expected
 
 
-def test_the_populate_strategy_probes_again_after_its_own_populate() -> None:
-    pages = PAGES["shmem"]
-    assert counted("populate", "shmem", "minor") == {"probes_missed": pages, "probes_found": pages}
+def test_what_a_populate_has_mapped_is_not_probed_again() -> None:
+    assert counted("populate", "shmem", "minor") == {"probes_missed": PAGES["shmem"]}
+
+
+def test_neighbours_that_a_reader_installs_are_probed_and_found() -> None:
+    blocks = PAGES["shmem"] // 16
+    assert counted("populate", "shmem", "minor", 16) == {"probes_missed": blocks, "probes_found": PAGES["shmem"] - blocks}
+
+
+def test_a_swapped_page_costs_no_slow_gup_one_probe_and_no_uffd_wait_nothing(zram: None) -> None:
+    assert counted("no_slow_gup", "anon", "swapped") == {"probes_missed": PAGES["anon"]}
+    assert counted("no_uffd_wait", "anon", "swapped") == {}
+    assert counted("no_uffd_wait, exit_via=populate", "anon", "swapped") == {"populates_done": PAGES["anon"]}
 
 
 def test_pages_that_are_mapped_before_the_start_cost_a_probe_each_and_no_exit() -> None:
@@ -52,3 +66,43 @@ def test_pages_that_are_mapped_before_the_start_cost_a_probe_each_and_no_exit() 
 @pytest.mark.parametrize("name", ["uffd_wait", "null"])
 def test_what_sleeps_or_runs_in_the_kernel_emulates_nothing(name: str) -> None:
     assert counted(name, "shmem", "minor") == {}
+
+
+def test_the_ledger_names_a_counter_and_what_is_known_of_the_real_cost_for_every_operation() -> None:
+    assert [entry["name"] for entry in _native.emulated_operations()] == [
+        *("probe_missed", "probe_found", "signal", "populate_refused", "populate_done")
+    ]
+    assert [entry["counter"] for entry in _native.emulated_operations()] == [f"emulated_{kind}" for kind in KINDS]
+    assert all(entry["stands_for"] and entry["real_cost"] for entry in _native.emulated_operations())
+
+
+MADE = {"signal": {"exit", "slow_gup"}, "probe": {"exit", "entry"}, "populate": {"exit", "slow_gup", "entry"}, "none": set()}
+
+
+@pytest.mark.parametrize("kind", MADE)
+@pytest.mark.parametrize("memory", ["shmem", "anon"])
+def test_a_calibration_costs_what_its_exit_kind_makes_and_nothing_else(kind: str, memory: str) -> None:
+    found = _native.calibrate(kind, memory)
+    assert {name for name in ("exit", "slow_gup", "entry") if found[f"{name}_ns"] > 0} == MADE[kind]
+    assert (found["arrival_ns"] > 0) == (kind != "none")
+
+
+def test_a_calibration_beside_a_cpu_hog_stays_within_a_tenth() -> None:
+    def exit_ns() -> float:
+        return median(_native.calibrate("signal", "shmem")["exit_ns"] for _ in range(9))
+
+    alone = exit_ns()
+    with hogs(len(os.sched_getaffinity(0))):
+        assert exit_ns() == pytest.approx(alone, rel=0.1)
+
+
+@contextmanager
+def hogs(count: int) -> Iterator[None]:
+    """So many processes that do nothing but use a CPU."""
+    running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for one in running:
+            one.kill()
+            one.wait()

@@ -9,6 +9,7 @@
 #include "kernel/userfaultfd.hpp"
 #include "kvm/own_access.hpp"
 #include "kvm/probe.hpp"
+#include "resolve/emulation.hpp"
 #include "resolve/strategy.hpp"
 #include "vcpu/engine.hpp"
 
@@ -115,6 +116,19 @@ nb::dict describe_clock() {
   nb::dict out;
   out["source"] = Clock::get().invariant() ? "tsc" : "clock_gettime";
   out["ticks_per_s"] = Clock::get().ticks_per_s();
+  return out;
+}
+
+nb::list describe_emulated() {
+  nb::list out;
+  for (const EmulatedOperation& operation : kEmulatedOperation) {
+    nb::dict entry;
+    entry["name"] = operation.name;
+    entry["counter"] = kCounterNames[static_cast<std::size_t>(operation.counter)];
+    entry["stands_for"] = operation.stands_for;
+    entry["real_cost"] = operation.real_cost;
+    out.append(entry);
+  }
   return out;
 }
 

@@ -11,5 +11,6 @@ nanobind::dict describe_kvm();
 nanobind::list describe_own_accesses();
 nanobind::dict describe_userfaultfd();
 nanobind::dict describe_clock();
+nanobind::list describe_emulated();
 
 }  // namespace uffd

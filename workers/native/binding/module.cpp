@@ -9,7 +9,7 @@
 #include "binding/reports.hpp"
 #include "resolve/fill.hpp"
 #include "source/snapshot.hpp"
-#include "vcpu/calibrate.hpp"
+#include "vcpu/calibration.hpp"
 
 namespace uffd {
 
@@ -60,11 +60,14 @@ NB_MODULE(_native, m) {
   m.def("probe_userfaultfd", &describe_userfaultfd);
   m.def("clock", &describe_clock);
   m.def(
-      "calibrate_exit",
-      [](const std::string& kind, const std::string& memory, std::uint64_t rounds) {
-        return calibrate_exit(exit_kind(kind), memory_type(memory), rounds);
+      "calibrate",
+      [](const std::string& kind, const std::string& memory) {
+        const ExitKind exit = exit_kind(kind);
+        const MemoryType type = memory_type(memory);
+        return to_dict(without_gil([&] { return calibrate(exit, type); }));
       },
-      "kind"_a, "memory_type"_a, "rounds"_a, nb::call_guard<nb::gil_scoped_release>());
+      "kind"_a, "memory_type"_a);
+  m.def("emulated_operations", &describe_emulated);
 
   static nb::object kernel_error = nb::exception<KernelError>(m, "KernelError", PyExc_OSError);
   nb::register_exception_translator(

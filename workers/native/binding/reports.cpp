@@ -59,6 +59,19 @@ nb::dict to_dict(const Counters& counters) {
   return out;
 }
 
+nb::dict to_dict(const Calibration& calibration) {
+  nb::dict out;
+  const auto put = [&out](const char* median, const char* spread, const Cost& cost) {
+    out[median] = cost.median_ns;
+    out[spread] = cost.spread_ns;
+  };
+  put("exit_ns", "exit_spread_ns", calibration.exit);
+  put("slow_gup_ns", "slow_gup_spread_ns", calibration.slow_gup);
+  put("entry_ns", "entry_spread_ns", calibration.entry);
+  out["arrival_ns"] = calibration.arrival_ns;
+  return out;
+}
+
 nb::dict to_dict(const Source& source) {
   nb::dict out;
   if (source.remote() == nullptr) return out;

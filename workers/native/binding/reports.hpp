@@ -6,11 +6,13 @@
 #include "resolve/fill.hpp"
 #include "server/page_server.hpp"
 #include "source/source_server.hpp"
+#include "vcpu/calibration.hpp"
 #include "vmm/vmm.hpp"
 
 namespace uffd {
 
 nanobind::dict to_dict(const Counters& counters);
+nanobind::dict to_dict(const Calibration& calibration);
 nanobind::dict to_dict(const Source& source);  ///< empty unless it is a remote one
 nanobind::dict to_dict(const Served& served);
 nanobind::dict to_dict(const Live::Look& look);

@@ -16,7 +16,7 @@ namespace {
 // Read in signal handlers: plain thread-locals of this object, reached without a call.
 [[gnu::tls_model("initial-exec")]] thread_local Vcpu* current = nullptr;
 [[gnu::tls_model("initial-exec")]] thread_local sigjmp_buf* guard = nullptr;
-[[gnu::tls_model("initial-exec")]] thread_local std::uint64_t* calibrating = nullptr;
+[[gnu::tls_model("initial-exec")]] thread_local RefusedTouches* calibrating = nullptr;
 [[gnu::tls_model("initial-exec")]] thread_local const void* volatile memory_error_at = nullptr;
 
 [[gnu::tls_model("initial-exec")]] thread_local bool passed_on = false;
@@ -48,8 +48,7 @@ void pass_on(int signal, siginfo_t* info, void* context) {
     errno = saved;
     leave_for_touch(context);
   } else if (interrupted_a_touch(context) && calibrating != nullptr) {
-    ++*calibrating;
-    abandon_touch(context);
+    if (!calibrating->handle(info->si_addr)) abandon_touch(context);
     errno = saved;
     leave_for_touch(context);
   } else if (current != nullptr && info->si_code == BUS_MCEERR_AR && current->owns(info->si_addr)) {
@@ -120,6 +119,11 @@ bool guarded(void (*body)(void*), void* argument) {
   return true;
 }
 
-void give_up_touches(std::uint64_t* count) noexcept { calibrating = count; }
+RefusedTouches::RefusedTouches(bool (*handle)(void*, std::byte*) noexcept, void* argument) noexcept
+    : handle_(handle), argument_(argument) {
+  calibrating = this;
+}
+
+RefusedTouches::~RefusedTouches() { calibrating = nullptr; }
 
 }  // namespace uffd

@@ -28,7 +28,19 @@ int kick_signal();
 /// Runs `body` with SIGBUS caught: false when it was cut short by one. For the verification outside the clock.
 bool guarded(void (*body)(void*), void* argument);
 
-/// A touch of this thread that raises SIGBUS is given up and counted in `count`, until nullptr is given. For calibrations.
-void give_up_touches(std::uint64_t* count) noexcept;
+/// While it lives, the touches of this thread that the kernel refuses with SIGBUS and no vCPU owns are `handle`'s: true has the
+/// touch made again, false gives it up. For calibrations.
+class RefusedTouches {
+ public:
+  RefusedTouches(bool (*handle)(void*, std::byte*) noexcept, void* argument) noexcept;
+  ~RefusedTouches();
+  bool handle(void* address) const noexcept { return handle_(argument_, static_cast<std::byte*>(address)); }
+  RefusedTouches(const RefusedTouches&) = delete;
+  RefusedTouches& operator=(const RefusedTouches&) = delete;
+
+ private:
+  bool (*handle_)(void*, std::byte*) noexcept;
+  void* argument_;
+};
 
 }  // namespace uffd

@@ -72,7 +72,7 @@ Trips::Trips(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, co
       case Action::retry: return retry();
       case Action::populate:
         populate_error = populate(page_);
-        if (populate_error == 0) return Verdict::run_again;
+        if (populate_error == 0) return Verdict::mapped;
         continue;
       case Action::memory_error: return memory_error();
     }
@@ -138,9 +138,17 @@ Verdict Trips::memory_error() noexcept {
   const bool mapped = install(run, Known::claimed, installed, verdict);
   if (installed.pages != 0) state_.resolved_by_vcpu.store(resolved_ += installed.pages - installed.again, kRelaxed);
   if (!mapped) return verdict;
+  if (vmm_.exit >= ExitKind::probe) enter_stage2(run);
   resolved_here_ = installed.wanted;
   ++counters_[resolved_here_ ? Counter::trips_resolved : Counter::trips_lost];
   return resolved_here_ ? Verdict::mapped : Verdict::run_again;
+}
+
+// Under a hypervisor the neighbours that fault-around brings cost a stage-2 violation each, under every strategy alike.
+// Strategies that exit by signal pay nothing for them here, so the others do not either: what was just installed needs no look at
+// its PTE.
+[[gnu::hot]] void Trips::enter_stage2(const PageRun& run) const noexcept {
+  for (std::uint32_t i = 0; i < run.count; ++i) vmm_.resolver.record().enter_stage2(run.first + i);
 }
 
 Verdict Trips::resolve_again(std::uint64_t page) noexcept {
@@ -195,7 +203,7 @@ Verdict Trips::fetch_and_populate(std::uint64_t page) noexcept {
     if (got == RequestState::poisoned) return poison(page);
     if (got != RequestState::present) return stopped();
   }
-  return populate(page) == 0 ? Verdict::run_again : retry();
+  return populate(page) == 0 ? Verdict::mapped : retry();
 }
 
 Verdict Trips::poison(std::uint64_t page) noexcept {

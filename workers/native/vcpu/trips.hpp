@@ -19,7 +19,7 @@ namespace uffd {
 
 enum class Verdict {
   run_again,  ///< touch it again
-  mapped,     ///< this vCPU's own resolve has just installed it: touch it, no need to look
+  mapped,     ///< this vCPU has just installed or populated it: touch it, no need to look
   undecided,  ///< the strategy has to say
   abandon,    ///< give the access up: a memory error, or the run is being stopped
 };
@@ -46,6 +46,7 @@ class Trips : protected AccessAccount {
  private:
   Verdict resolve(std::uint64_t page) noexcept;
   Verdict resolve_again(std::uint64_t page) noexcept;
+  void enter_stage2(const PageRun& run) const noexcept;  ///< the block just installed
   Verdict resolve_blindly(std::uint64_t page) noexcept;
   /// Installs a run whose contents are here, without wake. True: every page of it is mapped. False: `verdict` says what to do.
   bool install(const PageRun& run, Known known, Installed& installed, Verdict& verdict) noexcept;
