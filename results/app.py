@@ -6,28 +6,20 @@ import argparse
 import errno
 import os
 import sys
-from types import ModuleType
+from collections.abc import Sequence
+from importlib import import_module
 
-from results.commands import answer, compare, export, report, show, stages, table, verify, working_set
 from results.store.locations import DataSetError
 
-COMMANDS: dict[str, ModuleType] = {
-    "show": show,
-    "table": table,
-    "stages": stages,
-    "answer": answer,
-    "compare": compare,
-    "report": report,
-    "export": export,
-    "verify": verify,
-    "working-set": working_set,
-}
+COMMANDS = ("show", "table", "stages", "answer", "compare", "report", "export", "verify", "working-set")
+"""Each is a module of results/commands, which is imported when it is asked for: PyArrow's parts take their time."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command. Exit status 0; 1 or 3 from `compare --fail-above` and `verify`; 2, with a message on stderr, when the
     command cannot be carried out."""
-    arguments = _parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    arguments = _parser(argv).parse_args(argv)
     try:
         status: int = arguments.command(arguments)
         sys.stdout.flush()
@@ -42,10 +34,12 @@ def main(argv: list[str] | None = None) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser of the command that is asked for, or of all of them when none is."""
     parser = argparse.ArgumentParser("loadgen-report", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, module in COMMANDS.items():
+    for name in COMMANDS if not argv or argv[0] not in COMMANDS else argv[:1]:
+        module = import_module(f"results.commands.{name.replace('-', '_')}")
         first_line = (module.__doc__ or "").splitlines()[0]
         module.add(commands.add_parser(name, help=first_line.partition(": ")[2].rstrip("."), description=first_line))
     return parser

@@ -38,9 +38,9 @@ def print_notes(notes: Iterable[str], file: TextIO | None = None) -> None:
         print_line(note, file)
 
 
-def print_line(text: str, file: TextIO | None = None) -> None:
-    """Print a line of text, wrapped at the width; words longer than that stay whole."""
-    for part in wrap(text, width(), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False) or [""]:
+def print_line(text: str, file: TextIO | None = None, *, indent: str = "  ") -> None:
+    """Print a line of text, wrapped at the width; words longer than that stay whole. `indent`: of the lines after the first."""
+    for part in wrap(text, width(), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False) or [""]:
         print(part, file=file or sys.stdout)
 
 

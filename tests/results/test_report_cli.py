@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from results.app import main
+from results.schema import SCHEMA_VERSION
 from results.store.dataset import DataSet
 from tests.results.printed import lines_of, unwrapped
 from tests.results.rows import store
@@ -28,10 +29,10 @@ def folder(tmp_path: Path) -> str:
 def test_show_names_sweeps_statuses_hosts_and_columns(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", folder, "--columns"]) == 0
     out = capsys.readouterr().out
-    assert f"data set {folder}, schema version 2: 4 runs in 2 sweeps" in unwrapped(out)
+    assert f"data set {folder}, schema version {SCHEMA_VERSION}: 4 runs in 2 sweeps" in unwrapped(out)
     line = next(line for line in out.splitlines() if "sweep-1" in line)
     assert "2 ok, 1 crashed" in line
-    assert "a-host (6.1.0)" in line
+    assert "host: a-host (6.1.0)" in out
     assert "unfinished, in _incoming: run-e-" in out
     assert "  resumed_ns               ns             the access was done" in out
 
