@@ -29,7 +29,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", metavar="N", type=int, help="repeats that count (default: as many as were planned)")
     parser.add_argument("--across", metavar="FIELD,...", default="", help="fields in which A and B may differ, hosts' among them")
     parser.add_argument(
-        "--margin", metavar="PERCENT", type=float, help=f"a change within it is no difference (default: {MARGIN:.0%})"
+        "--margin", metavar="PERCENT", type=float, help=f"a change within it is no difference (default: {MARGIN:.0%}%)"
     )
     parser.add_argument(
         "--fail-above",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from results.app import main
+from results.app import COMMANDS, main
 from results.schema import SCHEMA_VERSION
 from results.store.dataset import DataSet
 from tests.results.printed import lines_of, unwrapped
@@ -24,6 +24,13 @@ def folder(tmp_path: Path) -> str:
     store(dataset, "run-d", sweep_id="sweep-2")
     dataset.writer("run-e", "sweep-2")
     return dataset.uri
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_prints_its_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    assert capsys.readouterr().out.startswith(f"usage: loadgen-report {command}")
 
 
 def test_show_names_sweeps_statuses_hosts_and_columns(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
