@@ -9,6 +9,7 @@ from results.figures import thousand
 from results.statistics.design import Row
 from results.store.dataset import DataSet
 from results.summaries.measured import ok_runs
+from results.summaries.net import NOTE
 from results.summaries.summary import median_or_none
 from results.tables.answer import Answer, answered
 from results.tables.rate_table import RATES, rate_table
@@ -34,7 +35,8 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
         rows, groups = rows + part, groups + its_groups
     notes = [
         "thousand pages/s, medians over repeats; x base: times the strategy's own rate at 1 page a fault, in the same order; "
-        "net: without the calibrated cost of an emulated exit",
+        "CPU us: of vCPUs, readers and rings, a page",
+        NOTE,
     ]
     at_once = median_or_none(_populated_per_s(dataset, [run for run in runs if run["strategy"] == AT_ONCE], sweep_id))
     if at_once is not None:

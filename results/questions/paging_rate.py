@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from results.figures import cell, decimals, thousand
+from results.figures import cell, decimals, thousand, us
 from results.statistics.design import grouped
 from results.statistics.published import MIB_PER_VCPU, PAGING_RATE, SOURCE
 from results.store.dataset import DataSet
 from results.summaries.measured import ok_runs
+from results.summaries.net import NOTE, bracket, bracket_to, ends, net_text
 from results.summaries.summary import median_or_none
 from results.tables.answer import Answer, answered
 
 WAIT = "uffd_wait"
 MIB = 1 << 20
-_COLUMNS = ("strategy", "engine", "vcpus", "pages", "page_bytes", "pages_per_s", "pages_per_s_net")
+_COLUMNS = (
+    "strategy",
+    "engine",
+    "vcpus",
+    "pages",
+    "page_bytes",
+    "pages_per_s",
+    *ends("pages_per_s_net"),
+    "cpu_ns_per_page",
+    *ends("cpu_ns_per_page_net"),
+)
 
 
 def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
@@ -30,9 +41,13 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
     def rate(engine: str | None, vcpus: int, strategy: str, column: str = "pages_per_s") -> float | None:
         return median_or_none(run[column] for run in cells.get((engine, vcpus, strategy), []))
 
-    def times(engine: str | None, vcpus: int, strategy: str, column: str) -> str:
-        mine, base = rate(engine, vcpus, strategy, column), rate(engine, vcpus, WAIT)
-        return decimals(mine / base if mine and base else None, 2)
+    def times(engine: str | None, vcpus: int, strategy: str) -> Iterator[str]:
+        mine, base = (cells.get((engine, vcpus, name), ()) for name in (strategy, WAIT))
+        raw, of = rate(engine, vcpus, strategy), rate(engine, vcpus, WAIT)
+        yield decimals(raw / of if raw and of else None, 2)
+        by_repeat = {run["repeat"]: run for run in base}
+        yield net_text(bracket_to(by_repeat, mine, "pages_per_s_net"), lambda value: decimals(value, 2))
+        yield net_text(bracket(mine, "cpu_ns_per_page_net"), us)
 
     rows, groups = [], []
     for engine, vcpus in _measured(runs, engines):
@@ -47,7 +62,7 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
                 str(published.exit_kpages_per_s) if published else "-",
                 decimals(published.exit_to_wait if published else None, 2),
                 *(thousand(rate(engine, vcpus, name)) for name in strategies),
-                *(times(engine, vcpus, name, column) for name in exits for column in ("pages_per_s", "pages_per_s_net")),
+                *(text for name in exits for text in times(engine, vcpus, name)),
                 ", ".join(f"{mib:g}{'*' if mib < MIB_PER_VCPU else ''}" for mib in sizes) or "-",
             )
         )
@@ -58,11 +73,12 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
         "published exit",
         "published exit / wait",
         *strategies,
-        *(f"{name} / wait{net}" for name in exits for net in ("", " net")),
+        *(f"{name}{what}" for name in exits for what in (" / wait", " / wait net", " net CPU us")),
         "MiB a vCPU",
     )
     notes = [
-        "thousand pages/s, medians over repeats; net: without the calibrated cost of an emulated exit; -: not measured here",
+        "thousand pages/s, medians over repeats; CPU us: of vCPUs, readers and rings, a page; -: not measured here",
+        NOTE,
         f"published: {SOURCE}",
     ]
     if any(_mib_per_vcpu(run) < MIB_PER_VCPU for run in runs):

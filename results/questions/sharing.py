@@ -18,7 +18,7 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
     heads, rows, groups = rate_table(runs, AXES, base)
     notes = (
         f"thousand pages/s, medians over repeats; x base: times the strategy's own rate with {base[1]} vCPUs in a VMM process on "
-        f"{base[2]} userfaultfd; net: without the calibrated cost of an emulated exit",
+        f"{base[2]} userfaultfd; CPU us: of vCPUs, readers and rings, a page",
         "vcpus per vmm: vCPUs that share page tables; uffds per vmm: userfaultfds their mapping is sharded over",
     )
     return answered(heads, rows, groups, notes, keys=len(AXES))

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from results.figures import cell, decimals, thousand
+from results.figures import cell, decimals, thousand, us
 from results.statistics.crossover import crossings
 from results.statistics.design import Row, grouped
+from results.statistics.intervals import paired_ratio
 from results.store.dataset import DataSet
 from results.store.locations import DataSetError
 from results.summaries.measured import ok_runs
-from results.summaries.summary import median_or_none, ratio_to
+from results.summaries.net import NOTE, Bracket, bracket, ends, net_text
+from results.summaries.summary import median_or_none
 from results.tables.answer import Answer, answered
 
 TRIPS, STAYS = "no_slow_gup", "no_uffd_wait"
 """The strategy that makes a trip for a swapped page, and the one whose pages never leave the kernel."""
-RATES = {"": "faults_per_s", " net": "faults_per_s_net"}
+RAW, NET = "faults_per_s", "faults_per_s_net"
+CPU = "cpu_ns_per_page_net"
 NS_PER_S = 1e9
-_COLUMNS = ("engine", "memory_type", "pages", "swapped_pages", *RATES.values())
+_COLUMNS = ("engine", "memory_type", "pages", "swapped_pages", RAW, *ends(NET), "cpu_ns_per_page", *ends(CPU))
 
 Cells = Mapping[tuple[Any, ...], Sequence[Row]]
 """Runs by (engine, share of swapped pages, strategy), in that order."""
@@ -51,11 +54,13 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
     heads = (
         "engine",
         "swapped share",
-        *(f"{name}{net}" for name in strategies for net in RATES),
-        *(f"extra ns a fault{net}" for net in RATES),
+        *(f"{name}{what}" for name in strategies for what in ("", " net", " net CPU us")),
+        "extra ns a fault",
+        "extra ns a fault net",
     )
     notes = [
-        "thousand faults/s, medians over repeats; net: without the calibrated cost of an emulated exit; -: not measured",
+        "thousand faults/s, medians over repeats; CPU us: of vCPUs, readers and rings, a page resolved; -: not measured",
+        NOTE,
         f"extra ns a fault: what {TRIPS} takes longer than {STAYS} (less than 0: it is faster)",
     ]
     for engine in engines:
@@ -68,19 +73,31 @@ def _shares(cells: Cells, engine: str | None) -> list[float]:
 
 
 def _rows(cells: Cells, engine: str | None, strategies: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    def rate(share: float, strategy: str, column: str) -> float | None:
-        return median_or_none(run[column] for run in cells.get((engine, share, strategy), []))
+    def of(share: float, strategy: str) -> Sequence[Row]:
+        return cells.get((engine, share, strategy), [])
 
-    def cost_ns(share: float, column: str) -> float | None:
-        trips, stays = rate(share, TRIPS, column), rate(share, STAYS, column)
+    def cost_ns(share: float) -> float | None:
+        trips, stays = (median_or_none(run[RAW] for run in of(share, name)) for name in (TRIPS, STAYS))
         return NS_PER_S / trips - NS_PER_S / stays if trips and stays else None
+
+    def net_cost(share: float) -> Bracket | None:
+        trips, stays = (bracket(of(share, name), NET) for name in (TRIPS, STAYS))
+        if trips is None or stays is None:
+            return None
+        return Bracket(NS_PER_S / trips.high - NS_PER_S / stays.low, NS_PER_S / trips.low - NS_PER_S / stays.high, trips.n)
+
+    def shown(share: float, name: str) -> Iterator[str]:
+        yield thousand(median_or_none(run[RAW] for run in of(share, name)))
+        yield net_text(bracket(of(share, name), NET), thousand)
+        yield net_text(bracket(of(share, name), CPU), us)
 
     for share in _shares(cells, engine):
         yield (
             cell(engine),
             decimals(share, 2),
-            *(thousand(rate(share, name, column)) for name in strategies for column in RATES.values()),
-            *(decimals(cost_ns(share, column), 0) for column in RATES.values()),
+            *(text for name in strategies for text in shown(share, name)),
+            decimals(cost_ns(share), 0),
+            net_text(net_cost(share), lambda value: decimals(value, 0)),
         )
 
 
@@ -92,20 +109,22 @@ def _notes(cells: Cells, engine: str | None, whose: str) -> Iterator[str]:
             "the kernel offers it (see `loadgen-doctor`)"
         )
         return
-    for net, column in RATES.items():
-        how = whose + (net.strip() or "raw")
-        found = list(_crossings(cells, engine, column))
+    low, high = ends(NET)
+    against = {"raw": (RAW, RAW), "net, where slow GUP is the exit's": (low, high), "net, where it is not": (high, low)}
+    for what, (trips, stays) in against.items():
+        how = whose + what
+        found = list(_crossings(cells, engine, trips, stays))
         if not found:
             yield f"{how}: {TRIPS} and {STAYS} do not cross within their intervals"
         else:
             yield "; ".join(f"{how}: {TRIPS} falls behind {STAYS} at a share of about {at:.2f}" for at in found)
 
 
-def _crossings(cells: Cells, engine: str | None, column: str) -> Iterator[float]:
+def _crossings(cells: Cells, engine: str | None, trips: str, stays: str) -> Iterator[float]:
     ratios = {}
     for share in _shares(cells, engine):
-        stays = {run["repeat"]: run for run in cells.get((engine, share, STAYS), [])}
-        ratio = ratio_to(stays, cells.get((engine, share, TRIPS), []), column)
+        base = {run["repeat"]: run[stays] for run in cells.get((engine, share, STAYS), [])}
+        ratio = paired_ratio((base.get(run["repeat"]), run[trips]) for run in cells.get((engine, share, TRIPS), []))
         if ratio is not None:
             ratios[share] = ratio
     yield from (crossing.at for crossing in crossings(ratios) if not crossing.upwards)

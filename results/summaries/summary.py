@@ -10,6 +10,7 @@ from results.statistics.design import APART, BASELINE, Row, baseline_of, differi
 from results.statistics.intervals import Estimate, median, paired_ratio, two_groups
 from results.statistics.percentiles import shown
 from results.store.dataset import DataSet
+from results.summaries.net import Bracket, bracket, bracket_to
 from results.summaries.noise import flagged, noise
 
 SHOWN_AXES = ("fault_mix", "memory_type", "cores", "vcpus")
@@ -35,8 +36,10 @@ class SummaryRow:
     flagged: int
     pages_per_s: Estimate | None
     ratio: Estimate | None
-    pages_per_s_net: Estimate | None
-    ratio_net: Estimate | None
+    pages_per_s_net: Bracket | None
+    ratio_net: Bracket | None
+    cpu_ns_per_page: Estimate | None
+    cpu_ns_per_page_net: Bracket | None
     latencies: Mapping[str, Estimate | None]
     prefetched_pages_per_s: float | None
     groups: tuple[float, float] | None
@@ -123,8 +126,10 @@ def _row(group: Sequence[Row], axes: Sequence[str], baseline: Mapping[int, Row])
         flagged=flagged(group),
         pages_per_s=median(run["pages_per_s"] for run in group),
         ratio=ratio_to(baseline, group, "pages_per_s"),
-        pages_per_s_net=median(run["pages_per_s_net"] for run in group),
-        ratio_net=ratio_to(baseline, group, "pages_per_s_net"),
+        pages_per_s_net=bracket(group, "pages_per_s_net"),
+        ratio_net=bracket_to(baseline, group, "pages_per_s_net"),
+        cpu_ns_per_page=median(run["cpu_ns_per_page"] for run in group),
+        cpu_ns_per_page_net=bracket(group, "cpu_ns_per_page_net"),
         latencies={name: median(shown(run, name) for run in group) for name in (*LATENCIES, *OPEN_LATENCIES)},
         prefetched_pages_per_s=median_or_none(run["prefetched_pages_per_s"] for run in group),
         groups=two_groups([run["pages_per_s"] for run in group]),

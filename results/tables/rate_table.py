@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from results.figures import cell, decimals, thousand
+from results.figures import cell, decimals, thousand, us
 from results.statistics.design import BASELINE, Row, grouped
+from results.summaries.net import bracket, ends, net_text
 from results.summaries.summary import median_or_none
 
-RATES = ("pages_per_s", "pages_per_s_net")
+RATES = ("pages_per_s", "cpu_ns_per_page", *ends("pages_per_s_net"), *ends("cpu_ns_per_page_net"))
 """Columns of `runs` that the table shows."""
 
 
@@ -21,8 +22,8 @@ def in_order(strategies: Iterable[str]) -> list[str]:
 def rate_table(
     runs: Sequence[Row], axes: Sequence[str], base: Sequence[Any], strategies: Iterable[str] = ()
 ) -> tuple[list[str], list[list[str]], list[list[Row]]]:
-    """Heads, rows and the runs of each row, in the order of `runs`: thousand pages/s of each strategy, raw and net (medians), and
-    as a multiple of its rate at `base`.
+    """Heads, rows and the runs of each row, in the order of `runs`: thousand pages/s and CPU time a page of
+    each strategy, raw and net (medians), and the raw rate as a multiple of that at `base`.
 
     `base`: the values of `axes` that the others are compared with. `strategies`: those shown, of `runs` when none is given.
     """
@@ -37,11 +38,13 @@ def rate_table(
         row = [cell(value) for value in key]
         for strategy in strategies:
             raw, at_base = (rate(where, strategy, "pages_per_s") for where in (key, base))
-            net = rate(key, strategy, "pages_per_s_net")
-            row += [thousand(raw), thousand(net), decimals(raw / at_base if raw and at_base else None, 2)]
+            group = cells.get((*key, strategy), ())
+            row += [thousand(raw), net_text(bracket(group, "pages_per_s_net"), thousand)]
+            row += [us(rate(key, strategy, "cpu_ns_per_page")), net_text(bracket(group, "cpu_ns_per_page_net"), us)]
+            row.append(decimals(raw / at_base if raw and at_base else None, 2))
         rows.append(row)
         groups.append([run for strategy in strategies for run in cells.get((*key, strategy), ())])
     heads = [axis.replace("_", " ") for axis in axes]
     for strategy in strategies:
-        heads += [strategy, f"{strategy} net", f"{strategy} x base"]
+        heads += [f"{strategy}{what}" for what in ("", " net", " CPU us", " net CPU us", " x base")]
     return heads, rows, groups

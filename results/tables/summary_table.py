@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from results.figures import cell, thousand, us
+from results.figures import cell, decimals, thousand, us
 from results.statistics.intervals import LEVEL, coverage, repeats_for
+from results.summaries.net import NOTE, net_text
 from results.summaries.noise import HEAD as NOISY
 from results.summaries.noise import mark
 from results.summaries.pivot import Pivot
@@ -56,8 +57,10 @@ def _columns(summary: Summary) -> Iterator[_Shown]:
     yield _Shown(NOISY, lambda row: mark(row.flagged, row.repeats))
     yield _Shown("kpages/s", lambda row: estimate(row.pages_per_s, unit=1e3))
     yield _Shown(against, lambda row: ratio(row.ratio))
-    yield _Shown("net", lambda row: thousand(median_of(row.pages_per_s_net)))
-    yield _Shown(f"net {against}", lambda row: ratio(row.ratio_net), wide=True)
+    yield _Shown("net", lambda row: net_text(row.pages_per_s_net, thousand))
+    yield _Shown(f"net {against}", lambda row: net_text(row.ratio_net, lambda value: decimals(value, 2)), wide=True)
+    yield _Shown("CPU us", lambda row: us(median_of(row.cpu_ns_per_page)))
+    yield _Shown("net CPU us", lambda row: net_text(row.cpu_ns_per_page_net, us))
     yield _Shown("prefetched kpages/s", lambda row: thousand(row.prefetched_pages_per_s or None))
     for name in (*LATENCIES, *OPEN_LATENCIES):
         yield _Shown(_latency_head(name), lambda row, name=name: us(median_of(row.latencies[name])), wide="p999" in name)  # type: ignore[misc]
@@ -73,7 +76,8 @@ def notes(summary: Summary, *, wide: bool = True) -> Iterator[str]:
     elif repeats:
         yield f"one run has no spread: repeats={repeats_for(LEVEL)} or more give intervals of at least {LEVEL:.0%} coverage"
     if repeats:
-        yield "p50, p99: exact percentiles of each run's faults, then the median run; net: kpages/s without the emulated exits"
+        yield "p50, p99: exact percentiles of each run's faults, then the median run; CPU us: of vCPUs, readers and rings, a page"
+        yield NOTE
     if any(row.ratio is not None for row in summary.rows) and not wide:
         yield "more columns: loadgen-report table --wide DATASET, and loadgen-report report DATASET"
     yield from summary.noise

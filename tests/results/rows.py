@@ -105,4 +105,5 @@ def store(
         if latencies_ns:
             records = faults(latencies_ns)
             writer.faults(KINDS, OUTCOMES).add(np.arange(len(records), dtype=np.uint16) % 2, records)
-        writer.commit(run_row(**values), vcpu_rows(seconds, **(made or {})), thread_rows())
+        of_both = emulated(**{name: 2 * count for name, count in (made or {}).items()})
+        writer.commit(run_row(**{**of_both, **values}), vcpu_rows(seconds, **(made or {})), thread_rows())

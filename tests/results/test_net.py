@@ -11,20 +11,15 @@ import pytest
 from results.derive.columns import derive
 from results.derive.latencies import FaultLatencies
 from results.derive.net import doubts
+from results.figures import thousand
 from results.store.dataset import DataSet
-from tests.results.rows import FAULT_DTYPE, KINDS, OUTCOMES, faults, run_row
-
-COUNTERS = ("probes_missed", "probes_found", "signals", "populates_refused", "populates_done")
-
-
-def counted(**made: int) -> dict[str, int]:
-    """The counters of emulated operations, 0 but for those named."""
-    return {f"emulated_{name}": made.get(name, 0) for name in COUNTERS}
+from results.summaries.net import bracket, bracket_to, ends, net_text
+from tests.results.rows import FAULT_DTYPE, KINDS, OUTCOMES, emulated, faults, run_row, store
 
 
 def vcpu(number: int, seconds: float, cpu_s: float | None = None, **made: int) -> dict[str, Any]:
     """A vCPU that ran so long."""
-    row = {"vcpu": number, "start_ns": 10**9, "end_ns": 10**9 + int(seconds * 1e9), **counted(**made)}
+    row = {"vcpu": number, "start_ns": 10**9, "end_ns": 10**9 + int(seconds * 1e9), **emulated(**made)}
     return row if cpu_s is None else row | {"round_cpu_ns": [int(cpu_s * 1e9)]}
 
 
@@ -61,7 +56,7 @@ def test_each_vcpu_is_relieved_of_its_own_operations_and_the_slowest_then_decide
 
 def test_every_round_is_shortened_by_the_share_of_a_vcpus_operations() -> None:
     second = 10**9
-    row = {"round_start_ns": [second, 5 * second], "round_end_ns": [2 * second, 8 * second], **counted(signals=1_000_000)}
+    row = {"round_start_ns": [second, 5 * second], "round_end_ns": [2 * second, 8 * second], **emulated(signals=1_000_000)}
     found = net(signals(emulated_slow_gup_ns=0.0), [row])
     assert found["duration_s"] == 4.0
     assert found["pages_per_s_net"] == pytest.approx(1_000_000 / 2.0)
@@ -81,7 +76,7 @@ def test_every_round_is_shortened_by_the_share_of_a_vcpus_operations() -> None:
 )
 def test_net_is_null_where_the_time_is_not_the_vcpus_own_and_cpu_time_a_page_is_not(values: dict[str, Any]) -> None:
     vcpus = [vcpu(number, 2.0, 1.5, signals=100_000) for number in range(3)]
-    found = net(signals(**{"cores": 3, "vcpus": 3, **counted(signals=300_000), **values}), vcpus)
+    found = net(signals(**{"cores": 3, "vcpus": 3, **emulated(signals=300_000), **values}), vcpus)
     for name in ("pages_per_s_net", "faults_per_s_net", "latency_p50_net"):
         unit = "_ns" if name.startswith("latency") else ""
         assert {found[f"{name}{end}{unit}"] for end in ("", "_low", "_high")} == {None}, name
@@ -190,3 +185,31 @@ def test_what_each_fault_paid_is_stored_and_is_null_in_records_that_do_not_have_
         for run in ("run-a", "run-b")
     }
     assert stored == {"run-a": [(1, 0), (0, 2)], "run-b": [(None, None)] * 2}
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_cell_shows_net_of_all_its_repeats_or_of_none(tmp_path: Path, missing: int) -> None:
+    dataset = DataSet.open(str(tmp_path))
+    for repeat in range(3):
+        costs = {"emulated_exit_ns": None if repeat < missing else 2000.0, "emulated_slow_gup_ns": 500.0, "repeat": repeat}
+        store(dataset, f"run-{repeat}", strategy="no_uffd_wait", made={"signals": 200_000}, **costs)
+    runs = dataset.runs()
+    found = bracket(runs, "pages_per_s_net")
+    if missing:
+        assert found is None and net_text(found, thousand) == "-"
+    else:
+        assert found is not None and found.n == 3
+        assert (found.low, found.high) == (pytest.approx(1_000_000 / 1.7), pytest.approx(1_000_000 / 1.6))
+        assert net_text(found, thousand) == "588.2..625.0"
+
+
+def test_a_net_ratio_divides_each_end_by_the_baselines_other_one() -> None:
+    base = {0: {"pages_per_s_net_low": 100.0, "pages_per_s_net_high": 200.0}}
+    run = {"repeat": 0, "pages_per_s_net_low": 300.0, "pages_per_s_net_high": 400.0}
+    found = bracket_to(base, [run], "pages_per_s_net")
+    assert found is not None and (found.low, found.high) == (1.5, 4.0)
+    assert bracket_to(base, [run, run | {"repeat": 1}], "pages_per_s_net") is None
+
+
+def test_the_ends_of_a_net_column_are_named_after_it() -> None:
+    assert ends("latency_p50_net_ns") == ("latency_p50_net_low_ns", "latency_p50_net_high_ns")

@@ -105,10 +105,15 @@ class Arena {
   std::uint64_t page_of(const std::byte* address) const noexcept {
     return static_cast<std::uint64_t>(address - mapping_.data()) / page_bytes();
   }
-  /// The errno, 0: the page is mapped.
+  /// The errno, 0: the page is mapped, for reading only where it is anonymous: an allocation would drown what is measured.
   int install(std::uint64_t page) noexcept {
     const auto to = reinterpret_cast<std::uint64_t>(at(page));
-    if (!anon_) return uffd_->resume(to, page_bytes(), false).error;
+    return anon_ ? uffd_->zeropage(to, page_bytes(), false).error : uffd_->resume(to, page_bytes(), false).error;
+  }
+  /// The same, for writing too.
+  int install_whole(std::uint64_t page) noexcept {
+    if (!anon_) return install(page);
+    const auto to = reinterpret_cast<std::uint64_t>(at(page));
     return uffd_->copy(to, reinterpret_cast<std::uint64_t>(contents_.data()), page_bytes(), false).error;
   }
   PageRecord record() noexcept { return PageRecord(record_bytes_.data()); }
@@ -145,7 +150,8 @@ class Calibrator {
     if (by_.entry == Emulated::count) return found;
     arena_.rearm();
     for (std::uint64_t page = 0; page < arena_.pages(); ++page) {
-      install(page);
+      if (const int error = arena_.install_whole(page); error != 0)
+        throw KernelError("calibration: a page was not installed", error);
       arena_.record().resolve_unasked(page);
     }
     found.entry = costs({{&Calibrator::mapped, &Calibrator::enter}}, 2)[0];
