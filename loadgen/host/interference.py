@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from results.derive.trust import JUDGED_FROM_S, MOST_LAG_S, MOST_OF_MACHINE, MOST_STOLEN
+
 NS_PER_S = 1_000_000_000
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -23,14 +25,6 @@ SERVER_ROLES = ("reader", "ring")
 """Threads that live longer than the measured phase, so that the looks know them; of others only what they have counted."""
 PLACED_ROLES = ("vcpu", "reader")
 """Threads that the placement gives CPUs to; others go where the scheduler puts them, which may be a CPU of these."""
-JUDGED_FROM_S = 0.25
-"""Shares of a shorter look are not judged: /proc/stat counts in ticks, and the calls that start and end a run weigh too much."""
-MOST_OF_MACHINE = 0.10
-"""Largest part of the machine's CPUs that the rig may use beside the measured threads, and so may everybody else."""
-MOST_STOLEN = 0.05
-"""Largest part of the machine's CPU time that the hypervisor may take."""
-MOST_LAG_S = 0.25
-"""A look at the run that comes later than this found a driver, or a page server, that did not get a CPU."""
 MOST_SWITCHES_PER_S = 100.0
 """Most involuntary context switches of a thread in a second where each has a CPU of its own: a thread that has to share takes
 turns of a few milliseconds, hundreds of times a second."""
@@ -157,6 +151,7 @@ def watched(
     found = reasons(seen)
     return {
         "watched_s": watched_s,
+        "machine_cpus": seen.machine_cpus,
         "rig_cpu_share": rig,
         "driver_cpu_share": driver_cpu_share(before, after),
         "driver_lag_s": lag_s,

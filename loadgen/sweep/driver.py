@@ -132,9 +132,8 @@ def show_plan(cfg: DictConfig, runs: Sequence[PlannedRun]) -> None:
 
 def rest(cfg: DictConfig, runs: Sequence[PlannedRun], sweep_id: str) -> Rest:
     """What is left of the planned runs: all of them, or under `resume` those that are not in the data set."""
-    return (
-        rest_of(cfg.dataset, [run.plan_key for run in runs], sweep_id) if cfg.resume else Rest(sweep_id, tuple(range(len(runs))))
-    )
+    keys = tuple(run.plan_key for run in runs)
+    return rest_of(cfg.dataset, keys, sweep_id) if cfg.resume else Rest(sweep_id, tuple(range(len(runs))), planned=keys)
 
 
 def announce(cfg: DictConfig, left: Rest) -> None:

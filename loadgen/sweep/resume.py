@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from loadgen.errors import ConfigError
 from results.store.dataset import DataSet
@@ -18,18 +18,19 @@ from results.store.locations import DataSetError, NoDataSet
 @dataclass(frozen=True)
 class Rest:
     """What is left of a sweep: its id, the numbers of the planned runs to make, in their order, and the number that the first
-    of them has in the sweep; `stored`: how many are there already."""
+    of them has in the sweep; `stored`: how many are there already; `planned`: the plan keys of all."""
 
     sweep_id: str
     left: tuple[int, ...]
     first_number: int = 0
     stored: int = 0
+    planned: tuple[str, ...] = field(default=(), compare=False)
 
 
 def rest_of(uri: str, keys: Sequence[str], sweep_id: str) -> Rest:
     """What is left of the plan whose runs have these plan keys, by the newest sweep in the data set at `uri` that has any of
     them. All of it, under `sweep_id`, when there is no such sweep. Raises ConfigError for a data set that cannot be read."""
-    everything = Rest(sweep_id, tuple(range(len(keys))))
+    everything = Rest(sweep_id, tuple(range(len(keys))), planned=tuple(keys))
     try:
         dataset = DataSet.existing(uri)
     except NoDataSet:
@@ -45,7 +46,7 @@ def rest_of(uri: str, keys: Sequence[str], sweep_id: str) -> Rest:
     of_it = [row for row in rows if row["sweep_id"] == stopped]
     done = Counter(row["plan_key"] for row in of_it if row["status"] != "interrupted")
     left = tuple(_not_done(keys, done))
-    return Rest(stopped, left, 1 + max(_number(row["run_id"]) for row in of_it), len(keys) - len(left))
+    return Rest(stopped, left, 1 + max(_number(row["run_id"]) for row in of_it), len(keys) - len(left), tuple(keys))
 
 
 def _torn(path: str) -> str:

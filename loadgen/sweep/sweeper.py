@@ -109,6 +109,7 @@ class LoadgenSweeper(BasicSweeper):
     ) -> Any:
         assert self.launcher is not None and self.hydra_context is not None
         dataset = driver.open_dataset(first.dataset)
+        dataset.plan(left.sweep_id, left.planned)
         if left.stored:
             dataset.remove_unfinished(left.sweep_id)
         driver.announce(first, left)

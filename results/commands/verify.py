@@ -22,7 +22,7 @@ def check(arguments: argparse.Namespace) -> int:
     found = 0
     for disagreement in verify(dataset):
         found += 1
-        print_line(f"{disagreement.run_id}: {disagreement.what}")
+        print(f"{disagreement.run_id}: {disagreement.what}" if disagreement.run_id else disagreement.what)  # one line each
     runs = len(dataset.run_ids("runs"))
     print_line(f"{runs} runs, {found} disagreements" if found else f"{runs} runs, everything agrees")
     return 1 if found else 0

@@ -16,7 +16,8 @@ History
 - 2026-11-29, version 3: `sweep_id` is plain text in the files, and a sweep's folder is `sweep=<sweep>`: readers make a column of
   a folder's name, pandas a dictionary and `pyarrow.dataset` a text, and no type in the files merged with both. Pages have
   checksums; what columns mean is in `_schema.json`. New: the table `rounds`, `round` in `faults`, `round_` in `vcpus`,
-  `measure_s` to `rounds_ended` in `runs`. A run is rounds: `duration_s` sums them, and what is computed from it is of all rounds.
+  `measure_s` to `rounds_ended` and `machine_cpus` in `runs`. A run is rounds: `duration_s` sums them, and what is computed from
+  it is of all rounds.
   New: emulated operations (`emulated_probes_missed` to `emulated_populates_done`; in `faults` `emulated_exits` and
   `emulated_entries`) and their calibrations (`emulated_slow_gup_ns` to `emulated_entry_after_spread_ns`). Net is of these
   operations, no longer of trips (`results/derive/net.py`): brackets (`_net_low`, `_net_high`), `cpu_ns_per_page`. Rows of older
@@ -39,14 +40,16 @@ from results.schema.column import Column
 from results.schema.counters import COUNTERS
 from results.schema.rows import FAULT_COLUMNS, ROUND_COLUMNS, THREAD_COLUMNS, VCPU_COLUMNS
 from results.schema.runs import NET_COLUMNS, RUN_COLUMNS
-from results.schema.words import DISTURBERS, ROLES, STAGES_NS, STATUSES
+from results.schema.words import DISTURBERS, KINDS, OUTCOMES, ROLES, STAGES_NS, STATUSES
 
 __all__ = [
     "COLUMNS",
     "COUNTERS",
     "DISTURBERS",
     "FAULT_COLUMNS",
+    "KINDS",
     "NET_COLUMNS",
+    "OUTCOMES",
     "ROLES",
     "ROUND_COLUMNS",
     "RUN_COLUMNS",

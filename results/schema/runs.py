@@ -191,6 +191,7 @@ RUN_COLUMNS = (
     Column("wall_s", REAL, "s", "the whole run"),
     # what the driver saw of itself and of the machine meanwhile, rules in loadgen's self_watch.py
     Column("watched_s", REAL, "s", "from its look at the machine before the measured phase to the one after it"),
+    Column("machine_cpus", COUNT, "CPUs", "online CPUs of the machine; the shares that flag a run are parts of them"),
     Column("rig_cpu_share", REAL, "CPUs", "used by driver, Ray and actors beside the threads that are measured"),
     Column("idle_actors_cpu_share", REAL, "CPUs", "used by the same while nothing ran: the cost of idle Ray actors"),
     Column("driver_cpu_share", REAL, "CPUs", "used by the driver's own process"),

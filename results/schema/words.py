@@ -1,4 +1,4 @@
-"""The words that columns hold: statuses, roles of threads, and the stages of a fault."""
+"""The words that columns hold: statuses, roles of threads, kinds, outcomes and stages of a fault."""
 
 STATUSES = ("ok", "failed", "corrupt", "crashed", "stuck", "interrupted", "broken")
 
@@ -8,6 +8,12 @@ DISTURBERS = ("balloon", "migrator", "mmap_writer", "device")
 ROLES = ("vcpu", *DISTURBERS, "reader", "ring", "prefetch", "driver")
 """Whose a row of `threads` is: vCPUs, disturbances, the page server's readers, request rings and background stream, the driver's
 process."""
+
+KINDS = ("hit", "minor", "absent", "swapped", "poisoned")
+"""States in which pages are prepared."""
+
+OUTCOMES = ("resolved", "waited", "lost_race", "populated", "kernel", "memory_error", "abandoned")
+"""How a fault ends."""
 
 STAGES_NS = ("intended_ns", "raised_ns", "delivered_ns", "fetched_ns", "installed_ns", "resumed_ns")
 """The times of a fault record, in the order they happen."""

@@ -23,7 +23,7 @@ from results.schema import COLUMNS, SCHEMA_VERSION, arrow_schema
 from results.store.locations import DataSetError, Location, NoDataSet, locate, refuse_hive_folders, reported
 from results.store.marker import INCOMING, MARKER, create, folder_of, refuse_foreign, refuse_to_mix, try_to_write, version_held
 from results.store.parquet import read
-from results.store.plans import read_plan, write_plan
+from results.store.plans import planned_sweeps, read_plan, write_plan
 from results.store.run_writer import RunWriter, refuse_duplicate
 
 __all__ = ["DataSet", "DataSetError", "RunWriter"]
@@ -91,12 +91,16 @@ class DataSet:
         return RunWriter(self._location, run_id, sweep_id)
 
     def plan(self, sweep_id: str, keys: Sequence[str]) -> None:
-        """Store what a sweep plans: the plan key of each of its runs. Raises DataSetError."""
+        """Store what a sweep plans, the plan key of each of its runs, beside what it planned before. Raises DataSetError."""
         write_plan(self._location, sweep_id, keys)
 
     def planned(self, sweep_id: str) -> list[str] | None:
         """The plan keys stored for a sweep; None where none were, as of a single job of somebody else's sweep."""
         return read_plan(self._location, sweep_id)
+
+    def planned_sweeps(self) -> list[str]:
+        """Ids of the sweeps whose plan is stored."""
+        return planned_sweeps(self._location)
 
     def sweeps(self) -> list[str]:
         """Ids of the sweeps with at least one run, in order."""
@@ -170,6 +174,10 @@ class DataSet:
                 except (OSError, pa.ArrowException):
                     found.append(path)
         return found
+
+    def stored(self) -> list[tuple[str, str]]:
+        """(sweep, run) of every file of `runs`, in order."""
+        return [(path.rsplit("/", 2)[1].partition("=")[2], _run_of(path)) for path in self._files("runs", None)]
 
     def unfinished(self) -> list[str]:
         """Runs being written now, or left behind by a driver that was killed."""

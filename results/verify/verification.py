@@ -9,15 +9,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from results.derive.columns import derive
 from results.derive.identities import broken
 from results.derive.latencies import EMULATED, FaultLatencies
 from results.derive.net import operations
-from results.derive.stages import ENDS_NS
+from results.derive.rounds import round_rows
 from results.schema import COUNTERS, NET_COLUMNS, SCHEMA_VERSION, STAGES_NS, STATUSES
 from results.store.dataset import DataSet
+from results.store.locations import DataSetError
+from results.verify.completeness import Sweeps, files_missing
+from results.verify.described import contradictions
+from results.verify.recorded_faults import RecordedFaults
 
 Row = Mapping[str, Any]
 
@@ -37,16 +40,53 @@ class Disagreement:
 
 
 def verify(dataset: DataSet) -> Iterator[Disagreement]:
-    """Everything in the data set that disagrees. Holds one run's latencies at a time, in 4 bytes each."""
-    vcpus, threads = (_by_run(dataset, table) for table in ("vcpus", "threads"))
-    runs = dataset.runs()
-    known = {run["run_id"] for run in runs}
-    for table, found in (("vcpus", set(vcpus)), ("threads", set(threads)), ("faults", dataset.run_ids("faults"))):
-        yield from (Disagreement(run_id, f"has rows in {table} and none in runs") for run_id in sorted(found - known))
-    for run in runs:
-        mine = vcpus.get(run["run_id"], []), threads.get(run["run_id"], [])
-        batches = dataset.batches_of_run("faults", run["run_id"], run["sweep_id"])
-        yield from (Disagreement(run["run_id"], what) for what in verify_run(run, *mine, batches))
+    """Everything in the data set that disagrees. Holds the faults of one run at a time, in 12 bytes each."""
+    known = dataset.run_ids("runs")
+    for table in ("vcpus", "threads", "rounds", "faults"):
+        for run_id in sorted(dataset.run_ids(table) - known):
+            yield Disagreement(run_id, f"has rows in {table} and none in runs")
+    sweeps = Sweeps()
+    for sweep_id, run_id in dataset.stored():
+        try:
+            for what in _of_run(dataset, sweep_id, run_id, sweeps):
+                yield Disagreement(run_id, what)
+        except DataSetError as error:
+            yield Disagreement(run_id, f"cannot be read: {error}")
+    for sweep_id in sorted({*dataset.sweeps(), *dataset.planned_sweeps()}):
+        yield from (Disagreement("", what) for what in sweeps.disagreements(sweep_id, dataset.planned(sweep_id)))
+
+
+def _of_run(dataset: DataSet, sweep_id: str, run_id: str, sweeps: Sweeps) -> Iterator[str]:
+    rows = {
+        table: [row for batch in dataset.batches_of_run(table, run_id, sweep_id) for row in batch.to_pylist()]
+        for table in ("runs", "vcpus", "threads", "rounds")
+    }
+    if len(rows["runs"]) != 1:
+        yield f"has {len(rows['runs'])} rows in its file of runs"
+        return
+    run, vcpus, threads = rows["runs"][0], rows["vcpus"], rows["threads"]
+    for table, of_table in rows.items():
+        foreign = sum((row["run_id"], row["sweep_id"]) != (run_id, sweep_id) for row in of_table)
+        if foreign:
+            yield f"{foreign} rows of {table} in its file belong to another run or sweep"
+    if run["run_id"] != run_id or run["schema_version"] is None:
+        return  # a file of something else, which has been named
+    yield from sweeps.add(run, vcpus)
+    yield from files_missing(run, vcpus, threads, len(rows["rounds"]))
+    yield from _rounds(rows["rounds"], vcpus)
+    yield from verify_run(run, vcpus, threads, dataset.batches_of_run("faults", run_id, sweep_id))
+
+
+def _rounds(stored: Sequence[Row], vcpus: Sequence[Row]) -> Iterator[str]:
+    """The rows of `rounds` against those that the vCPUs' times give."""
+    again = round_rows(vcpus) if stored else []
+    if stored and len(stored) != len(again):
+        yield f"has {len(stored)} rows in rounds, and its vCPUs give {len(again)}"
+        return
+    for row, computed in zip(stored, again, strict=True):
+        for name, value in computed.items():
+            if row[name] != value:
+                yield f"round {row['round']}: {name}={row[name]}, and computed again it is {value}"
 
 
 def verify_run(run: Row, vcpus: Sequence[Row], threads: Sequence[Row], batches: Iterator[pa.RecordBatch]) -> Iterator[str]:
@@ -55,11 +95,12 @@ def verify_run(run: Row, vcpus: Sequence[Row], threads: Sequence[Row], batches: 
         yield f"schema_version={run['schema_version']}, newer than {SCHEMA_VERSION}"
     if run["status"] not in STATUSES:
         yield f"status={run['status']!r} is none of {', '.join(STATUSES)}"
-    latencies, faults = FaultLatencies(), _Faults(run)
+    latencies, faults = FaultLatencies(), RecordedFaults(run, vcpus)
     for batch in batches:
         faults.add(batch)
         latencies.add({name: batch.column(name).fill_null(0).to_numpy().astype(np.int64) for name in (*STAGES_NS, *EMULATED)})
-    yield from faults.disagreements(vcpus)
+    yield from faults.disagreements()
+    yield from contradictions(run)
     for name, again in derive(run, vcpus, latencies, threads).items():
         lacking = run[name] is None and run["schema_version"] < SCHEMA_VERSION  # derived since
         of_trips = name in NET and operations(run) is None  # stored before emulated operations were counted
@@ -68,62 +109,6 @@ def verify_run(run: Row, vcpus: Sequence[Row], threads: Sequence[Row], batches: 
     yield from _sums(run, vcpus, threads)
     if run["status"] == "ok":
         yield from broken(run, vcpus, threads)
-
-
-class _Faults:
-    """What the rows of `faults` of a run must be, batch by batch."""
-
-    def __init__(self, run: Row) -> None:
-        self._run = run
-        self._rows = 0
-        self._foreign = 0
-        self._disordered = dict.fromkeys(ENDS_NS, 0)
-        self._beyond = 0
-        self._outcomes: dict[str, int] = {}
-        self._by_vcpu = np.zeros(1 << 16, np.int64)
-
-    def add(self, batch: pa.RecordBatch) -> None:
-        """Look at a batch with every column of `faults`."""
-        self._rows += batch.num_rows
-        for name in ("run_id", "sweep_id"):
-            self._foreign += batch.num_rows - int(
-                pc.sum(pc.equal(batch.column(name).cast(pa.string()), self._run[name])).as_py() or 0
-            )
-        counts = np.bincount(batch.column("outcome").indices.to_numpy())
-        for name, count in zip(batch.column("outcome").dictionary.to_pylist(), counts, strict=False):
-            self._outcomes[name] = self._outcomes.get(name, 0) + int(count)
-        self._by_vcpu += np.bincount(batch.column("vcpu").to_numpy(), minlength=1 << 16)
-        if self._run["pages"]:
-            self._beyond += int(np.count_nonzero(batch.column("page").to_numpy() >= self._run["pages"]))
-        times = {name: batch.column(name).fill_null(0).to_numpy() for name in STAGES_NS}
-        before = times["raised_ns"]
-        for name in ENDS_NS:
-            if name != "resumed_ns":
-                end = np.where(times[name] == 0, before, times[name])
-                self._disordered[name] += int(np.count_nonzero(end < before))
-                before = end
-        resumed = np.where(times["resumed_ns"] == 0, times["raised_ns"], times["resumed_ns"])
-        self._disordered["resumed_ns"] += int(np.count_nonzero(resumed < times["raised_ns"]))
-
-    def disagreements(self, vcpus: Sequence[Row]) -> Iterator[str]:
-        """What was found."""
-        if self._foreign:
-            yield f"{self._foreign} rows of faults in its file belong to another run or sweep"
-        if (self._run["fault_records"] or 0) != self._rows:
-            yield f"fault_records={self._run['fault_records']}, and faults has {self._rows} rows of it"
-        if self._beyond:
-            yield f"{self._beyond} faults are on pages beyond pages={self._run['pages']}"
-        for name, count in self._disordered.items():
-            if count:
-                yield f"{count} faults have {name} before the stage ahead of it"
-        for vcpu in vcpus:
-            recorded, rows = vcpu.get("recorded"), int(self._by_vcpu[vcpu["vcpu"]])
-            if recorded is not None and recorded != rows:
-                yield f"vCPU {vcpu['vcpu']}: recorded={recorded}, and faults has {rows} rows of it"
-        whole = self._run["sample_every"] == 1 and not self._run["records_dropped"]
-        errors = self._run["memory_errors"]
-        if whole and errors is not None and self._outcomes.get("memory_error", 0) != errors:
-            yield f"memory_errors={errors}, and {self._outcomes.get('memory_error', 0)} faults ended so"
 
 
 def _sums(run: Row, vcpus: Sequence[Row], threads: Sequence[Row]) -> Iterator[str]:
@@ -147,10 +132,3 @@ def _same(stored: Any, again: Any) -> bool:
     if stored is None or again is None:
         return stored is again
     return math.isclose(stored, again, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
-
-
-def _by_run(dataset: DataSet, table: str) -> dict[str, list[dict[str, Any]]]:
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for row in dataset.read(table).to_pylist():
-        rows.setdefault(row["run_id"], []).append(row)
-    return rows

@@ -37,7 +37,7 @@ void put_progress(nb::dict& entry, const Vcpu& vcpu, const TickLine& line) {
   entry["mark_accesses"] = accesses;
   entry["mark_pages"] = pages;
   entry["pass_end_ns"] = ends;
-  entry["longest_fault_ns"] = Clock::get().to_ns(vcpu.longest_fault());
+  entry["longest_fault_ns"] = line.to_ns(vcpu.longest().resumed) - line.to_ns(vcpu.longest().raised);
 }
 
 nb::list region_list(std::uint64_t address, std::uint64_t size, std::uint64_t offset, std::uint64_t page_bytes) {

@@ -46,6 +46,18 @@ struct Touched {
   bool stopping = false;  ///< the run was being stopped by then
 };
 
+/// Both ends of the longest fault so far, in ticks: its length in ns is that of its record, converted alike.
+struct LongestFault {
+  Ticks raised = 0, resumed = 0;
+
+  void add(Ticks from, Ticks to) noexcept {
+    if (to > from && to - from > resumed - raised) {
+      raised = from;
+      resumed = to;
+    }
+  }
+};
+
 /// The page has been touched. True when nobody had before, where it is the kernel that brings it in by itself: from swap, or
 /// without a userfaultfd.
 inline bool first_touch(const PageRecord& pages, std::uint64_t page, std::uint8_t known, bool userfaultfd) noexcept {
@@ -140,7 +152,7 @@ class AccessAccount {
   std::uint64_t faults_ = 0;
   std::uint64_t recorded_ = 0;
   std::uint64_t resolved_ = 0;
-  Ticks longest_fault_ = 0;
+  LongestFault longest_;
   WrongWord wrong_;
   Counters counters_;
 
@@ -186,7 +198,7 @@ class AccessAccount {
     }
     if (outcome == FaultOutcome::lost_race) ++counters_[Counter::lost_races];
     slot_->outcome = outcome;
-    if (slot_->resumed - slot_->raised > longest_fault_) longest_fault_ = slot_->resumed - slot_->raised;
+    longest_.add(slot_->raised, slot_->resumed);
     if (slot_index_ != books_.record_capacity) ++recorded_;
     state_.faults.store(++faults_, std::memory_order_release);  // whoever sees the count may read the record
   }

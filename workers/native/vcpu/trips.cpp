@@ -49,7 +49,8 @@ Trips::Trips(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, co
   if (!open_) open_record();
   ++counters_[Counter::trips];
   if (++attempt_ == 1) {
-    stamp(&FaultRecord::delivered);
+    // A reader that poisoned the page has stamped the event before the vCPU woke up into its exit: the first stamp stays.
+    if (slot_->delivered.load(kRelaxed) == 0) stamp(&FaultRecord::delivered);
     slot_->exit = exit;
   }
   if (vmm_.eexist_only && populate_error == Situation::kNotTried) {

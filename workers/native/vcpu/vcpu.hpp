@@ -123,7 +123,9 @@ class Vcpu : private Trips {
   CpuList cpus_seen() const { return seen_.list(); }
   const Milestones& milestones() const noexcept { return milestones_; }
   const std::vector<Ticks>& pass_ends() const noexcept { return pass_ends_; }
-  Ticks longest_fault() const noexcept { return longest_fault_; }
+  Ticks longest_fault() const noexcept { return longest_.resumed - longest_.raised; }
+  const LongestFault& longest() const noexcept { return longest_; }
+  LongestFault& longest() noexcept { return longest_; }
   const ThreadUsage& usage() const noexcept { return usage_; }  ///< of the measured phase
   std::uint64_t wrong_words() const noexcept { return wrong_.count; }
   std::string first_wrong() const;  ///< empty: none

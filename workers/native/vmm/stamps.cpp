@@ -4,12 +4,13 @@
 
 namespace uffd {
 
-void convert_stamps(const Guest& guest, const TickLine& line, std::span<FaultRecord> records) noexcept {
+void convert_stamps(const Guest& guest, const TickLine& line, std::span<FaultRecord> records, LongestFault& longest) noexcept {
   for (FaultRecord& record : records) {
     record.kind = static_cast<Kind>(guest.kinds()[record.page.load()]);
     // A guest whose counter is not the host's has left no stamps of its own. Before any of them is converted.
     if (record.raised == 0) record.raised = record.delivered.load();
     if (record.resumed == 0) record.resumed = std::max(record.raised, record.installed.load());
+    longest.add(record.raised, record.resumed);
     // A reader that came after the vCPU had gone on has stamped an event that no vCPU waited for any more.
     const bool late = record.outcome == FaultOutcome::lost_race && record.delivered.load() > record.resumed;
     for (auto stage : {&FaultRecord::delivered, &FaultRecord::fetched, &FaultRecord::installed})

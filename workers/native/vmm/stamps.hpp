@@ -7,9 +7,10 @@
 #include "guest/fault_record.hpp"
 #include "guest/guest.hpp"
 #include "kernel/clock.hpp"
+#include "vcpu/access_account.hpp"
 
 namespace uffd {
 
-void convert_stamps(const Guest& guest, const TickLine& line, std::span<FaultRecord> records) noexcept;
+void convert_stamps(const Guest& guest, const TickLine& line, std::span<FaultRecord> records, LongestFault& longest) noexcept;
 
 }  // namespace uffd

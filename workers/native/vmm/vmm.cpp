@@ -221,7 +221,7 @@ void Vmm::finish() {
   finished_ = true;
   end_sleepers();
   credit_unclaimed();
-  for (const auto& vcpu : vcpus_) convert_stamps(guest_, line_, {vcpu->records(), vcpu->recorded()});
+  for (const auto& vcpu : vcpus_) convert_stamps(guest_, line_, {vcpu->records(), vcpu->recorded()}, vcpu->longest());
 }
 
 // A page server that was killed between installing a page and counting it leaves a page resolved for nobody: it goes to the

@@ -1,0 +1,132 @@
+"""Whether a row of `runs` contradicts itself: its columns its configuration, its status and `trusted` what was counted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from results.derive.trust import JUDGED_FROM_S, MOST_LAG_S, SHARES
+from results.statistics.design import settings
+
+Row = Mapping[str, Any]
+
+CONFIGURED = {
+    "engine": "engine.name",
+    "strategy": "strategy.name",
+    "fault_mix": "fault_mix.name",
+    "memory_type": "memory.type",
+    "transparent_huge_pages": "memory.transparent_huge_pages",
+    "cluster": "cluster.name",
+    "guests": "guests",
+    "vcpus": "vcpus",
+    "readers_per_uffd": "page_server.readers_per_uffd",
+    "wait": "page_server.wait",
+    "events_per_read": "page_server.events_per_read",
+    "delay_us": "page_server.delay_us",
+    "delay_distribution": "page_server.delay_distribution",
+    "drop_events_share": "page_server.drop_events_share",
+    "wake_every_ms": "page_server.wake_every_ms",
+    "contents_bit": "page_server.contents_bit",
+    "fill_pause_us": "page_server.fill_pause_us",
+    "vanish_after_events": "page_server.vanish_after_events",
+    "source": "source.name",
+    "prefetch": "prefetch.name",
+    "access_order": "access.order",
+    "overlap": "access.overlap",
+    "read_share": "access.read_share",
+    "passes": "access.passes",
+    "accesses_per_pass": "access.accesses",
+    "stride_pages": "access.stride_pages",
+    "zipf_exponent": "access.zipf_exponent",
+    "rate_per_s": "access.rate_per_s",
+    "on_memory_error": "on_memory_error",
+    "swap": "swap.name",
+    "balloon_per_s": "disturb.balloon.rate_per_s",
+    "migrator_per_s": "disturb.migrator.rate_per_s",
+    "placement": "placement.policy",
+    "verify": "verify",
+    "measure_s": "measure_s",
+    "rounds_limit": "rounds_limit",
+    "watchdog_s": "watchdog_s",
+    "recover": "recover",
+    "repeat": "repeat",
+}
+"""Columns that are a key of the configuration as it stands. A key that is null there, or not there, says nothing."""
+
+SCALED = {"think_ns": ("access.think_us", 1e3), "hold_ns": ("access.hold_s", 1e9)}
+"""Columns that are a key of the configuration in another unit."""
+
+LEAST = {"cores": "cores", "vcpus_per_vmm": "vcpus_per_vmm", "uffds_per_vmm": "uffds_per_vmm", "page_bytes": "memory.page_bytes"}
+"""Columns that are a key of the configuration unless that is 0, which leaves them to the plan."""
+
+
+def contradictions(run: Row) -> Iterator[str]:
+    """A sentence for each column that its configuration, or what was counted, contradicts."""
+    yield from _of_the_configuration(run)
+    yield from _of_the_status(run)
+    yield from _of_trust(run)
+
+
+def _of_the_configuration(run: Row) -> Iterator[str]:
+    config = settings(run)
+    expected = {column: config.get(key) for column, key in CONFIGURED.items()}
+    expected |= {column: config[key] * factor for column, (key, factor) in SCALED.items() if config.get(key) is not None}
+    expected |= {column: config.get(key) or None for column, key in LEAST.items()}
+    if all(config.get(key) is not None for key in ("seed", "repeat", "guests")):
+        expected["seed"] = config["seed"] + config["repeat"] * config["guests"]
+    for column, value in expected.items():
+        if value is not None and run.get(column) is not None and not _alike(run[column], value):
+            yield f"{column}={run[column]}, and its configuration has {value}"
+    for name, value in json.loads(run.get("strategy_options") or "{}").items():
+        asked = config.get(f"strategy.{name}")
+        if asked is not None and not _alike(value, asked):
+            yield f"strategy_options has {name}={value}, and its configuration has {asked}"
+
+
+def _alike(stored: Any, configured: Any) -> bool:
+    if isinstance(stored, int | float) and isinstance(configured, int | float):
+        return abs(stored - configured) <= 1e-9 * max(1.0, abs(configured))
+    return str(stored) == str(configured)
+
+
+def _of_the_status(run: Row) -> Iterator[str]:
+    ok = run["status"] == "ok"
+    if ok and run.get("wrong_words"):
+        yield f"status=ok, and wrong_words={run['wrong_words']}: the status is corrupt"
+    if run["status"] == "corrupt" and run.get("wrong_words") == 0:
+        yield "status=corrupt, and wrong_words=0"
+    if not ok and not run.get("reason"):
+        yield f"status={run['status']}, and no reason"
+    for column in ("duration_s", "pages_resolved"):
+        if ok and run.get(column) is None:
+            yield f"status=ok, and {column} is null"
+
+
+def _of_trust(run: Row) -> Iterator[str]:
+    """`trusted` is what its own rules give; shares are judged where one host was looked at."""
+    if run.get("trusted") is None:
+        if run.get("distrust"):
+            yield f"trusted is null, and distrust={run['distrust']!r}"
+        return
+    if run["trusted"] and run.get("distrust"):
+        yield f"trusted=True, and distrust={run['distrust']!r}"
+    if not run["trusted"] and not run.get("distrust"):
+        yield "trusted=False, and distrust is null"
+    if run["trusted"] and run.get("unprepared"):
+        yield f"trusted=True, and unprepared={run['unprepared']}"
+    if run["trusted"] and run.get("recoveries"):
+        yield f"trusted=True, and recoveries={run['recoveries']}"
+    for text in _limits_passed(run) if run["trusted"] else ():
+        yield f"trusted=True, and {text}"
+
+
+def _limits_passed(run: Row) -> Iterator[str]:
+    lag_s, watched_s, cpus = (run.get(column) for column in ("driver_lag_s", "watched_s", "machine_cpus"))
+    if lag_s is not None and lag_s > MOST_LAG_S:
+        yield f"driver_lag_s={lag_s}, above {MOST_LAG_S}"
+    if watched_s is None or watched_s < JUDGED_FROM_S or not cpus or "," in (run.get("guest_hosts") or ""):
+        return
+    for column, most in SHARES.items():
+        if run.get(column) is not None and run[column] > most * cpus:
+            yield f"{column}={run[column]} of {cpus} CPUs, above {most:.0%}"
