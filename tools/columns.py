@@ -27,7 +27,7 @@ def lines() -> Iterator[str]:
     for table, columns in COLUMNS.items():
         yield from ("", f"## {table}", "", "| column | type | unit | marks | meaning |", "|---|---|---|---|---|")
         for column in columns:
-            cells = (f"`{column.name}`", _type(column), column.unit, _marks(column), column.doc.replace("|", "&#124;"))
+            cells = (f"`{column.name}`", _type(column), column.unit, _marks(column), column.meaning.replace("|", "&#124;"))
             yield f"| {' | '.join(cells)} |"
 
 

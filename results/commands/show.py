@@ -69,4 +69,4 @@ def _print_columns() -> None:
     for table, columns in COLUMNS.items():
         print_as_is(f"\n{table}:")
         for column in columns:
-            print_line(f"  {column.name:24} {column.unit or '-':14} {column.doc}", indent=" " * 42)
+            print_line(f"  {column.name:24} {column.unit or '-':14} {column.meaning}", indent=" " * 42)

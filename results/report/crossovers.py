@@ -7,7 +7,7 @@ from typing import Any
 
 from results.figures import cell
 from results.report.drawing import Plot, Sheet, Table, along, logarithmic, look, sheet, style
-from results.report.subject import MOST_PANELS, Panel, Subject, left_out
+from results.report.subject import MOST_PANELS, Panel, Subject, left_out, no_quantity
 from results.statistics.crossover import crossings
 from results.statistics.design import Row, grouped, value_of
 from results.statistics.intervals import Estimate, paired_ratio
@@ -49,11 +49,17 @@ def plot_along(subject: Subject, parameter: str, number: int) -> Plot | None:
         title=f"Crossover along {said}",
         caption=f"Pages a second divided by those of {subject.baseline} in the same repeat: median and interval. Above the line "
         "the strategy is faster, below it slower; an interval that holds the line decides nothing. A grey band: between its ends "
-        "one overtakes the other." + left_out([panel for panel, _ in every]),
+        "one overtakes the other." + _not_on_the_axis(subject, parameter) + left_out([panel for panel, _ in every]),
         svg=drawn.svg(),
         series=drawn.series,
         table=Table((said, "configuration", "strategy", "against", "speed-up", "verdict"), rows),
     )
+
+
+def _not_on_the_axis(subject: Subject, parameter: str) -> str:
+    there = {value_of(run, parameter) for run in subject.runs}
+    off = [(value, what) for value, what in no_quantity(parameter).items() if value in there]
+    return "".join(f" Runs with {parameter}={value} ({what}) are not on the axis." for value, what in off)
 
 
 def ratios_of(subject: Subject, panel: Panel, parameter: str) -> dict[str, Ratios]:
@@ -77,7 +83,7 @@ def ratios_between(runs: Sequence[Row], base: Sequence[Row], parameter: str) -> 
     found: Ratios = {}
     for (value,), group in grouped(runs, (parameter,)).items():
         ratio = paired_ratio((bases.get(key(run)), run[VALUE]) for run in group)
-        if value is not None and ratio:
+        if value is not None and value not in no_quantity(parameter) and ratio:
             found[value] = ratio
     return found
 
@@ -99,13 +105,17 @@ def _draw(drawn: Sheet, axes: Any, looks: dict[str, Any], name: str, ratios: Rat
 def _rows(subject: Subject, panel: Panel, by_name: dict[str, Ratios], parameter: str) -> list[tuple[str, ...]]:
     """A row a point, and one a crossing, between every two series."""
     rows: list[tuple[str, ...]] = []
+    series = subject.series(panel.runs, parameter)
+
+    def mark(name: str, value: float) -> str:
+        return subject.marked(name, [run for run in series[name] if value_of(run, parameter) == value])
+
     for name, ratios in by_name.items():
         for value, ratio in ratios.items():
             verdict = NO_DIFFERENCE if equivalent(ratio) else "faster" if ratio.value > 1 else "slower"
             if ratio.includes(1.0) and not equivalent(ratio):
                 verdict = INCONCLUSIVE
-            rows.append((cell(value), panel.title, name, str(subject.baseline), figures(ratio), verdict))
-    series = subject.series(panel.runs, parameter)
+            rows.append((cell(value), panel.title, mark(name, value), str(subject.baseline), figures(ratio), verdict))
     names = list(by_name)
     pairs = [(name, str(subject.baseline), ratios) for name, ratios in by_name.items()]
     for number, name in enumerate(names):

@@ -31,14 +31,14 @@ def plots(subject: Subject, panels: Sequence[tuple[Panel, Digests]]) -> list[Plo
         for kind in dict.fromkeys(kind for _, kind in digests):
             mine = {name: digest for (name, its), digest in digests.items() if its == kind}
             heading = f"{panel.title}: {kind} faults".removeprefix(": ")
-            for counts, since in (("latency", "from the touch"), ("open_latency", "from when it should have been")):
+            for counts, since in (("latency", "from the touch"), ("open_latency", "from when it was intended")):
                 drawn = {name: getattr(one, counts) for name, one in mine.items() if getattr(one, counts).sum() >= FEWEST}
                 if drawn:
                     every.append((heading, since, drawn))
             for name, one in mine.items():
                 said = in_words(humps(one.latency))
                 if said:
-                    notes.append(f"{name}, {heading}: {said}. No one number stands for both.")
+                    notes.append(f"{name}, {heading}: {said}.")
     shown = every[:MOST_PANELS]
     if not shown:
         return []
@@ -51,9 +51,9 @@ def plots(subject: Subject, panels: Sequence[tuple[Panel, Digests]]) -> list[Plo
         Plot(
             name="latency",
             title="Latency: distribution functions",
-            caption="Each curve: the share of faults with at most that latency, all repeats together, on a scale that shows "
-            "middle and tail alike. A step is a hump. Open-loop latencies, where there are any, begin "
-            "when the touch should have been." + left_out([one for one, _ in panels]),
+            caption="Each curve: the share of faults with at most that latency, all repeats pooled, on a scale that shows "
+            "middle and tail alike. A step is a mode. Open-loop latencies, where there are any, begin "
+            "when the touch was intended." + subject.left_out_between() + left_out([one for one, _ in panels]),
             svg=drawn_on.svg(),
             series=drawn_on.series,
             notes=notes,

@@ -1,4 +1,4 @@
-"""Where, with what and by which commands the runs were made."""
+"""Host, software and commands of the runs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from results.figures import cell
 from results.report.drawing import Table
 from results.statistics.design import Row
+from results.summaries.noise import flagged, noise
 
 FIELDS = (
     *("host", "kernel", "cpu_model", "host_cpus", "memory_bytes", "clock_source"),
@@ -33,23 +34,19 @@ def commands(runs: Sequence[Row]) -> list[str]:
 
 
 def doubts(runs: Sequence[Row]) -> Iterator[str]:
-    """What speaks against the data, in sentences: runs that are not ok, that are not trusted, that nobody watched."""
+    """Reasons to doubt the data, in sentences: runs that are not ok, that are flagged as noisy, that were not judged, sampled."""
     bad = Counter(run["status"] for run in runs if run["status"] != "ok")
     if bad:
-        said = ", ".join(f"{count} {status}" for status, count in bad.most_common())
-        yield f"{bad.total()} of {len(runs)} runs are not ok and count nowhere: {said}."
+        statuses = ", ".join(f"{count} {status}" for status, count in bad.most_common())
+        yield f"{bad.total()} of {len(runs)} runs are not ok and are in no figure: {statuses}."
     ok = [run for run in runs if run["status"] == "ok"]
-    doubted = [run for run in ok if run["trusted"] is False]
-    if doubted:
-        reasons = Counter(reason.partition(" (")[0] for run in doubted for reason in (run["distrust"] or "").split("; "))
-        said = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
-        yield f"{len(doubted)} of {len(ok)} runs are counted and not to be trusted: {said}."
-    unwatched = sum(run["trusted"] is None for run in ok)
-    if unwatched:
-        yield f"Of {unwatched} runs nobody knows whether the machine was quiet."
+    for line in noise(ok):
+        yield f"{line[0].upper()}{line[1:]}."
+    if flagged(ok):
+        yield "A column noisy, or a mark ! after a name, stands beside figures of flagged runs."
     sampled = sum((run["sample_every"] or 1) > 1 for run in ok)
     if sampled:
-        yield f"Of {sampled} runs only a sample of the faults was stored: latencies and stages are the sample's."
+        yield f"{sampled} runs stored only a sample of their faults: their latencies and stages are the sample's."
 
 
 def _values(runs: Sequence[Row], field: str) -> str:

@@ -38,7 +38,10 @@ def plots(subject: Subject, panels: Sequence[tuple[Panel, Digests]]) -> list[Plo
             axes.set_xlim(0, 100)
             axes.set(title=panel.title, xlabel="% of the faults on pages of that kind")
     rows = [
-        (panel.title, name, kind, str(one.faults), *(str(one.outcomes[outcome]) for outcome in outcomes))
+        (
+            *(panel.title, subject.marked(name, subject.series(panel.runs).get(name, ())), kind, str(one.faults)),
+            *(str(one.outcomes[outcome]) for outcome in outcomes),
+        )
         for panel, digests in shown
         for (name, kind), one in digests.items()
     ]
@@ -47,6 +50,7 @@ def plots(subject: Subject, panels: Sequence[tuple[Panel, Digests]]) -> list[Plo
             name="outcomes",
             title="Fault mix: how faults ended",
             caption="By the state their page was prepared in; the colours and hatches are outcomes."
+            + subject.left_out_between()
             + left_out([p for p, _ in panels]),
             svg=drawn.svg(),
             series=drawn.series,

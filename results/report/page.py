@@ -1,4 +1,4 @@
-"""The HTML file: what is shown, in the order in which it is read."""
+"""The HTML file: its parts in the order in which they are read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 
 
 def html(dataset: DataSet, runs: Sequence[Row], say: Say = lambda text: None) -> str:
-    """The report on rows of `runs`. Raises DataSetError when none of them is ok. `say` is told what goes on."""
+    """The report on rows of `runs`. Raises DataSetError when none of them is ok. `say`: called with each step."""
     ok = [run for run in runs if run["status"] == "ok"]
     if not ok:
         raise DataSetError(f"{dataset.uri}: none of {len(runs)} runs is ok, so there is nothing to report; `show` lists them")

@@ -29,7 +29,7 @@ def plots(subject: Subject) -> list[Plot]:
         with style():
             for name, runs in subject.series(panel.runs).items():
                 law = _draw(drawn, axes, subject, name, runs)
-                laws.append((panel.title, name, law))
+                laws.append((panel.title, subject.marked(name, runs), law))
             if any(law for title, _, law in laws if title == panel.title):
                 axes.axvspan(measured[-1] * 1.2, PREDICTED[-1] * 1.3, color="#f2f2f2", zorder=0)
                 axes.text(0.99, 0.02, "prediction", transform=axes.transAxes, ha="right", color="#555555", style="italic")

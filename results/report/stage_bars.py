@@ -8,7 +8,7 @@ from results.derive.stages import MEANING, PARTS
 from results.figures import us
 from results.report.drawing import HATCHES, Plot, Sheet, Table, sheet, style
 from results.report.subject import MOST_PANELS, Panel, Subject, left_out
-from results.summaries.fault_digest import FaultDigest
+from results.summaries.fault_digest import PER_MILLE, FaultDigest
 
 COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7")
 
@@ -34,11 +34,14 @@ def plots(subject: Subject, panels: Sequence[tuple[Panel, Digests]]) -> list[Plo
             name="stages",
             title="Stages: where the time of a fault goes",
             caption="; ".join(f"{part}: {MEANING[part]}" for part in PARTS)
-            + ". Means, so that the parts sum to the mean latency, which is at the end of each bar."
+            + ". Means, so that the parts sum to the mean latency, which is at the end of each bar. Percentiles in the table: of "
+            "the median run (exact, of each run's faults, then the median over runs) and pooled (all runs' faults together, at "
+            "most 1.6 % too high); p99.9 from 10,000 faults on."
+            + subject.left_out_between()
             + (left_out([one for one, _ in panels]) if len(panels) > MOST_PANELS else ""),
             svg=drawn.svg(),
             series=drawn.series,
-            table=_table(shown),
+            table=_table(subject, shown),
         )
     ]
 
@@ -64,17 +67,22 @@ def _draw(drawn: Sheet, number: int, heading: str, bars: Mapping[str, Sequence[f
         axes.set(title=heading, xlabel="us")
 
 
-def _table(shown: Sequence[tuple[Panel, Digests]]) -> Table:
+def _table(subject: Subject, shown: Sequence[tuple[Panel, Digests]]) -> Table:
     heads = (
         *("configuration", "strategy", "kind", "faults", *(f"{part} us" for part in PARTS)),
-        *("mean us", "p50 us", "p99 us", "p99.9 us", "slowest 1 % us"),
+        *("mean us", *(f"{name} us, {how}" for how in ("median run", "pooled") for name in ("p50", "p99", "p99.9"))),
+        "slowest 1 % us",
     )
     rows = []
     for panel, digests in shown:
+        series = subject.series(panel.runs)
         for (name, kind), one in digests.items():
             mean = one.mean_part_ns
-            exact = (us(one.exact_median(rank)) for rank in one.exact)
+            percentiles = (us(of(rank)) for of in (one.exact_median, one.pooled) for rank in PER_MILLE)
             rows.append(
-                (panel.title, name, kind, str(one.faults), *map(us, mean), us(sum(mean)), *exact, us(sum(one.mean_slow_part_ns)))
+                (
+                    *(panel.title, subject.marked(name, series.get(name, ())), kind, str(one.faults), *map(us, mean)),
+                    *(us(sum(mean)), *percentiles, us(sum(one.mean_slow_part_ns))),
+                )
             )
     return Table(heads, rows)

@@ -3,16 +3,18 @@ series (a strategy with its options)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from results.figures import cell
+from results.schema import RUN_COLUMNS
 from results.statistics.design import Row, axes, baseline_of, grouped, of_the_strategy, value_of
+from results.summaries.noise import flagged
 
 MOST_PANELS = 8
-"""Panels of a plot; what is left out is said."""
+"""Panels of a plot; its caption names how many are left out."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,27 @@ class Subject:
                 kept.append(Panel(f"{panel.title}, {number} vCPU{'s' * (number != 1)}".removeprefix(", "), runs))
         return kept
 
+    def left_out_between(self) -> str:
+        """What a caption says of numbers of vCPUs that `ends` leaves out."""
+        between = set()
+        for panel in self.panels(along="vcpus"):
+            between |= set(sorted({run["vcpus"] for run in panel.runs if run["vcpus"] is not None})[1:-1])
+        if not between:
+            return ""
+        numbers = ", ".join(map(str, sorted(between)))
+        return (
+            f" Only the fewest and the most vCPUs are shown here; left out: {numbers} vCPUs (--where vcpus=N shows one of them)."
+        )
+
+    def marked(self, name: str, runs: Iterable[Row]) -> str:
+        """A series as tables name it: with a mark where runs of it are flagged as noisy."""
+        return f"{name} !" if flagged(runs) else name
+
     def numbers(self) -> list[str]:
-        """Parameters with at least two values, all of them numbers."""
+        """Parameters with at least two values, all of them numbers, one that stands for something else left out."""
         found = []
         for name in axes(self.runs, known=("strategy",), without=("sweep_id",)):
-            values = {value_of(run, name) for run in self.runs} - {None}
+            values = {value_of(run, name) for run in self.runs} - {None, *no_quantity(name)}
             if len(values) > 1 and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
                 found.append(name)
         return [*found, *self._shares()]
@@ -93,6 +111,12 @@ class Subject:
             if len(names) > 2 and None not in by_name.values() and len(set(by_name.values())) == len(names):
                 return [key]
         return []
+
+
+def no_quantity(parameter: str) -> dict[int, str]:
+    """Values of a parameter that are no quantities, with what they stand for: `rate_per_s=0` is the closed loop."""
+    found = next((column.zero for column in RUN_COLUMNS if column.name == parameter), "")
+    return {0: found} if found else {}
 
 
 def name_of(by: Sequence[str], values: Sequence[Any]) -> str:

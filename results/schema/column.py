@@ -22,7 +22,7 @@ class Column:
     """One column: its Arrow type, its unit ("" for names and flags) and one line of what it means.
 
     `required`: null is refused. `axis`: part of the configuration: runs that differ in it are no repeats of each other.
-    `derived`: computed by `results.derive.columns`, never given.
+    `zero`: what 0 stands for where it is not a quantity. `derived`: computed by `results.derive.columns`, never given.
     """
 
     name: str
@@ -32,3 +32,9 @@ class Column:
     required: bool = False
     axis: bool = False
     derived: bool = False
+    zero: str = ""
+
+    @property
+    def meaning(self) -> str:
+        """`doc`, with what 0 stands for where it is not a quantity."""
+        return f"{self.doc}; 0: {self.zero}" if self.zero else self.doc

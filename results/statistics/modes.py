@@ -70,10 +70,11 @@ def humps(counts: npt.NDArray[np.int64]) -> tuple[Hump, ...]:
 
 
 def in_words(found: Sequence[Hump]) -> str:
-    """What there is to say of several humps; empty of one."""
+    """Several modes in words; empty for one."""
     if len(found) < 2:
         return ""
-    return f"{len(found)} humps: " + ", ".join(f"{hump.share:.0%} around {cell(hump.at_ns / 1e3, 3)} us" for hump in found)
+    count = "bimodal" if len(found) == 2 else f"{len(found)} modes"
+    return f"{count}: " + ", ".join(f"{hump.share:.0%} at {cell(hump.at_ns / 1e3, 3)} us" for hump in found)
 
 
 def _parted(valley: float, peak: float, window: float) -> bool:

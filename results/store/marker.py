@@ -92,6 +92,6 @@ def _write_marker_aside(location: Location) -> str:
 def _documented() -> dict[str, dict[str, dict[str, str]]]:
     """By table and column: type, unit and one line of what it means."""
     return {
-        table: {column.name: {"type": str(column.type), "unit": column.unit, "doc": column.doc} for column in columns}
+        table: {column.name: {"type": str(column.type), "unit": column.unit, "doc": column.meaning} for column in columns}
         for table, columns in COLUMNS.items()
     }

@@ -1,4 +1,4 @@
-"""What the faults of a run come to, by kind: computed in one pass, kept in some tens of KiB a run.
+"""Digests of the faults of a run, by kind: computed in one pass, kept in some tens of KiB a run.
 
 Everything that is shown of faults is added up from these, so that a data set may hold more faults than fit into memory. Only the
 latencies of one run at a time are held whole, in 4 bytes each, for their exact percentiles.
@@ -21,6 +21,7 @@ from results.derive import histogram
 from results.derive.quantiles import Quantiles
 from results.derive.stages import PARTS, parts
 from results.schema import STAGES_NS
+from results.statistics.percentiles import P999_FROM
 from results.store.dataset import DataSet
 
 PER_MILLE = (500, 990, 999)
@@ -67,6 +68,14 @@ class FaultDigest:
         """The median over runs of their exact percentiles at `rank` thousandths."""
         return median(self.exact[rank]) if self.exact[rank] else None
 
+    def pooled(self, rank: int) -> float | None:
+        """The percentile at `rank` thousandths of the faults of all runs together, from the histogram: at most 1.6 % too high.
+        None without faults, and at 999 of fewer than P999_FROM."""
+        if not self.finished or (rank >= 999 and self.finished < P999_FROM):
+            return None
+        wanted = max(1, -(-self.finished * rank // 1000))
+        return float(histogram.edges()[1 + int(np.searchsorted(np.cumsum(self.latency), wanted))])
+
     def add(self, other: FaultDigest) -> None:
         """Take in the faults of `other`."""
         self.faults += other.faults
@@ -107,7 +116,7 @@ def digest_of_run(batches: Iterable[pa.RecordBatch], slow_from_ns: int | None) -
     for kind, quantiles in latencies.items():
         for rank in PER_MILLE:
             value = quantiles.per_mille(rank)
-            if value is not None:
+            if value is not None and (rank < 999 or len(quantiles) >= P999_FROM):
                 found[kind].exact[rank].append(value)
     return found
 

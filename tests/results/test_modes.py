@@ -21,7 +21,7 @@ def test_a_wake_up_on_one_cpu_and_across_two_makes_two_humps(count: int) -> None
     found = humps(histogram.count(np.concatenate([around(9, count * 7 // 10), around(50, count * 3 // 10)])))
     assert [round(hump.share, 1) for hump in found] == [0.7, 0.3]
     assert [hump.at_ns for hump in found] == pytest.approx([9_000, 50_000], rel=0.15)
-    assert in_words(found).startswith("2 humps: 7")
+    assert in_words(found).startswith("bimodal: 7")
 
 
 @pytest.mark.parametrize("seed", range(12))

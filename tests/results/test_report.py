@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from results.app import main
+from results.report.in_short import in_short
 from results.report.subject import Subject
 from results.store.dataset import DataSet
 from tests.results import many
@@ -74,18 +75,21 @@ def test_the_page_says_what_is_in_it_what_speaks_against_it_and_how_to_repeat_it
     text = page.read_text()
     for said in (
         "91 runs in 1 sweep",
-        "1 of 91 runs are not ok and count nowhere: 1 crashed.",
+        "1 of 91 runs are not ok and are in no figure: 1 crashed.",
         "an actor &lt;died&gt;",
         "PREDICTED at 64, kpages/s",
         "PREDICTED at 256, kpages/s",
         "loadgen -m made=up",
         "Crossover along fault mix.swapped",
         "a-host",
-        "2 humps",
-        "from when it should have been",
+        "bimodal",
+        "Only the fewest and the most vCPUs are shown here; left out: 2, 4, 8 vCPUs",
+        "p99 us, median run",
+        "p99 us, pooled",
+        "from when it was intended",
     ):
         assert said in text, said
-    assert re.search(r"<li>fault mix minor, 16 vCPUs: no_slow_gup is 1\d(\.\d)? times \(.*\) as fast as uffd_wait", text)
+    assert re.search(r"<li>fault mix minor, 16 vCPUs: no_slow_gup is 1\d\.\d\d times \(.*\) as fast as uffd_wait", text)
 
 
 def test_the_law_finds_the_terms_the_rates_were_made_with(page: Path) -> None:
@@ -136,13 +140,13 @@ def test_a_data_set_of_one_run_has_a_report_too(tmp_path: Path) -> None:
     text = out.read_text()
     assert re.findall(r'<figure data-plot="(\w+)"', text) == ["latency", "stages", "outcomes"]
     assert "one run has no spread" in text
-    assert "The runs did not store their command." in text
+    assert "The runs have no stored command." in text
 
 
 def test_a_data_set_of_version_1_has_a_report_too(tmp_path: Path) -> None:
     old = Path(__file__).parent / "data" / "version-1"
     assert main(["report", str(old), "--out", str(tmp_path / "old.html")]) == 0
-    assert "Of 2 runs nobody knows whether the machine was quiet." in (tmp_path / "old.html").read_text()
+    assert "Not judged: 2 of 2 runs; whether the host was quiet is not known." in (tmp_path / "old.html").read_text()
 
 
 def test_a_data_set_without_an_ok_run_and_a_folder_that_is_not_there_are_errors(
@@ -177,3 +181,48 @@ def test_a_parameter_that_is_an_option_of_the_strategy_is_along_x_and_tells_no_s
     ]
     assert list(subject.series(runs, "strategy.around")) == ["uffd_wait", "no_slow_gup"]
     assert len(subject.panels("strategy.around")) == 1
+
+
+def varied(dataset: DataSet, **values: object) -> None:
+    """Two repeats of two strategies, no_uffd_wait four times as fast."""
+    name = f"{len(dataset.run_ids('runs')):03}"
+    for strategy, seconds in (("uffd_wait", 4.0), ("no_uffd_wait", 1.0)):
+        for repeat in (0, 1):
+            store(dataset, f"{strategy}-{name}-{repeat}", strategy=strategy, repeat=repeat, seconds=seconds, **values)
+
+
+def test_the_closed_loop_is_no_rate_of_0_on_an_axis(tmp_path: Path) -> None:
+    dataset = DataSet.open(str(tmp_path / "dataset"))
+    for rate in (0.0, 1000.0, 9000.0):
+        varied(dataset, rate_per_s=rate)
+    assert main(["report", dataset.uri, "--out", str(tmp_path / "x.html")]) == 0
+    text = (tmp_path / "x.html").read_text()
+    assert "Runs with rate_per_s=0 (closed loop) are not on the axis." in text
+    [table] = re.findall(r'id="crossover0".*?<tbody>(.*?)</tbody>', text, re.S)
+    assert re.findall(r"<tr><td>([^<]*)<", table) == ["1000", "9000"]
+    one_left = [run for run in dataset.runs() if run["rate_per_s"] < 2000]
+    assert Subject(one_left).numbers() == []
+
+
+def test_a_headline_of_two_repeats_has_its_coverage_and_names_the_vcpus_left_out(tmp_path: Path) -> None:
+    dataset = DataSet.open(str(tmp_path / "dataset"))
+    for vcpus in (1, 2, 4):
+        varied(dataset, vcpus=vcpus)
+    sentences = list(in_short(Subject(dataset.runs())))
+    assert sentences[0].startswith("1 vCPU: no_uffd_wait is 4.00 times")
+    assert sentences[-2].startswith("With 2 repeats these intervals have 50% coverage")
+    assert "left out: 2 vCPUs" in sentences[-1]
+
+
+def test_figures_of_flagged_runs_are_marked_everywhere_on_the_page(tmp_path: Path) -> None:
+    dataset = DataSet.open(str(tmp_path / "dataset"))
+    latencies: dict[str, object] = {"latencies_ns": [1000] * 60}
+    for vcpus in (1, 2, 4, 8):
+        varied(dataset, vcpus=vcpus, trusted=vcpus != 4, distrust="status poll late (0.8 s)" if vcpus == 4 else None, **latencies)
+    assert main(["report", dataset.uri, "--out", str(tmp_path / "x.html")]) == 0
+    text = (tmp_path / "x.html").read_text()
+    assert "Flagged as noisy: 4 of 16 runs: status poll late (4)" in text
+    assert ">no_uffd_wait !<" in text
+    assert "2 of 2" in text
+    assert main(["report", dataset.uri, "--trusted-only", "--out", str(tmp_path / "y.html")]) == 0
+    assert "lagged as noisy" not in (tmp_path / "y.html").read_text()
