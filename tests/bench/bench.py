@@ -19,6 +19,7 @@ from rich.console import Console
 
 from tests.bench import (
     cases_kvm,
+    cases_net,
     cases_paging,
     cases_peer,
     cases_rig,
@@ -32,6 +33,7 @@ from tests.bench.lines import Asked, Case, Line, table
 CASES: dict[str, Case] = {
     **cases_paging.CASES,
     **cases_swapped.CASES,
+    **cases_net.CASES,
     **cases_kvm.CASES,
     **cases_peer.CASES,
     **cases_size.CASES,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from loadgen.plan.plan import strategy_options
+from loadgen.plan.specs import native_options
 from tests.bench.lines import Asked, Line
 from tests.bench.ours import Shape, in_process
 from tests.bench.pairs import interleave, interval, ratios
@@ -48,7 +48,7 @@ class Ours:
             order="sequential",
             read_share=0.0,
             engine="kvm",
-            engine_options=strategy_options(engine_entry("kvm"), {"guest_mode": self.guest_mode}),
+            engine_options=native_options(engine_entry("kvm"), {"guest_mode": self.guest_mode}),
             wait="epoll",
             fault_around_pages=self.fault_around_pages,
         )

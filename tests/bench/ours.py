@@ -38,11 +38,17 @@ class Shape:
     read_share: float = 1.0
     wait: str = "poll"
     fault_around_pages: int = 1
+    options: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def region_bytes(self) -> int:
         """Bytes of the region."""
         return self.pages * PAGE_BYTES
+
+    @property
+    def all_options(self) -> dict[str, int]:
+        """Every option of the strategy: `options` over the defaults."""
+        return options_of(self.strategy, self.fault_around_pages) | dict(self.options)
 
     @property
     def record_capacity(self) -> int:
@@ -63,6 +69,7 @@ class Measured:
     accesses: int
     seconds: float
     counters: dict[str, int] = field(default_factory=dict)
+    vcpus: Sequence[dict[str, Any]] = ()
 
     @property
     def pages_per_s(self) -> float:
@@ -99,6 +106,7 @@ def measured(vcpus: Sequence[dict[str, Any]], counters: dict[str, int]) -> Measu
         accesses=sum(vcpu["accesses"] for vcpu in vcpus),
         seconds=(end - start) * 1e-9,
         counters=counters,
+        vcpus=vcpus,
     )
 
 
@@ -139,7 +147,7 @@ def in_process(shape: Shape) -> Measured:
             "vcpus": shape.vcpus,
             "uffds": shape.uffds,
             "strategy": shape.strategy,
-            "options": options_of(shape.strategy, shape.fault_around_pages),
+            "options": shape.all_options,
             "engine": shape.engine,
             "engine_options": dict(shape.engine_options),
             "verify": shape.verify,

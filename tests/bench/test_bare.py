@@ -12,7 +12,7 @@ from tests.bench.pairs import Interval, interleave, interval, ratios
 from tests.bench.process_tree import cpu_seconds, quietest
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="the bare loops open a userfaultfd as root does")
-LOOPS = ("bare_null", "bare_uffd_wait", "bare_no_uffd_wait", "bare_no_slow_gup")
+LOOPS = ("bare_null", "bare_uffd_wait", "bare_no_uffd_wait", "bare_no_slow_gup", "bare_no_exit")
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from statistics import median
 
 import pytest
 
 from tests.conformance.run import PAGES, run_cell
+from tests.workers.tracepoints import Counted, tracefs
 from workers import _native
+from workers.vcpu import Vcpu
 
 KINDS = ("probes_missed", "probes_found", "signals", "populates_refused", "populates_done")
 
@@ -66,6 +69,49 @@ def test_pages_that_are_mapped_before_the_start_cost_a_probe_each_and_no_exit() 
 @pytest.mark.parametrize("name", ["uffd_wait", "null"])
 def test_what_sleeps_or_runs_in_the_kernel_emulates_nothing(name: str) -> None:
     assert counted(name, "shmem", "minor") == {}
+
+
+MADVISE = "syscalls/sys_enter_madvise"
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The kernel's tracepoints."""
+    if os.geteuid() != 0:
+        pytest.skip("tracepoints are counted by root only")
+    try:
+        with tracefs(tmp_path_factory.mktemp("kernel") / "tracing") as folder:
+            yield folder
+    except subprocess.CalledProcessError:
+        pytest.skip("tracefs cannot be mounted here")
+
+
+@pytest.mark.parametrize("around", [1, 16])
+@pytest.mark.parametrize(
+    ("name", "event", "kinds"),
+    [
+        ("no_slow_gup", "syscalls/sys_enter_pread64", ("probes_missed", "probes_found")),
+        ("no_uffd_wait", "signal/signal_deliver", ("signals",)),
+        ("no_uffd_wait, exit_via=populate", MADVISE, ("populates_refused", "populates_done")),
+        ("populate", "syscalls/sys_enter_pread64", ("probes_missed", "probes_found")),
+    ],
+)
+def test_the_kernel_counts_as_many_of_them(
+    events: Path, monkeypatch: pytest.MonkeyPatch, name: str, event: str, kinds: tuple[str, ...], around: int
+) -> None:
+    seen: list[int] = []
+
+    class Watched(Vcpu):
+        def run(self) -> None:
+            counted = Counted(events, event)
+            super().run()
+            seen.append(counted.close())
+
+    monkeypatch.setattr("tests.in_process.Vcpu", Watched)
+    ran = run_cell(name, "shmem", "minor", fault_around_pages=around)
+    made = sum(ran.vcpus[f"emulated_{kind}"] for kind in kinds)
+    assert made > 0
+    assert seen == [made + (event == MADVISE)]  # the C library gives a thread's stack back when it ends
 
 
 def test_the_ledger_names_a_counter_and_what_is_known_of_the_real_cost_for_every_operation() -> None:

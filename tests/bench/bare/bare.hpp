@@ -80,9 +80,9 @@ inline void pin(const std::vector<int>& cpus, std::uint64_t thread) {
   must(sched_setaffinity(0, sizeof set, &set), "sched_setaffinity");
 }
 
-inline std::int64_t now_ns() {
+inline std::int64_t now_ns(clockid_t clock = CLOCK_MONOTONIC) {
   timespec time{};
-  clock_gettime(CLOCK_MONOTONIC, &time);
+  clock_gettime(clock, &time);
   return time.tv_sec * 1'000'000'000ll + time.tv_nsec;
 }
 
@@ -152,6 +152,7 @@ struct Shared {  // one line a vCPU of what it measured, in memory its process s
   struct alignas(64) Line {
     std::int64_t ready_ns, end_ns;
     std::uint64_t pages, wrong;
+    std::int64_t cpu_ns;
   } lines[1024];
 };
 
@@ -197,6 +198,7 @@ int run(int argc, char** argv) {
       else if (pass > 0)
         must(madvise(loop->view.memory + first * kPage, count * kPage, MADV_DONTNEED), "MADV_DONTNEED");
       std::uint64_t wrong = 0;
+      const std::int64_t cpu_before = now_ns(CLOCK_THREAD_CPUTIME_ID);
       line.ready_ns = now_ns();
       pthread_barrier_wait(&shared->start);
       if constexpr (requires { loop->walk(vcpu, order, seed); }) {
@@ -207,7 +209,7 @@ int run(int argc, char** argv) {
           wrong += loop->touch(page, word) != base + word * kStride;
         }
       }
-      line = {line.ready_ns, now_ns(), count, wrong};
+      line = {line.ready_ns, now_ns(), count, wrong, now_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_before};
       pthread_barrier_wait(&shared->done);
     }
   };
@@ -245,18 +247,19 @@ int run(int argc, char** argv) {
         if (c == EOF) std::_Exit(0);  // whoever drove us is gone
     pthread_barrier_wait(&shared->go);
     pthread_barrier_wait(&shared->done);
-    std::int64_t start = 0, end = 0;
+    std::int64_t start = 0, end = 0, cpu_ns = 0;
     std::uint64_t touched = 0, wrong = 0;
     for (std::uint64_t i = 0; i < vcpus; ++i) {
       start = std::max(start, shared->lines[i].ready_ns);
       end = std::max(end, shared->lines[i].end_ns);
       touched += shared->lines[i].pages;
       wrong += shared->lines[i].wrong;
+      cpu_ns += shared->lines[i].cpu_ns;
     }
     const double seconds = static_cast<double>(end - start) * 1e-9;
-    std::printf("{\"pages\": %llu, \"seconds\": %.9f, \"pages_per_s\": %.1f, \"wrong_words\": %llu}\n",
+    std::printf("{\"pages\": %llu, \"seconds\": %.9f, \"pages_per_s\": %.1f, \"cpu_ns_per_page\": %.2f, \"wrong_words\": %llu}\n",
                 static_cast<unsigned long long>(touched), seconds, static_cast<double>(touched) / seconds,
-                static_cast<unsigned long long>(wrong));
+                static_cast<double>(cpu_ns) / static_cast<double>(touched), static_cast<unsigned long long>(wrong));
     std::fflush(stdout);
   }
   std::_Exit(0);
