@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from results.statistics.design import Row, having
+from results.statistics.design import Row, described, having
 from results.store.dataset import DataSet
 from results.store.locations import DataSetError
 from results.summaries.noise import trusted_only
@@ -35,11 +35,14 @@ def add_trusted_only(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trusted-only", action="store_true", help="leave out runs flagged as noisy, and runs not judged")
 
 
-def selected(dataset: DataSet, arguments: argparse.Namespace) -> list[Row]:
-    """The rows of `runs` asked for. Raises DataSetError for a sweep, parameter or value that no run has."""
-    runs: list[Row] = list(dataset.runs(arguments.sweep))
-    for condition in arguments.where:
-        runs = having(runs, *parameter_and_value(condition, "--where"))
+def selected(dataset: DataSet, arguments: argparse.Namespace, *columns: str | None) -> list[Row]:
+    """The rows of `runs` asked for, whole; with `columns` only these and what describes a run. Raises DataSetError for a sweep,
+    parameter or value that no run has."""
+    where = [parameter_and_value(condition, "--where") for condition in arguments.where]
+    read = described(*columns, *(parameter for parameter, _ in where)) if columns else None
+    runs: list[Row] = list(dataset.runs(arguments.sweep, read))
+    for condition in where:
+        runs = having(runs, *condition)
     return list(trusted_only(runs)) if arguments.trusted_only else runs
 
 

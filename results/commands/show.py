@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from results.commands.selection import add_dataset
 from results.figures import cell
 from results.schema import COLUMNS
-from results.statistics.design import Row, axes, value_of
+from results.statistics.design import Row, axes, described, value_of
 from results.store.dataset import DataSet
 from results.summaries.noise import flagged, noise
 from results.tables.console import print_as_is, print_line, print_rows
@@ -25,7 +25,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def show(arguments: argparse.Namespace) -> int:
     """Sweeps with their runs by status and noise, what was varied, commands, hosts, unfinished runs."""
     dataset = DataSet.existing(arguments.dataset)
-    runs = dataset.runs()
+    runs = dataset.runs(columns=described())
     by_sweep: dict[str, list[Row]] = {sweep: [] for sweep in dataset.sweeps()}
     for run in runs:
         by_sweep.setdefault(run["sweep_id"], []).append(run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from results.commands.selection import WIDE, add_dataset, add_selection, selected
+from results.schema import RUN_COLUMNS
 from results.store.dataset import DataSet
 from results.summaries.pivot import pivot
 from results.summaries.summary import summarise
@@ -27,7 +28,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def table(arguments: argparse.Namespace) -> int:
     """The summary when nothing else is asked for, else the pivot."""
-    runs = selected(DataSet.existing(arguments.dataset), arguments)
+    derived = (column.name for column in RUN_COLUMNS if column.derived)
+    asked = (arguments.rows, arguments.cols, arguments.value)
+    runs = selected(DataSet.existing(arguments.dataset), arguments, *derived, *asked)
     if arguments.rows is None and arguments.cols is None and arguments.value is None:
         print_summary(summarise(runs), wide=arguments.wide)
         return 0

@@ -10,6 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from sys import intern
 from typing import Any
 
 import pyarrow as pa
@@ -28,10 +29,21 @@ APART = ("sweep_id", "host", "kernel")
 _OPTIONS = "strategy_options"
 _LEADING = ("strategy", "engine", "fault_mix", "memory_type", "cores", "vcpus")
 _AXES = (*_LEADING, *(column.name for column in RUN_COLUMNS if column.axis and column.name not in _LEADING))
+_ABOUT = (
+    *("run_id", "repeat", "status", "reason", "trusted", "distrust", "started_at", "fault_records", "sample_every"),
+    *("config_json", "command", "job_overrides"),
+)
 _COLUMNS = frozenset(column.name for column in RUN_COLUMNS)
 _NOT_VARIED = frozenset(
     ("repeat", "repeats", "seed", "sweep_id", "dataset", "dry_run", "json", "quiet", "resume", "command", "job_overrides")
 )
+
+
+def described(*parameters: str | None) -> list[str]:
+    """The columns of `runs` that say what each run is and how it went, and those of `parameters` that are columns: what to read
+    of a data set with many runs, whose other columns are not looked at."""
+    further = (name for name in parameters if name in _COLUMNS)
+    return list(dict.fromkeys((*_AXES, *_ABOUT, *further)))
 
 
 def value_of(run: Row, parameter: str) -> Any:
@@ -148,7 +160,7 @@ def _rank(value: Any) -> tuple[int, Any]:
     return (1, value) if isinstance(value, bool | int | float) else (2, str(value))
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=1 << 17)
 def _flattened(config_json: str) -> Mapping[str, Any]:
     return dict(_leaves(json.loads(config_json), ""))
 
@@ -156,7 +168,7 @@ def _flattened(config_json: str) -> Mapping[str, Any]:
 def _leaves(node: Any, name: str) -> Iterator[tuple[str, Any]]:
     if isinstance(node, dict):
         for key, value in node.items():
-            yield from _leaves(value, f"{name}.{key}" if name else key)
+            yield from _leaves(value, intern(f"{name}.{key}" if name else key))
     else:
         yield name, json.dumps(node) if isinstance(node, list) else node
 

@@ -161,3 +161,23 @@ def test_the_drivers_row_is_its_process() -> None:
     assert (row["role"], row["number"], row["tid"]) == ("driver", 0, os.getpid())
     assert row["user_ns"] + row["system_ns"] >= 45_000_000
     assert set(row["cpus"]) <= set(range(os.cpu_count() or 1))
+
+
+def looked(at_s: float, busy_s: float, thread_ns: dict[int, int]) -> Snapshot:
+    now = snapshot()
+    return dataclasses.replace(now, at_s=at_s, busy_s=busy_s, steal_s=0.0, thread_ns=thread_ns)
+
+
+@pytest.mark.parametrize(
+    ("role", "inside"), [("vcpu", True), ("balloon", True), ("reader", False), ("ring", False)], ids=lambda value: str(value)
+)
+def test_the_guests_own_threads_are_neither_other_processes_nor_overhead(role: str, inside: bool) -> None:
+    """A second in which one thread of the run used 0.9 CPUs, the driver 0.1 and other processes 0.5."""
+    thread = {"role": role, "tid": 77, "user_ns": 600_000_000, "system_ns": 300_000_000, "involuntary_switches": 0}
+    # Threads of vCPUs and disturbances live inside the measured phase; the others are seen by both looks.
+    seen = ({}, {}) if inside else ({77: 0}, {77: 900_000_000})
+    before, after = looked(10.0, 100.0, {1: 0, **seen[0]}), looked(11.0, 101.5, {1: 100_000_000, **seen[1]})
+    columns = watched(before, after, [thread], lag_s=None, unprepared=0, exclusive=True)
+    assert columns["other_cpu_share"] == pytest.approx(0.5)
+    assert columns["rig_cpu_share"] == pytest.approx(0.1)
+    assert columns["machine_cpus"] == os.cpu_count()

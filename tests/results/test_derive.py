@@ -75,7 +75,16 @@ def test_a_fault_that_did_not_resume_has_no_latency(tmp_path: Path) -> None:
     with dataset.writer("run-a", "sweep-1") as writer:
         writer.faults(KINDS, OUTCOMES).add(np.zeros(3, np.uint16), records)
         writer.commit(run_row(), vcpu_rows(1.0))
-    assert dataset.read("runs")["latency_p999_ns"].to_pylist() == [200]
+    [row] = dataset.read("runs").to_pylist()
+    assert [row[f"latency_{name}_ns"] for name in ("p50", "p99", "p999")] == [100, 200, 200]
+
+
+def test_zero_is_no_time_of_a_stage_in_any_latency() -> None:
+    latencies = FaultLatencies()
+    times = {"intended_ns": [0, 0, 5, 0], "raised_ns": [10, 0, 10, 10], "resumed_ns": [30, 40, 0, 50]}
+    latencies.add({name: np.array(values, np.int64) for name, values in times.items()})
+    assert [latencies.closed(rank) for rank in (1, 500, 1000)] == [20, 20, 40]
+    assert len(latencies.open) == 0 and latencies.open.per_mille(500) is None
 
 
 def test_quantiles_of_many_batches_are_those_of_all_values_sorted() -> None:
