@@ -1,112 +1,118 @@
-"""The command `loadgen`: a Hydra app; one run, or with -m or an experiment a sweep."""
+"""The command `loadgen`: a Hydra app; one run, or with -m or an experiment a sweep. What is slow to import is imported late."""
 
 from __future__ import annotations
 
-import importlib.util
+import os
 import sys
-from contextlib import closing, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
-
-from loadgen.cluster.cluster import Cluster, cluster_for
-from loadgen.config.command_line import command, from_hydra, given, literal, to_hydra
-from loadgen.config.hydra_schema import register
-from loadgen.config.validate import validate_cells
-from loadgen.errors import ConfigError
-from loadgen.host.probe import package_version
+from loadgen.config.conf_folder import config_path
 from loadgen.host.stop_signals import exit_status, stop_on_signals
-from loadgen.sweep import driver
-from loadgen.sweep.sweeper import register_sweeper
 
+__all__ = ["config_path", "main"]
 
-def config_path() -> str:
-    """Where the configuration groups are: inside the installed package, or at the top of a checkout."""
-    installed = importlib.util.find_spec("loadgen.conf") is not None
-    return "pkg://loadgen.conf" if installed else "pkg://conf"
-
-
-def run(cfg: DictConfig) -> str:
-    """One job: a job of a sweep does its one repeat; a run of its own does them all and prints the table. The last status."""
-    task, of_hydra = given(HydraConfig.get().overrides)
-    if not cfg.sweep_id:
-        cfg.job_overrides = literal(from_hydra(task))
-    if not cfg.command:
-        cfg.command = literal(command(task, of_hydra))
-    if cfg.sweep_id:
-        return _job(cfg, HydraConfig.get().job.num)
-    try:
-        return _run_alone(cfg)
-    except ConfigError as error:  # Hydra would print the overrides above it, which are not what is wrong
-        print(error, file=sys.stderr)
-        raise SystemExit(1) from None
-
-
-def _run_alone(cfg: DictConfig) -> str:
-    cfg.sweep_id = driver.new_sweep_id()
-    with closing(cluster_for(cfg)) as cluster:
-        return _repeats(cfg, cluster)
-
-
-def _repeats(cfg: DictConfig, cluster: Cluster) -> str:
-    runs = []
-    for repeat in range(cfg.repeats):
-        cfg.repeat = repeat
-        runs.append(driver.check(cfg, cluster, 0))
-    validate_cells([cfg])
-    left = driver.rest(cfg, runs, cfg.sweep_id)
-    cfg.sweep_id = left.sweep_id
-    if cfg.dry_run:
-        driver.show_plan(cfg, [runs[repeat] for repeat in left.left])
-        return "ok"
-    dataset = driver.open_dataset(cfg.dataset)
-    if left.stored:
-        dataset.remove_unfinished(left.sweep_id)
-    driver.announce(cfg, left)
-    own = driver.Driver(cluster, dataset, driver.watcher(cfg, [runs[repeat] for repeat in left.left]))
-    try:
-        for repeat in left.left:
-            cfg.repeat = repeat
-            own.run(cfg, left.first_number)
-    finally:
-        own.close()
-        driver.show_results(cfg, dataset, cfg.sweep_id)
-    failed = [status for status in own.statuses if status != "ok"]
-    if failed:
-        raise SystemExit(1)
-    return "ok"
-
-
-def _job(cfg: DictConfig, number: int) -> str:
-    """A job of a sweep: in the sweeper's process on its driver, elsewhere on one of its own."""
-    if driver.current is not None:
-        return driver.current.run(cfg, number).status
-    with closing(cluster_for(cfg)) as cluster:
-        driver.check(cfg, cluster, number)
-        own = driver.Driver(cluster, driver.join_dataset(cfg.dataset), driver.watcher(cfg, ()))
-        try:
-            return own.run(cfg, number).status
-        finally:
-            own.close()
+CLOSED_PIPE = 141
+TRACEBACK = "HYDRA_FULL_ERROR"
+"""The environment variable under which Hydra raises what is wrong with the arguments, instead of printing and exiting."""
 
 
 def main() -> None:
-    """Entry point. Exit status: 0 every run is ok; 1 one is not, or nothing was started; 130, 143
-    and 129 interrupted by Ctrl-C, SIGTERM and SIGHUP."""
-    if "--version" in sys.argv[1:]:
+    """Entry point. Exit status: 0 every run is ok; 1 one is not, or nothing was started; 2 an option is wrong; 130, 143 and 129
+    interrupted by Ctrl-C, SIGTERM and SIGHUP; 141 the reader of stdout is gone."""
+    try:
+        stop_on_signals()
+        _command(sys.argv[1:])
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        started = "loadgen.sweep.driver" in sys.modules  # imported to start a run
+        _end(f"interrupted; {'what was measured is stored' if started else 'nothing was started'}", exit_status())
+    except BrokenPipeError:
+        _end("", CLOSED_PIPE)
+    except OSError as error:
+        if not _stdout_fails():
+            raise
+        _end(f"stdout cannot be written: {error.strerror}", 1)
+
+
+def _command(arguments: Sequence[str]) -> None:
+    if "--version" in arguments:
+        from loadgen.host.probe import package_version
+
         print(f"loadgen {package_version()}")
-        return
-    stop_on_signals()
+    elif {"--help", "-h"} & {*arguments} or arguments[:1] == ["help"]:
+        _help([one for one in arguments if arguments[0] == "help"][1:])
+    else:
+        _compose(arguments)
+
+
+def _help(names: Sequence[str]) -> None:
+    from loadgen.config.help import about, whole
+    from loadgen.errors import ConfigError
+
+    try:
+        print("\n".join(map(about, names)) if names else whole(), end="")
+    except ConfigError as error:
+        _end(str(error), 1)
+
+
+def _compose(arguments: Sequence[str]) -> None:
+    import hydra
+
+    from loadgen.config.command_line import separated, to_hydra
+    from loadgen.config.explain import explained
+    from loadgen.config.hydra_schema import register
+    from loadgen.config.overrides import refuse
+    from loadgen.errors import Carried, ConfigError
+    from loadgen.sweep.command import run
+    from loadgen.sweep.sweeper import register_sweeper
+
     register()
     register_sweeper()
-    sys.argv[1:] = to_hydra(sys.argv[1:])
+    with_traceback = os.environ.setdefault(TRACEBACK, "") == "1"
+    os.environ[TRACEBACK] = "1"
     try:
+        _refuse_folder()
+        options, overrides = separated(arguments)
+        refuse(overrides, sweeping=bool({"-m", "--multirun"} & {*options}))
+        sys.argv[1:] = to_hydra(arguments)
         hydra.main(version_base="1.3", config_path=config_path(), config_name="config")(run)()
-    except KeyboardInterrupt:
-        with suppress(OSError):  # after SIGHUP there is no terminal
-            print("interrupted; what was measured is stored", file=sys.stderr)
-        sys.exit(exit_status())
+    except (Exception, Carried) as raised:
+        error = raised.error if isinstance(raised, Carried) else raised
+        why = str(error) if isinstance(error, ConfigError) else explained(error)
+        if with_traceback or why is None:
+            raise error from None
+        _end(why, 1)
+
+
+def _refuse_folder() -> None:
+    from loadgen.errors import ConfigError
+
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise ConfigError([f"the working directory cannot be used ({error.strerror}): change to another one"]) from None
+
+
+def _stdout_fails() -> bool:
+    """Whether stdout is what failed; what could not be written is dropped."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False
+
+
+def _end(text: str, status: int) -> None:
+    """Exit with `status`, and with `text` on stderr; nothing more is written to stdout, whoever reads it."""
+    with suppress(OSError):  # after SIGHUP there is no terminal
+        if text:
+            print(text, file=sys.stderr, flush=True)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

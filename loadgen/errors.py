@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hydra.errors import CompactHydraException
+NOTHING_STARTED = "Nothing was started:"
 
 
-class ConfigError(CompactHydraException):
-    """The configuration cannot be run. Each problem says what is wrong, which key, and what to do.
+class ConfigError(Exception):
+    """The configuration cannot be run. Each problem names what is wrong, the key and what to do; the command prints them
+    without a traceback and ends with status 1."""
 
-    One of Hydra's own exceptions, so that it is printed without a traceback and ends the command with status 1.
-    """
-
-    def __init__(self, problems: Sequence[str]) -> None:
+    def __init__(self, problems: Sequence[str], heading: str = NOTHING_STARTED) -> None:
         self.problems = tuple(problems)
-        super().__init__("Nothing was started:\n" + "\n".join(f"- {problem}" for problem in problems))
+        self.heading = heading
+        super().__init__(f"{heading}\n" + "\n".join(f"- {problem}" for problem in problems))
 
-    def __reduce__(self) -> tuple[type[ConfigError], tuple[tuple[str, ...]]]:
-        return type(self), (self.problems,)  # a job elsewhere raises it here
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[tuple[str, ...], str]]:
+        return type(self), (self.problems, self.heading)  # a job of a launcher raises it here
+
+
+class Carried(BaseException):
+    """Carries an error past Hydra, which would print the overrides above it; `app` raises it again."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error

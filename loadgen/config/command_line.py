@@ -10,20 +10,40 @@ from typing import Any
 from omegaconf import OmegaConf
 
 SWITCHES = {"--quiet": "quiet=true", "--json": "json=true"}
+WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
+WITH_VALUE_OR_NOT = {"--info": "all", "-i": "all"}
 OF_THE_COMMAND = ("resume",)
 """Keys that say how a command goes on, and belong to no run of it."""
 MULTIRUN, RUN = "hydra.mode=MULTIRUN", "hydra.mode=RUN"
 
 
 def to_hydra(arguments: Sequence[str]) -> list[str]:
-    """The arguments as Hydra takes them: our switches are keys, and `strategy=null` names a strategy.
+    """The arguments as Hydra takes them: options first, for argparse takes no overrides on both sides of one; our switches as
+    keys; `strategy=null` as the name of a strategy; `experiment=null`, which is the default, left out."""
+    options, overrides = separated(arguments)
+    return [*options, *(quote_null(one) for one in overrides if one.lower() != "experiment=null")]
 
-    The keys go beside the first override: argparse does not take overrides that stand on both sides of an option.
-    """
-    theirs = [quote_null(one) for one in arguments if one not in SWITCHES]
-    ours = [SWITCHES[one] for one in arguments if one in SWITCHES]
-    first = next((at for at, one in enumerate(theirs) if "=" in one and not one.startswith("-")), len(theirs))
-    return [*theirs[:first], *ours, *theirs[first:]]
+
+def separated(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Options with their values, and overrides, each in their order. Our switches become overrides."""
+    options: list[str] = []
+    overrides: list[str] = []
+    left = list(arguments)
+    while left:
+        one = left.pop(0)
+        if one in SWITCHES:
+            overrides.append(SWITCHES[one])
+        elif one in WITH_VALUE:
+            options += [one, *left[:1]]
+            left = left[1:]
+        elif one in WITH_VALUE_OR_NOT:
+            value = left.pop(0) if left and "=" not in left[0] and not left[0].startswith("-") else WITH_VALUE_OR_NOT[one]
+            options += [one, value]
+        elif one.startswith("-"):
+            options.append(one)
+        else:
+            overrides.append(one)
+    return options, overrides
 
 
 def quote_null(argument: str) -> str:
@@ -41,8 +61,8 @@ def from_hydra(overrides: Iterable[str]) -> str:
 
 def command(task: Sequence[str], hydra: Sequence[str]) -> str:
     """The command that repeats a sweep, from the overrides that Hydra was given for the task and for itself."""
-    told = {MULTIRUN} if any(one.startswith("experiment=") for one in task) else {MULTIRUN, RUN}  # Hydra tells itself RUN
-    arguments = [*(["-m"] if MULTIRUN in hydra else []), *(one for one in hydra if one not in told)]
+    added = {MULTIRUN} if any(one.startswith("experiment=") for one in task) else {MULTIRUN, RUN}  # Hydra adds RUN itself
+    arguments = [*(["-m"] if MULTIRUN in hydra else []), *(one for one in hydra if one not in added)]
     return " ".join(filter(None, ("loadgen", from_hydra(arguments), from_hydra(task))))
 
 

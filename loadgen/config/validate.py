@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from loadgen.config import check
+from loadgen.config.explain import why
 from loadgen.config.rules import (
     access,
     cluster,
@@ -38,7 +39,7 @@ def validate(cfg: DictConfig, host: Host, hosts: int = 1, *, whole: bool = True)
     try:
         values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     except OmegaConfBaseException as error:
-        raise ConfigError([str(error).splitlines()[0]]) from None
+        raise ConfigError([why(error)]) from None
     settle(values["fault_mix"])
     problems = list(_platform(host)) or [*check.problems(values), *cluster.patience(values)]
     if not problems:

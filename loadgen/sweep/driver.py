@@ -6,24 +6,20 @@ import socket
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from secrets import token_hex
 
 from omegaconf import DictConfig
 
 from loadgen.cluster.cluster import Cluster
 from loadgen.cluster.host_lock import alone_on
 from loadgen.cluster.session import Session
-from loadgen.config.validate import validate
 from loadgen.errors import ConfigError
 from loadgen.plan.guests_over_hosts import plan_guests
 from loadgen.plan.plan import PlannedRun
 from loadgen.run.measured import Measured, not_stored
 from loadgen.run.run import run_guests
 from loadgen.show import json_events as events
-from loadgen.show.dry_run import print_plan
 from loadgen.show.progress import Quiet, Watcher, for_people
-from loadgen.sweep.resume import Rest, rest_of
+from loadgen.sweep.resume import Rest
 from results import questions
 from results.store.dataset import DataSet
 from results.store.locations import DataSetError
@@ -74,12 +70,6 @@ current: Driver | None = None
 """The sweeper's driver, when jobs run in the sweeper's own process."""
 
 
-def new_sweep_id() -> str:
-    """Sortable, and unique enough for sweeps started in the same second. The letter keeps readers of the data set, to whom it
-    is a folder's name, from taking it for a date."""
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-s{token_hex(2)}"
-
-
 def open_dataset(uri: str) -> DataSet:
     """The data set to write to. Raises ConfigError when it cannot be written or holds something else."""
     try:
@@ -102,38 +92,11 @@ def join_dataset(uri: str) -> DataSet:
         ) from None
 
 
-def check(cfg: DictConfig, cluster: Cluster, job: int) -> PlannedRun:
-    """Validate one configuration on every host it may use, and plan it. Raises ConfigError."""
-    problems: list[str] = []
-    for node in cluster.nodes:
-        try:
-            validate(cfg, node.host, len(cluster.nodes), whole=cluster.known)
-        except ConfigError as error:
-            problems += [f"node {node.name} ({node.address}): {one}" if node.id else one for one in error.problems]
-    if problems:
-        raise ConfigError(problems)
-    return plan_guests(cfg, [node.host for node in cluster.nodes], job)
-
-
 def watcher(cfg: DictConfig, runs: Sequence[PlannedRun]) -> Watcher:
     """What the user asked to see of the planned runs; none when their number is unknown."""
     if cfg.json:
         return events.Events(cfg.sweep_id)
     return Quiet() if cfg.quiet else for_people(runs)
-
-
-def show_plan(cfg: DictConfig, runs: Sequence[PlannedRun]) -> None:
-    """What would be run."""
-    if cfg.json:
-        events.planned_runs(runs)
-    else:
-        print_plan(runs)
-
-
-def rest(cfg: DictConfig, runs: Sequence[PlannedRun], sweep_id: str) -> Rest:
-    """What is left of the planned runs: all of them, or under `resume` those that are not in the data set."""
-    keys = tuple(run.plan_key for run in runs)
-    return rest_of(cfg.dataset, keys, sweep_id) if cfg.resume else Rest(sweep_id, tuple(range(len(runs))), planned=keys)
 
 
 def announce(cfg: DictConfig, left: Rest) -> None:

@@ -11,9 +11,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from loadgen.errors import ConfigError
-from results.store.dataset import DataSet
-from results.store.locations import DataSetError, NoDataSet
-
 
 @dataclass(frozen=True)
 class Rest:
@@ -30,6 +27,9 @@ class Rest:
 def rest_of(uri: str, keys: Sequence[str], sweep_id: str) -> Rest:
     """What is left of the plan whose runs have these plan keys, by the newest sweep in the data set at `uri` that has any of
     them. All of it, under `sweep_id`, when there is no such sweep. Raises ConfigError for a data set that cannot be read."""
+    from results.store.dataset import DataSet
+    from results.store.locations import DataSetError, NoDataSet
+
     everything = Rest(sweep_id, tuple(range(len(keys))), planned=tuple(keys))
     try:
         dataset = DataSet.existing(uri)

@@ -1,35 +1,48 @@
-"""A thin sweeper on Hydra's basic one: every job is composed, validated and planned before the first starts, and the repeat is
-the outermost axis, so that drift of the machine hits all configurations alike. Launchers are Hydra's."""
+"""A thin sweeper on Hydra's basic one: every job is composed, validated and planned before the first starts, in the order of
+`loadgen.sweep.plan_runs.in_order`. Launchers are Hydra's."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
+from itertools import islice
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.types import HydraContext
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
-from loadgen.cluster.cluster import Cluster, Elsewhere, cluster_for
-from loadgen.config.command_line import as_override, command, given
+from loadgen.config.command_line import as_override, command, given, quote_null
 from loadgen.config.schema import SET_BY_THE_DRIVER
 from loadgen.config.validate import validate_cells
 from loadgen.errors import ConfigError
 from loadgen.plan.guests_over_hosts import plan_guests
 from loadgen.plan.plan import PlannedRun
-from loadgen.sweep import driver
 from loadgen.sweep.compose_cache import Composed, repeated
+from loadgen.sweep.plan_runs import (
+    MOST_CELLS,
+    Hosts,
+    check,
+    counted,
+    hosts_for,
+    in_order,
+    new_sweep_id,
+    refuse_endless,
+)
+from loadgen.sweep.plan_shown import dry_run, rest
 from loadgen.sweep.resume import Rest
 from loadgen.sweep.set_apart import set_apart
-from results.store.locations import absolute
+
+if TYPE_CHECKING:
+    from loadgen.cluster.cluster import Cluster
 
 # The scan loads the core plugins' modules anew, so classes imported from them before it are strangers to those after it.
 _PLUGINS = Plugins.instance()
@@ -43,6 +56,12 @@ install: this module is known by that name too, and its class registered by hand
 
 ONE_OF_A_SWEEP = {"dataset": "is one data set", "cluster": "runs on one cluster"}
 """Keys that cannot be swept over, and why."""
+
+MOST_PROBLEMS = 20
+"""Refused at once; more would be no help."""
+
+Cell = tuple[list[str], DictConfig]
+"""A combination: its overrides and its configuration."""
 
 
 def register_sweeper() -> None:
@@ -85,28 +104,36 @@ class LoadgenSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Run every combination of the swept values, repeat by repeat. Raises ConfigError before anything has started."""
         assert self.launcher is not None and self.config is not None
-        sweep_id = driver.new_sweep_id()
+        sweep_id = new_sweep_id()
         loader = Composed(self._loader())
-        composed = self._composed(arguments, sweep_id, loader)
-        first = composed[0][1]
-        cluster = cluster_for(first) if self._in_process else Elsewhere()
-        with closing(cluster):
-            jobs, runs = self._plan(composed, cluster)
-            left = driver.rest(first, runs, sweep_id)
+        cells = self._cells(arguments, sweep_id, loader)
+        first = cells[0][1]
+        with self._hosts(first) as hosts:
+            jobs, runs = _planned(cells, hosts)
+            left = rest(first, runs, sweep_id)
             runs = [runs[number] for number in left.left]
             if first.dry_run:
-                driver.show_plan(first, runs)
+                dry_run(first, runs)
                 return []
             jobs = [in_sweep(jobs[number], left.sweep_id) for number in left.left]
-            return self._launch(jobs, left, first, cluster, loader, runs)
+            return self._launch(jobs, left, first, hosts, loader, runs)
+
+    def _hosts(self, cfg: DictConfig) -> AbstractContextManager[Hosts]:
+        if self._in_process:
+            return hosts_for(cfg)
+        from loadgen.cluster.cluster import Elsewhere
+
+        return closing(Elsewhere())
 
     @property
     def _in_process(self) -> bool:
         return isinstance(self.launcher, BasicLauncher)
 
     def _launch(
-        self, jobs: list[list[str]], left: Rest, first: DictConfig, cluster: Cluster, loader: Composed, runs: Sequence[PlannedRun]
+        self, jobs: list[list[str]], left: Rest, first: DictConfig, hosts: Hosts, loader: Composed, runs: Sequence[PlannedRun]
     ) -> Any:
+        from loadgen.sweep import driver
+
         assert self.launcher is not None and self.hydra_context is not None
         dataset = driver.open_dataset(first.dataset)
         dataset.plan(left.sweep_id, left.planned)
@@ -117,7 +144,7 @@ class LoadgenSweeper(BasicSweeper):
             callbacks = self.hydra_context.callbacks
             callbacks.callbacks.insert(0, Forget())  # the first one is told last
             self.launcher.hydra_context = HydraContext(loader, callbacks)  # type: ignore
-            driver.current = driver.Driver(cluster, dataset, driver.watcher(first, runs))
+            driver.current = driver.Driver(cast("Cluster", hosts), dataset, driver.watcher(first, runs))
         try:
             returned = self.launcher.launch(jobs, initial_job_idx=left.first_number) if jobs else []
             statuses = [one.return_value for one in returned]
@@ -130,59 +157,83 @@ class LoadgenSweeper(BasicSweeper):
             raise SystemExit(1)
         return returned
 
-    def _composed(self, arguments: list[str], sweep_id: str, loader: Composed) -> list[tuple[list[str], DictConfig]]:
+    def _cells(self, arguments: list[str], sweep_id: str, loader: Composed) -> list[Cell]:
         """Each combination's overrides and its configuration. Raises ConfigError for what all must have in common."""
-        parser = OverridesParser.create(config_loader=self._loader())
-        asked = [parser.parse_overrides([*params, *arguments]) for params in (self._parse_config(), *self._also)]
         own = self.config.hydra.overrides  # type: ignore[union-attr]
         of_the_driver = [f"sweep_id={sweep_id}", as_override("command", command(*given(own)))]
-        composed = []
-        given_jobs = [job for overrides in asked for job in self.split_arguments(overrides, max_batch_size=None)[0]]
-        for job, apart in zip(given_jobs, set_apart(given_jobs), strict=True):
-            job_overrides = [*job, *of_the_driver, as_override("job_overrides", apart)]
-            cfg = self._compose(loader, job_overrides)
+        jobs = self._combinations(arguments)
+        cells: list[Cell] = []
+        for job, apart in counted(zip(jobs, set_apart(jobs), strict=True), "composed", len(jobs)):
+            overrides = [*job, *of_the_driver, as_override("job_overrides", apart)]
+            cfg = loader.task_config(self.config, repeated(overrides, 0))  # type: ignore[arg-type]
             if not self._in_process:  # wherever the job runs, it means this data set
+                from results.store.locations import absolute
+
                 cfg.dataset = absolute(cfg.dataset)
-                job_overrides.append(as_override("dataset", cfg.dataset))
-            composed.append((job_overrides, cfg))
+                overrides.append(as_override("dataset", cfg.dataset))
+            cells.append((overrides, cfg))
         problems = []
         for key, what in ONE_OF_A_SWEEP.items():
-            values = sorted({str(cfg[key]) for _, cfg in composed})
+            values = sorted({str(cfg[key]) for _, cfg in cells})
             if len(values) > 1:
-                problems.append(f"a sweep {what}, and {key} is swept over {', '.join(values)}: give one")
+                problems.append(f"a sweep {what}, and {key} is swept over {', '.join(values)}: give one value")
         if problems:
             raise ConfigError(problems)
-        return composed
+        return cells
 
-    def _plan(self, composed: list[tuple[list[str], DictConfig]], cluster: Cluster) -> tuple[list[list[str]], list[PlannedRun]]:
-        """Overrides of every job in the order they run, and each job's plan. Raises ConfigError with every problem of any job."""
-        problems: dict[str, str] = {}
-        for number, (overrides, cfg) in enumerate(composed):
-            try:
-                driver.check(cfg, cluster, number)
-            except ConfigError as error:
-                own = [one for one in overrides if one.partition("=")[0] not in SET_BY_THE_DRIVER]
-                problems |= dict.fromkeys(error.problems, " ".join(own))
-        if problems:
-            raise ConfigError([f"{problem} (job {job})" if job else problem for problem, job in problems.items()])
-        validate_cells([cfg for _, cfg in composed])
-        hosts = [node.host for node in cluster.nodes]
-        jobs: list[list[str]] = []
-        runs: list[PlannedRun] = []
-        for repeat in range(max(cfg.repeats for _, cfg in composed)):
-            for job_overrides, cfg in composed:
-                if repeat < cfg.repeats:
-                    cfg.repeat = repeat
-                    runs.append(plan_guests(cfg, hosts, len(jobs)))
-                    jobs.append(repeated(job_overrides, repeat))
-        return jobs, runs
-
-    def _compose(self, loader: Composed, overrides: list[str]) -> DictConfig:
-        composed = loader.load_sweep_config(self.config, repeated(overrides, 0))  # type: ignore[arg-type]
-        with open_dict(composed):
-            del composed["hydra"]
-        return composed
+    def _combinations(self, arguments: list[str]) -> list[list[str]]:
+        """The overrides of every combination. Raises ConfigError where there is none, or too many to end."""
+        parser = OverridesParser.create(config_loader=self._loader())
+        asked = [parser.parse_overrides([*params, *arguments]) for params in (self._parse_config(), *self._also)]
+        count = sum(combinations(overrides) for overrides in asked)
+        refuse_endless(count)
+        if count == 0:
+            raise ConfigError(["the sweep has no combination, for a range is empty: use range(START,STOP) with STOP above START"])
+        jobs = [job for overrides in asked for job in self.split_arguments(overrides, max_batch_size=None)[0]]
+        return [[quote_null(one) for one in job] for job in jobs]
 
     def _loader(self) -> ConfigLoader:
         assert self.hydra_context is not None
         return self.hydra_context.config_loader
+
+
+def combinations(overrides: Sequence[Override]) -> int:
+    """How many combinations the swept values have, at most one more than a sweep may have; a key's last values count."""
+    by_key = {one.get_key_element(): one for one in overrides}
+    count = 1
+    for one in by_key.values():
+        if one.is_sweep_override():
+            count *= sum(1 for _ in islice(one.sweep_string_iterator(), MOST_CELLS + 1))
+    return min(count, MOST_CELLS + 1)
+
+
+def _planned(cells: Sequence[Cell], hosts: Hosts) -> tuple[list[list[str]], list[PlannedRun]]:
+    """Overrides of every job in the order they run, and each job's plan. Raises ConfigError with every problem of any job."""
+    first = cells[0][1]
+    repeats = [int(cfg.repeats) for _, cfg in cells]
+    _check(cells, hosts, bool(first.quiet))
+    refuse_endless(len(cells), max(repeats))
+    jobs: list[list[str]] = []
+    runs: list[PlannedRun] = []
+    order = in_order(repeats, first.seed)
+    for cell, repeat in counted(order, "planned", sum(repeats), quiet=first.quiet):
+        overrides, cfg = cells[cell]
+        cfg.repeat = repeat
+        runs.append(plan_guests(cfg, [node.host for node in hosts.nodes], len(jobs)))
+        jobs.append(repeated(overrides, repeat))
+    return jobs, runs
+
+
+def _check(cells: Sequence[Cell], hosts: Hosts, quiet: bool) -> None:
+    problems: dict[str, str] = {}
+    for number, (overrides, cfg) in enumerate(counted(cells, "checked", len(cells), quiet=quiet)):
+        try:
+            check(cfg, hosts, number)
+        except ConfigError as error:
+            own = [one for one in overrides if one.partition("=")[0] not in SET_BY_THE_DRIVER]
+            problems |= dict.fromkeys(error.problems, " ".join(own))
+        if len(problems) >= MOST_PROBLEMS:
+            break
+    if problems:
+        raise ConfigError([f"{problem} (job {job})" if job else problem for problem, job in problems.items()])
+    validate_cells([cfg for _, cfg in cells])

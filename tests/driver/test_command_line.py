@@ -19,14 +19,21 @@ Configure = Callable[..., DictConfig]
     ("typed", "hydra"),
     [
         (["--json", "-m", "vcpus=1,2", "seed=3"], ["-m", "json=true", "vcpus=1,2", "seed=3"]),
-        (["-m", "vcpus=1,2", "--quiet"], ["-m", "quiet=true", "vcpus=1,2"]),
+        (["-m", "vcpus=1,2", "--quiet"], ["-m", "vcpus=1,2", "quiet=true"]),
+        (
+            ["strategy=eager", "-m", "vcpus=1,2", "-c", "job", "seed=3"],
+            ["-m", "-c", "job", "strategy=eager", "vcpus=1,2", "seed=3"],
+        ),
+        (["--info", "vcpus=1", "--multirun"], ["--info", "all", "--multirun", "vcpus=1"]),
+        (["vcpus=1", "--info", "plugins"], ["--info", "plugins", "vcpus=1"]),
+        (["experiment=null", "vcpus=1"], ["vcpus=1"]),
         (["--quiet", "--json"], ["quiet=true", "json=true"]),
         (["-m", "--json"], ["-m", "json=true"]),
         (["strategy=null,uffd_wait"], ["strategy='null',uffd_wait"]),
         (["strategy=null_like", "fault_mix=hit"], ["strategy=null_like", "fault_mix=hit"]),
     ],
 )
-def test_switches_become_keys_beside_the_overrides_and_null_a_name(typed: list[str], hydra: list[str]) -> None:
+def test_options_come_first_switches_become_keys_and_null_a_name(typed: list[str], hydra: list[str]) -> None:
     assert to_hydra(typed) == hydra
 
 

@@ -37,3 +37,18 @@ def test_every_repeat_of_a_job_is_what_hydra_composes_for_it_and_is_composed_onc
             assert plain(found) == plain(loader.load_sweep_config(master, overrides))
             found.vcpus = 64  # a job may change its own
         assert asked == [repeated(JOB, 0)]
+
+
+def test_a_job_that_differs_in_values_only_is_what_hydra_composes_for_it() -> None:
+    with initialize_config_module(config_path().removeprefix("pkg://"), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        master = loader.load_configuration("config", ["hydra.job.name=loadgen"], RunMode.MULTIRUN)
+        composed = Composed(loader)
+        for values in (("1", "[0]", "a"), ("${seed}", "[1,2]", "'b c'"), ("64", "[]", '"x=${vcpus}"')):
+            cpus, placed, name = values
+            job = ["strategy=no_slow_gup", f"vcpus={cpus}", f"placement.vcpu_cpus={placed}", f"fault_mix.name={name}", "repeat=0"]
+            expected = loader.load_sweep_config(master, job)
+            assert plain(composed.load_sweep_config(master, job)) == plain(expected)
+            del plain(expected)["hydra"]
+            assert plain(composed.task_config(master, job)) == {k: v for k, v in plain(expected).items() if k != "hydra"}
+        assert len(composed._templates) == 1

@@ -11,7 +11,7 @@ from loadgen.config.validate import validate
 from loadgen.host.probe import Host
 from loadgen.plan.placement import place
 from loadgen.plan.plan import plan_run
-from loadgen.sweep.driver import new_sweep_id
+from loadgen.sweep.plan_runs import new_sweep_id
 from results.store.dataset import DataSet
 from workers.registry import strategy_entries
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from loadgen.config.validate import validate
 from loadgen.errors import ConfigError
 from loadgen.host.probe import Host
-from loadgen.sweep import driver
+from loadgen.sweep import plan_runs
 from results.store.dataset import DataSet
 from workers import _native
 
@@ -54,5 +54,5 @@ def test_a_negative_seed_is_refused(configure: Configure, host: Host) -> None:
 
 @pytest.mark.parametrize("random", ["0515", "ab12", "1e10"])
 def test_a_sweeps_id_can_be_stored_whatever_its_random_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, random: str) -> None:
-    monkeypatch.setattr(driver, "token_hex", lambda _: random)
-    DataSet.open(str(tmp_path / "dataset")).writer("run", driver.new_sweep_id()).discard()
+    monkeypatch.setattr(plan_runs, "token_hex", lambda _: random)
+    DataSet.open(str(tmp_path / "dataset")).writer("run", plan_runs.new_sweep_id()).discard()

@@ -15,7 +15,7 @@ from loadgen.cluster.session import Session
 from loadgen.config.command_line import quote_null
 from loadgen.config.hydra_schema import register
 from loadgen.run.run import run_guests
-from loadgen.sweep.driver import check
+from loadgen.sweep.plan_runs import check
 from loadgen.sweep.sweeper import register_sweeper
 from results.store.dataset import DataSet
 
