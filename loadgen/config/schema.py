@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from loadgen.config.key import CHOSEN, Key, Values, When, chosen, positive
-from loadgen.config.question_names import questions
+from results import questions
 from workers.disturb_spec import DEVICE_MAPPINGS, DROP_METHODS, STAGE2
 from workers.registry import strategy_entry
 from workers.spec import FAULT_KINDS, MEMORY_TYPES
@@ -90,7 +90,7 @@ RUN = (
     Key("count_mmap_lock", False, "count mmap_lock acquisitions for reading (tracefs; slows each one down)"),
     Key("recover", False, "replace a page server that dies (failover)"),
     Key("dataset", "outputs/dataset", "where results are stored: a folder, or a URI such as s3://bucket/path"),
-    Key("question", "", "question whose table follows the sweep", choices=("", *questions())),
+    Key("question", "", "question whose table follows the sweep", choices=("", *questions.names())),
     Key("dry_run", False, "print the plan and start nothing"),
     Key("resume", False, "make only the runs that the data set does not have"),
     Key("quiet", False, "no progress lines; the option --quiet does the same"),

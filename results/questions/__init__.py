@@ -9,11 +9,11 @@ from __future__ import annotations
 import pkgutil
 from functools import partial
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from results.store.dataset import DataSet
-from results.store.locations import DataSetError
-from results.summaries.measured import TrustedRuns
-from results.tables.answer import Answer, Question
+if TYPE_CHECKING:
+    from results.store.dataset import DataSet
+    from results.tables.answer import Answer, Question
 
 HAZARDS = (
     "balloon_untracked",
@@ -31,7 +31,7 @@ HAZARDS = (
 
 
 def names() -> tuple[str, ...]:
-    """Every question there is."""
+    """Every question there is; pyarrow is imported only to answer one."""
     modules = {module.name for module in pkgutil.iter_modules(__path__)} - {"hazards"}
     return tuple(sorted((*modules, *HAZARDS)))
 
@@ -41,6 +41,9 @@ def answer(name: str, dataset: DataSet, sweep_id: str | None = None, *, trusted_
 
     Raises DataSetError: no such question, no run to answer it.
     """
+    from results.store.locations import DataSetError
+    from results.summaries.measured import TrustedRuns
+
     if name not in names():
         raise DataSetError(f"there is no question {name}: use one of {', '.join(names())}")
     module = import_module(f"{__name__}.{'hazards' if name in HAZARDS else name}")

@@ -12,11 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from loadgen.config.check import problems, unread
 from loadgen.config.key import CHOSEN, Key
 from loadgen.config.options import of_registries
-from loadgen.config.question_names import questions as question_names
 from loadgen.config.schema import GROUPS, KEYS, SET_BY_THE_DRIVER
 from loadgen.config.validate import validate_cells
 from loadgen.errors import ConfigError
-from results import questions
 
 Configure = Callable[..., DictConfig]
 NUMBERS = [key for key in KEYS if key.type in (int, float, tuple) and key.least is not None]
@@ -74,10 +72,6 @@ def test_a_word_that_is_unknown_is_refused_with_the_choices(configure: Configure
             said = list(key.problems("nonsense"))
             assert said == [f"{key.name}=nonsense is unknown: use one of {', '.join(filter(None, key.choices))}"]
     assert list(problems(plain(configure()))) == []
-
-
-def test_the_question_names_are_those_of_results() -> None:
-    assert question_names() == questions.names()
 
 
 @pytest.mark.parametrize(
