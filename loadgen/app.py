@@ -69,7 +69,7 @@ def _compose(arguments: Sequence[str]) -> None:
 
     register()
     register_sweeper()
-    with_traceback = os.environ.setdefault(TRACEBACK, "") == "1"
+    asked = os.environ.get(TRACEBACK)
     os.environ[TRACEBACK] = "1"
     try:
         _refuse_folder()
@@ -80,9 +80,13 @@ def _compose(arguments: Sequence[str]) -> None:
     except (Exception, Carried) as raised:
         error = raised.error if isinstance(raised, Carried) else raised
         why = str(error) if isinstance(error, ConfigError) else explained(error)
-        if with_traceback or why is None:
+        if asked == "1" or why is None:
             raise error from None
         _end(why, 1)
+    finally:
+        os.environ.pop(TRACEBACK)
+        if asked is not None:
+            os.environ[TRACEBACK] = asked
 
 
 def _refuse_folder() -> None:

@@ -16,6 +16,8 @@ def problems(values: Values) -> Iterator[str]:
         yield from _choice(group, values[group])
     for key in (*KEYS, *_options(values)):
         yield from key.problems(key.of(values))
+    if not values["dataset"].strip():
+        yield "dataset is empty: give a folder, or a URI such as s3://bucket/path"
 
 
 def unread(values: Values) -> dict[str, str]:

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from loadgen.config.choices import choices
 from loadgen.config.schema import KEYS
 from loadgen.errors import ConfigError
 
 UNKNOWN_CHOICE = re.compile(
     r"Could not find '(?P<group>[^']+)/(?P<choice>[^'/]*)'\s+Available options in '[^']+':(?P<all>[\s\S]*)"
 )
+NOT_LOADED = re.compile(r"Could not load '(?P<group>[^']+)/(?P<choice>[^'/]*)'")
 UNKNOWN_KEY = re.compile(r"Key '(?P<key>[^']*)' not in '\w+ \(keys: (?P<all>[^)]*)\)'")
 LIBRARIES = ("/hydra/", "/omegaconf/", "/antlr4/")
 
@@ -42,6 +44,10 @@ def why(error: BaseException) -> str:
     if unknown:
         names = ", ".join(line.strip() for line in unknown["all"].split("Config search path")[0].splitlines() if line.strip())
         return f"{unknown['group']}={unknown['choice']} is unknown: use one of {names}"
+    absent = NOT_LOADED.search(str(error))
+    if absent and absent["group"] in choices():
+        names = ", ".join(one.name for one in choices()[absent["group"]])
+        return f"{absent['group']}={absent['choice']} is unknown: use one of {names}"
     causes = "; ".join(dict.fromkeys(_first_line(one) for one in chain if str(one)))
     return f"{causes or type(error).__name__}: `loadgen --help` lists keys and choices"
 

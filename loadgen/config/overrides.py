@@ -108,14 +108,17 @@ def _names(group: str) -> str:
 
 
 def _quoting(text: str) -> str:
+    return f"quote it for Hydra and for the shell, {_quoted(text)}"
+
+
+def _quoted(text: str) -> str:
     key, _, value = text.partition("=")
-    quote = "'" if '"' in value else '"'
-    typed = f"{key}={quote}{value}{quote}"
-    return (
-        f'quote it for Hydra and for the shell, "{typed}"' if quote == "'" else f"quote it for Hydra and for the shell, '{typed}'"
-    )
+    return f"\"{key}='{value}'\"" if '"' in value else f"'{key}=\"{value}\"'"
 
 
 def _or_a_list(key: str, text: str) -> str:
-    takes_a_list = any(one.name == key and one.type is tuple for one in KEYS) or key in LISTS
-    return f", or write '{key}=[{text.partition('=')[2]}]' for a list" if takes_a_list else ""
+    """What else several values of this key may be meant as."""
+    kind = next((one for one in KEYS if one.name == key), None)
+    if key in LISTS or (kind and kind.type is tuple):
+        return f", or write '{key}=[{text.partition('=')[2]}]' for a list"
+    return f", or quote it: {_quoted(text)}" if kind and kind.type is str and not kind.choices else ""

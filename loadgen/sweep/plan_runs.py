@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from omegaconf import DictConfig
 
+from loadgen.config.rules import cluster
 from loadgen.config.validate import validate
 from loadgen.errors import ConfigError
 from loadgen.host.probe import Host, probe
@@ -78,6 +79,8 @@ def _hosts(cfg: DictConfig) -> Hosts:
 
     if cfg.cluster.name not in CLUSTERS:
         raise ConfigError([f"cluster.name={cfg.cluster.name} is unknown: use one of {', '.join(CLUSTERS)}"])
+    if cfg.cluster.name == "existing" and not cfg.cluster.address:
+        raise ConfigError([cluster.NO_ADDRESS])
     found: Cluster = cluster_for(cfg)
     return found
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from loadgen.errors import ConfigError
 
+
 @dataclass(frozen=True)
 class Rest:
     """What is left of a sweep: its id, the numbers of the planned runs to make, in their order, and the number that the first

@@ -7,6 +7,7 @@ from typing import Any
 
 from loadgen.config.schema import MOST_VCPUS
 
+NO_ADDRESS = "cluster=existing needs cluster.address, for example 10.0.0.1:6379; auto: the cluster this host belongs to"
 LEAST_DEADMAN_S = 4.0
 LEAST_RECOVERY_S = 5.0
 
@@ -15,7 +16,7 @@ def problems(values: dict[str, Any]) -> Iterator[str]:
     """Why the guests cannot be held by the cluster."""
     cluster = values["cluster"]
     if cluster["name"] == "existing" and not cluster["address"]:
-        yield "cluster=existing needs cluster.address, for example 10.0.0.1:6379; auto: the cluster this host belongs to"
+        yield NO_ADDRESS
     if cluster["name"] == "existing" and values["swap"]["name"] != "none":
         yield (
             f"swap={values['swap']['name']} is set up on the driver's own host only: under cluster=existing use swap=none and "
