@@ -108,7 +108,9 @@ def _rows(subject: Subject, panel: Panel, by_name: dict[str, Ratios], parameter:
     series = subject.series(panel.runs, parameter)
 
     def mark(name: str, value: float) -> str:
-        return subject.marked(name, [run for run in series[name] if value_of(run, parameter) == value])
+        base = (runs for other, runs in series.items() if other.split()[0] == subject.baseline)
+        both = [*series[name], *next(base, ())]
+        return subject.marked(name, [run for run in both if value_of(run, parameter) in (value, None)])
 
     for name, ratios in by_name.items():
         for value, ratio in ratios.items():

@@ -18,7 +18,7 @@ from results.store.locations import DataSetError
 from results.summaries.fault_digest import FaultDigest, digests
 from results.summaries.summary import summarise
 from results.tables.fault_tables import grouped_digests
-from results.tables.layout import constant
+from results.tables.layout import Table, constant, is_number
 from results.tables.summary_table import notes, summary_table
 
 Say = Callable[[str], None]
@@ -84,4 +84,9 @@ def _render(**values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return loader.get_template("page.html").render(**values)
+    return loader.get_template("page.html").render(numbers=_numbers, **values)
+
+
+def _numbers(table: Table) -> list[bool]:
+    """Which columns hold numbers, and are aligned to the right."""
+    return [all(is_number(row[number]) for row in table.rows) for number in range(len(table.heads))]

@@ -26,14 +26,15 @@ class SummaryRow:
     measured.
 
     `axes`: value by axis, those of `Summary.axes`. `ratio` and `ratio_net`: this strategy's rate divided by that of the
-    baseline in the same repeat. `flagged`: runs flagged as noisy. `groups`: the two rates at which the repeats
-    cluster, if they do.
+    baseline in the same repeat. `flagged`, `baseline_flagged`: runs flagged as noisy, and those of the baseline in the same
+    repeats. `groups`: the two rates at which the repeats cluster, if they do.
     """
 
     strategy: str
     axes: Mapping[str, Any]
     repeats: int
     flagged: int
+    baseline_flagged: int
     pages_per_s: Estimate | None
     ratio: Estimate | None
     pages_per_s_net: Bracket | None
@@ -124,6 +125,7 @@ def _row(group: Sequence[Row], axes: Sequence[str], baseline: Mapping[int, Row])
         axes={axis: value_of(group[0], axis) for axis in axes},
         repeats=len(group),
         flagged=flagged(group),
+        baseline_flagged=flagged(baseline.values()),
         pages_per_s=median(run["pages_per_s"] for run in group),
         ratio=ratio_to(baseline, group, "pages_per_s"),
         pages_per_s_net=bracket(group, "pages_per_s_net"),

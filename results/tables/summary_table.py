@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from results.figures import cell, decimals, thousand, us
-from results.statistics.intervals import LEVEL, coverage, repeats_for
+from results.statistics.intervals import LEVEL, Estimate, coverage, repeats_for
 from results.summaries.net import NOTE, net_text
 from results.summaries.noise import HEAD as NOISY
 from results.summaries.noise import mark
@@ -56,7 +56,7 @@ def _columns(summary: Summary) -> Iterator[_Shown]:
     yield _Shown("runs", lambda row: str(row.repeats))
     yield _Shown(NOISY, lambda row: mark(row.flagged, row.repeats))
     yield _Shown("kpages/s", lambda row: estimate(row.pages_per_s, unit=1e3))
-    yield _Shown(against, lambda row: ratio(row.ratio))
+    yield _Shown(against, lambda row: _ratio(row, row.ratio))
     yield _Shown("net", lambda row: net_text(row.pages_per_s_net, thousand))
     yield _Shown(f"net {against}", lambda row: net_text(row.ratio_net, lambda value: decimals(value, 2)), wide=True)
     yield _Shown("CPU us", lambda row: us(median_of(row.cpu_ns_per_page)))
@@ -80,6 +80,8 @@ def notes(summary: Summary, *, wide: bool = True) -> Iterator[str]:
         yield NOTE
     if any(row.ratio is not None for row in summary.rows) and not wide:
         yield "more columns: loadgen-report table --wide DATASET, and loadgen-report report DATASET"
+    if any(row.baseline_flagged and not row.flagged for row in summary.rows):
+        yield f"!: runs of {summary.baseline}, which the ratio divides by, are flagged"
     yield from summary.noise
     for row in summary.rows:
         if row.groups:
@@ -97,6 +99,11 @@ def print_pivot(pivot: Pivot, file: TextIO | None = None, *, wide: bool = False)
     print_notes((f"median of {pivot.value} over runs that are ok, with its exact interval{marked}", *pivot.noise), file)
     if pivot.mixed:
         print_line(f"cells mix runs that differ in: {', '.join(pivot.mixed)}", file)
+
+
+def _ratio(row: SummaryRow, value: Estimate | None) -> str:
+    """A ratio, with a mark where only the baseline's runs are flagged: the row's own have a column."""
+    return f"{ratio(value)} !" if value is not None and row.baseline_flagged and not row.flagged else ratio(value)
 
 
 def _pivot_cell(pivot: Pivot, row: Any, column: Any) -> str:

@@ -14,7 +14,7 @@ from results.store.locations import DataSetError
 from results.summaries.pivot import pivot
 from results.summaries.summary import NotCounted, SummaryRow, summary
 from results.tables.estimates import median_of
-from results.tables.summary_table import print_pivot, print_summary, summary_table
+from results.tables.summary_table import notes, print_pivot, print_summary, summary_table
 from tests.results.printed import lines_of, records, unwrapped
 from tests.results.rows import KINDS, OUTCOMES, faults, run_row, store, vcpu_rows
 
@@ -145,6 +145,15 @@ def test_the_999th_thousandth_is_shown_from_10000_faults_on(tmp_path: Path) -> N
     assert by_strategy == {"uffd_wait": "1.0", "no_uffd_wait": "-"}
     cells = pivot(dataset.runs(), "strategy", "vcpus", "latency_p999_ns").cells
     assert [value is None for value in cells.values()] == [False, True]
+
+
+def test_a_ratio_to_a_flagged_baseline_is_marked(tmp_path: Path) -> None:
+    dataset = DataSet.open(str(tmp_path))
+    store(dataset, "base", trusted=False, distrust="status poll late (0.8 s)")
+    store(dataset, "other", strategy="no_uffd_wait", seconds=1.0, trusted=True)
+    summed = summary(dataset)
+    assert [row["x uffd_wait"] for row in records(summary_table(summed, wide=False))] == ["1.00", "2.00 !"]
+    assert "!: runs of uffd_wait, which the ratio divides by, are flagged" in list(notes(summed))
 
 
 def test_flagged_runs_are_marked_with_their_reasons_and_runs_not_judged_are_counted(tmp_path: Path) -> None:
