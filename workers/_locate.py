@@ -1,8 +1,8 @@
 """Makes `workers._native` importable.
 
 The compiled module lies beside an installed package, or is found by the editable install's own finder. A checkout that is
-not installed (as the current directory, or shipped as a Ray working directory) has none: its `workers/` then shadows the
-installed one, and the installed one's module is borrowed.
+not installed (as the current directory, or as a Ray working directory) has none. Its `workers/` then shadows the installed
+package, and the compiled module of the installed package is used.
 """
 
 from __future__ import annotations

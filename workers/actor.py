@@ -1,4 +1,4 @@
-"""What every actor of a session has in common."""
+"""The base of every actor of a session."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from workers.reports import Pulse
 
 
 class Actor:
-    """Ends its process when the driver gives no sign of life for `deadman_s` seconds (0: never); see `workers.deadman`.
+    """Ends its process when no heartbeat of the driver comes for `deadman_s` seconds (0: never); see `workers.deadman`.
 
     The methods here may be called while any other one is under way.
     """

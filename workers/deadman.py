@@ -1,7 +1,7 @@
-"""A deadman timer: an actor that hears nothing of its driver for too long ends its own process.
+"""A deadman timer: an actor that gets no heartbeat from its driver for too long ends its own process.
 
-Where a network parts a host from the driver, Ray gives the actors there up for lost and cannot end them: they would hold the
-guest's memory, and the vCPUs would go on, for ever. The timer's thread sleeps until the sign of life that is missing was due.
+When a network failure cuts a host off from the driver, Ray treats the actors there as lost and cannot end them: they would keep
+the guest's memory and run their vCPUs without end. The timer's thread sleeps until the next heartbeat is due.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ STATUS = 71
 
 
 def end_process() -> None:
-    """End this process with all its threads, those asleep in the kernel too, and without a word to anybody."""
+    """End this process with all its threads, those asleep in the kernel too, without any output."""
     os._exit(STATUS)
 
 
 class Deadman:
-    """Calls `end` when there was no `sign` for `limit_s` seconds, the first time counted from here; 0: never."""
+    """Calls `end` after `limit_s` seconds without a `sign`, counted from the construction on; 0: never."""
 
     def __init__(self, limit_s: float, end: Callable[[], None] = end_process) -> None:
         self._limit_s, self._end = limit_s, end
@@ -31,11 +31,11 @@ class Deadman:
             threading.Thread(target=self._watch, name="deadman", daemon=True).start()
 
     def sign(self) -> None:
-        """The driver lives."""
+        """A heartbeat of the driver."""
         self._signed = time.monotonic()
 
     def stop(self) -> None:
-        """Nobody needs to sign any more; idempotent."""
+        """Stop the timer; idempotent."""
         self._over.set()
 
     def _watch(self) -> None:

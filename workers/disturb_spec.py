@@ -1,4 +1,4 @@
-"""What goes on beside the vCPUs of a run: frozen, picklable, free of Hydra, as in `workers.spec`.
+"""Disturbances beside the vCPUs of a run: frozen, picklable, free of Hydra, as in `workers.spec`.
 
 Every disturbance has a rate asked for; a rate or a number of threads of 0 means that it is off.
 """
@@ -20,8 +20,8 @@ ROLES = ("balloon", "migrator", "mmap_writer", "device")
 class BalloonSpec:
     """Drops `rate_per_s` resolved pages of the guest, by MADV_DONTNEED, MADV_REMOVE or a punched hole.
 
-    `track_removes`: UFFD_FEATURE_EVENT_REMOVE tells the VMM, as far as the method is announced at all. `stage2`: whether the
-    emulated stage-2 entry goes with a dropped page, as KVM's MMU notifier has it, or stays.
+    `track_removes`: the VMM gets a remove event for each drop (UFFD_FEATURE_EVENT_REMOVE), for methods that have one. `stage2`:
+    whether the emulated stage-2 entry of a dropped page is removed, as by KVM's MMU notifier, or stays.
     """
 
     rate_per_s: float = 0.0
@@ -37,7 +37,7 @@ class BalloonSpec:
 
 @dataclass(frozen=True)
 class MigratorSpec:
-    """Has the kernel move `rate_per_s` guest pages to other frames; fragments `fragment_mib` of memory before each compaction."""
+    """Makes the kernel move `rate_per_s` guest pages to other frames; fragments `fragment_mib` MiB before each compaction."""
 
     rate_per_s: float = 0.0
     fragment_mib: int = 64
@@ -45,7 +45,7 @@ class MigratorSpec:
 
 @dataclass(frozen=True)
 class MmapWritersSpec:
-    """`threads` in each VMM process, each of which maps and unmaps `map_kib` `rate_per_s` times (0: as fast as it goes)."""
+    """`threads` in each VMM process, each of which maps and unmaps `map_kib` `rate_per_s` times (0: without a limit)."""
 
     threads: int = 0
     rate_per_s: float = 0.0
@@ -54,7 +54,7 @@ class MmapWritersSpec:
 
 @dataclass(frozen=True)
 class DevicesSpec:
-    """`threads` in each VMM process, each of which reaches a page by a system call `rate_per_s` times (0: as fast as it goes).
+    """`threads` in each VMM process, each of which accesses a page by system call `rate_per_s` times (0: without a limit).
 
     `device_mapping`: through the vCPUs' mapping, or a `second` one of the same memory with a userfaultfd in sleeping mode.
     """
@@ -85,7 +85,7 @@ class DisturbSpec:
 
     @property
     def drops(self) -> bool:
-        """Whether resolved pages may be taken away again."""
+        """Whether resolved pages may be dropped."""
         return self.balloon.rate_per_s > 0
 
     @property
@@ -105,7 +105,7 @@ class DisturbSpec:
         return tuple(name for name, is_on in on.items() if is_on)
 
     def native(self, vmms: int) -> dict[str, Any]:
-        """What the native core of one of `vmms` VMM processes is told: the balloon's rate is the guest's."""
+        """The configuration of the native core of one of `vmms` VMM processes. The balloon's rate is divided over them."""
         balloon, writers, devices = self.balloon, self.mmap_writers, self.devices
         return {
             "balloon": {

@@ -1,4 +1,4 @@
-"""One run at a time on a host: a lock of the whole machine, whoever runs on it, gone with the process that holds it."""
+"""One run at a time on a host: a lock for all users of the machine, released when the process that holds it ends."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import os
 from pathlib import Path
 
 LOCK_FILE = Path("/tmp/uffd-loadgen.lock")
-"""Not below TMPDIR, which is another one for each user or job: everybody who measures on this host has to meet here."""
+"""Not below TMPDIR, which differs between users and jobs: all of them must use the same file."""
 
 
 class HostLock:
-    """`take`, then `give`. Never waits: whoever wants it asks again, and can say meanwhile what for.
+    """`take`, then `give`. Never waits: a caller tries again, and can print meanwhile what it waits for.
 
-    Any user can take part: flock(2) wants no more than a file opened for reading.
+    Works for every user: flock(2) needs only a file opened for reading.
     """
 
     def __init__(self, path: Path = LOCK_FILE) -> None:
@@ -22,7 +22,7 @@ class HostLock:
         self._descriptor = -1
 
     def take(self) -> bool:
-        """Whether it is ours now. Raises OSError when the lock's file cannot be opened."""
+        """Whether this process holds the lock. Raises OSError when the lock file cannot be opened."""
         if self._descriptor >= 0:
             return True
         descriptor = _opened(self._path)
@@ -35,7 +35,7 @@ class HostLock:
         return True
 
     def give(self) -> None:
-        """Let the next one have it; idempotent."""
+        """Release the lock; idempotent."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -46,6 +46,6 @@ def _opened(path: Path) -> int:
     # Created exclusively: in a sticky folder fs.protected_regular refuses O_CREAT on another user's file, root's included.
     with contextlib.suppress(FileExistsError):
         made = os.open(path, flags | os.O_CREAT | os.O_EXCL)
-        os.fchmod(made, 0o644)  # whatever the umask says
+        os.fchmod(made, 0o644)  # independent of the umask
         os.close(made)
     return os.open(path, flags)

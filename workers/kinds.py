@@ -11,8 +11,8 @@ from workers.spec import FAULT_KINDS, FaultMixSpec
 def page_kinds(mix: FaultMixSpec, pages: int, seed: int) -> npt.NDArray[np.uint8]:
     """One code a page, shape (pages,), in an order shuffled by `seed`; the code is the kind's index in `FAULT_KINDS`.
 
-    The counts are the shares of `pages` to the page (largest remainder), not a draw. Shares are taken relative to their
-    sum: one that is off by as much as validation tolerates would be off by a page in a large region.
+    The counts are exact shares of `pages` (largest remainder), not a random draw. Shares are divided by their sum: the
+    deviation from 1 that validation tolerates would be a page in a large region.
     """
     shares = [getattr(mix, kind) for kind in FAULT_KINDS]
     exact = [share / sum(shares) * pages for share in shares]

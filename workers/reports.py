@@ -8,8 +8,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class GuestAddress:
-    """Where the VMM processes of a guest find it: the page server's process, its memfds (`region_fd` -1 for anonymous
-    memory), the socket that takes userfaultfds, and the snapshot file where contents come from one."""
+    """How a VMM process reaches its guest: the page server's process, its memfds (`region_fd` -1 for anonymous memory), the
+    socket that takes userfaultfds, and the snapshot file, if there is one."""
 
     pid: int
     region_fd: int
@@ -30,7 +30,7 @@ class Pulse:
 @dataclass(frozen=True)
 class ServerReport:
     """The page server's side of a run: counters summed over its threads, each thread's own with what it used, the peers it
-    refused, what a remote source sent it (empty when there is none), and how far a background stream had got by when."""
+    refused, what a remote source sent it (empty when there is none), and how far the prefetcher had got by when."""
 
     counters: dict[str, int]
     threads: list[dict[str, Any]]

@@ -1,4 +1,4 @@
-"""The snapshot file of `source=file`: made when none was given, checked when one was."""
+"""The snapshot file of `source=file`: written when none is given, checked otherwise."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ OWN_PREFIX = "snapshot-"
 
 
 class Snapshots:
-    """The snapshot of one run after the other. Reading all of a file is done once for each file as it is."""
+    """Snapshots of successive runs. A given file is read and checked once, and again when it has changed."""
 
     def __init__(self) -> None:
         self._checked: set[tuple[object, ...]] = set()
 
     def path_for(self, spec: RunSpec) -> str:
-        """The file to serve from: the one given, checked, or one of our own in the session's folder, one at a time.
+        """The file to serve from: the given one, checked, or one written to the session's folder, which keeps one at a time.
 
         Raises ValueError when the file given does not hold this run's memory, OSError when it cannot be read or written.
         """

@@ -3,7 +3,7 @@
     loadgen-source --listen 0.0.0.0:7000 --region-mib 64 --seed 1     then, elsewhere: source=remote source.address=HOST:7000
     loadgen-source --snapshot /data/guest.mem --region-mib 64 --seed 1           then: source=file source.file=/data/guest.mem
 
-No peer is authenticated and nothing is encrypted: listen where only those can come who may read the guest's memory.
+Peers are not authenticated and nothing is encrypted: listen on a network whose hosts may all read the guest's memory.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         prog="loadgen-source", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--listen", metavar="HOST:PORT", help="serve there; port 0 lets the kernel choose")
+    what.add_argument("--listen", metavar="HOST:PORT", help="address to serve at; port 0: a free port")
     what.add_argument("--snapshot", metavar="FILE", help="write the memory to this file and end")
     parser.add_argument("--region-mib", type=int, required=True, help="size of the guest region, as memory.region_mib")
     parser.add_argument("--page-bytes", type=int, default=4096, help="as memory.page_bytes (default 4096)")
@@ -35,7 +35,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; serves until SIGINT or SIGTERM. Exit status 0, or 1 when it could not be done."""
+    """Entry point; serves until SIGINT or SIGTERM. Exit status 0, or 1 after an error."""
     asked = parse(arguments)
     try:
         if asked.snapshot:
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(asked: argparse.Namespace) -> None:
     host, port = split_address(asked.listen)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # before there are threads to take them
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # before threads are started, which would take them
     server = _native.SourceServer(
         {
             "host": host,

@@ -1,4 +1,4 @@
-"""What one run asks of the actors: frozen, picklable, free of Hydra and of any file format.
+"""The specification of one run for the actors: frozen, picklable, free of Hydra and of any file format.
 
 The driver's plan builds a `RunSpec`; the actors read it and change nothing. Every size is in bytes, every time in the
 unit its name ends with, every CPU is a number of this host as in `/proc/cpuinfo`.
@@ -31,7 +31,7 @@ SWAPS = ("none", "zram", "file")
 @dataclass(frozen=True)
 class MemorySpec:
     """The guest region: one memfd (`shmem`, `hugetlb`), one private anonymous mapping (`anon`), or a private mapping of the
-    snapshot in each VMM process (`file`: what a strategy that maps the snapshot has, whatever memory was asked for)."""
+    snapshot in each VMM process (`file`: used by a strategy that maps the snapshot, whatever `memory` is)."""
 
     DEFAULT_TYPE: ClassVar[str] = "shmem"
 
@@ -50,8 +50,8 @@ class MemorySpec:
 class FaultMixSpec:
     """Shares of the region's pages by the state they are prepared in; they sum to 1.
 
-    `poisoned_at`: `source`: the page server answers that the contents cannot be had. `resolved`: the host poisoned the page
-    after the VMM had resolved it, and the VMM's record does not know.
+    `poisoned_at`: `source`: the page server answers that the contents are lost. `resolved`: the host poisoned the page after
+    the VMM had resolved it; the VMM's page record still has it as resolved.
     """
 
     hit: float = 0.0
@@ -64,7 +64,7 @@ class FaultMixSpec:
 
 @dataclass(frozen=True)
 class SwapSpec:
-    """Swap that is set up for a run and taken down afterwards: `none`, a `zram` device, or a `file` in `folder`."""
+    """Swap that is set up for a run and removed afterwards: `none`, a `zram` device, or a `file` in `folder`."""
 
     kind: str = "none"
     size_bytes: int = 0
@@ -103,11 +103,12 @@ class StrategySpec:
 
 @dataclass(frozen=True)
 class InjectSpec:
-    """Faults of the page server, made on purpose to show what they do.
+    """Faults injected into the page server.
 
-    `drop_events_share`: share of events read and forgotten; `wake_every_ms`: the cure, UFFDIO_WAKE over everything (0: never).
-    `contents_bit` False: readers take a minor event for the proof that contents are complete; `fill_pause_us`: between the
-    halves of a page filled in place. `vanish_after_events`: each reader then closes its userfaultfds, the last ones (0: never).
+    `drop_events_share`: share of events that are not answered; `wake_every_ms`: period of a UFFDIO_WAKE over the region (0:
+    never). `contents_bit` False: readers treat a minor event as proof that contents are complete; `fill_pause_us`: between the
+    halves of a page filled in place. `vanish_after_events`: each reader then closes its userfaultfds, which are the last
+    descriptors of them (0: never).
     """
 
     drop_events_share: float = 0.0
@@ -136,11 +137,11 @@ class PageServerSpec:
 
 @dataclass(frozen=True)
 class SourceSpec:
-    """Where page contents come from, and what they are: those of `seed`.
+    """Where page contents come from. They are a function of `seed` and page number.
 
-    `local`: computed by the page server. `file`: the snapshot `file`, one of our own when empty; `cache`: whether it is in the
-    page cache when the run starts. `remote`: served over TCP at `address` (HOST:PORT; empty until the session has started a
-    source of its own, which adds `rtt_us` to every answer). An answer that takes `timeout_s` is asked for again on a new
+    `local`: computed by the page server. `file`: the snapshot `file`, or one that is written when empty; `cache`: whether it is
+    in the page cache when the run starts. `remote`: served over TCP at `address` (HOST:PORT; empty until the session has started
+    its own source, which adds `rtt_us` to every answer). A request without an answer after `timeout_s` is sent again on a new
     connection, `retries` times; then the run fails.
     """
 
@@ -160,9 +161,9 @@ class SourceSpec:
 
 @dataclass(frozen=True)
 class PrefetchSpec:
-    """The page server's background stream: `order` brings every page, `working_set` those of `pages`, in their order.
+    """The page server's prefetcher: `order` installs every page, `working_set` those of `pages`, in their order.
 
-    It brings at most `batch_pages` neighbours at a time, and at most `mib_per_s` MiB in a second (0: as fast as it goes).
+    It installs at most `batch_pages` neighbours at a time, and at most `mib_per_s` MiB in a second (0: without a limit).
     """
 
     name: str = "none"
@@ -173,7 +174,7 @@ class PrefetchSpec:
 
 @dataclass(frozen=True)
 class PlacementSpec:
-    """CPUs each thread may run on: one tuple a vCPU, one tuple a reader; an empty tuple leaves the thread alone."""
+    """CPUs each thread may run on: one tuple a vCPU, one tuple a reader; an empty tuple: the thread is not pinned."""
 
     policy: str
     vcpu_cpus: tuple[tuple[int, ...], ...]
@@ -193,8 +194,8 @@ class RunSpec:
     `sample_every`: every how-many-th fault of a vCPU leaves a record (1: all of them).
     `record_capacity`: fault records preallocated for each vCPU.
     `gated`: the vCPUs wait at their barrier until the page server's `release`.
-    `recover`: a page server that dies is succeeded by another.
-    `count_mmap_lock`: count the mmap_lock taken for reading, where tracefs is there; it slows each of them down.
+    `recover`: a page server that dies is replaced (failover).
+    `count_mmap_lock`: count acquisitions of the mmap_lock for reading, where tracefs is mounted; it slows each of them down.
     `on_memory_error`: `inject` gives the guest a memory error, `crash` ends the VMM process.
     """
 
@@ -229,7 +230,7 @@ class RunSpec:
 
     @property
     def userfaultfds_per_vmm(self) -> int:
-        """Those a VMM process hands over: of its shards, and of its devices' own mapping."""
+        """Userfaultfds a VMM process sends to the page server: of its shards, and of its devices' own mapping."""
         return self.uffds_per_vmm + self.disturb.second_mapping
 
     @property

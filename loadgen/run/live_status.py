@@ -1,4 +1,4 @@
-"""Looks at the guests of a run through their page servers, which may themselves not answer."""
+"""Status polls of the guests of a run, answered by their page servers. A page server may not answer."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ NOTHING_SEEN = {
     "latency_p99_ns": None,
     "standing": [],
 }
-"""A look before the first answer."""
+"""The status before the first answer."""
 
 
 class Looks:
-    """Takes looks at one guest; while the page server does not answer the latest look stands, and says so.
+    """Polls the status of one guest. While the page server does not answer, the latest status is returned, with `unanswered_s`.
 
     `lag_s`: the most by which an answer came late, None before the first was due.
     """
@@ -39,7 +39,7 @@ class Looks:
         self._latest: dict[str, Any] = NOTHING_SEEN
 
     def renew(self, server: Any) -> None:
-        """Forget what was asked of `server` when it is the one of this guest: it has died."""
+        """Drop the pending poll when `server`, which has died, is the page server of this guest."""
         if self.of(server):
             self._asked = None
 
@@ -48,12 +48,12 @@ class Looks:
         return self._server is server
 
     def ask(self, due: float) -> None:
-        """Ask for the look that is due at `due` (monotonic clock), unless one is still awaited."""
+        """Start the poll that is due at `due` (monotonic clock), unless one is pending."""
         if self._asked is None:
             self._asked, self._due = self._server.look.remote(), due
 
     def take(self) -> dict[str, Any]:
-        """The look asked for; waits for its answer no longer than until the next one is due."""
+        """The answer of the poll; waits at most until the next poll is due."""
         answered, _ = ray.wait([self._asked], num_returns=1, timeout=POLL_S)
         late_s = time.monotonic() - self._due
         self.lag_s = max(self.lag_s or 0.0, late_s)
@@ -65,7 +65,7 @@ class Looks:
 
 
 class RunLooks:
-    """The same of all guests of a run, as one look."""
+    """Status polls of all guests of a run, combined into one status."""
 
     def __init__(self, servers: Sequence[Any], vcpus: int) -> None:
         self._guests, self._vcpus = [Looks(server) for server in servers], vcpus
@@ -76,7 +76,7 @@ class RunLooks:
         return max((one.lag_s for one in self._guests if one.lag_s is not None), default=None)
 
     def renew(self, server: Any) -> None:
-        """This page server has died and was succeeded."""
+        """This page server has died and was replaced."""
         for guest in self._guests:
             guest.renew(server)
 
@@ -85,14 +85,14 @@ class RunLooks:
         self._guests = [guest for guest in self._guests if not guest.of(server)]
 
     def take(self, due: float) -> dict[str, Any]:
-        """The look that was due at `due` (monotonic clock)."""
+        """The status of the poll that was due at `due` (monotonic clock)."""
         for guest in self._guests:
             guest.ask(due)
         return together([guest.take() for guest in self._guests], self._vcpus)
 
 
 def together(looks: Sequence[dict[str, Any]], vcpus: int) -> dict[str, Any]:
-    """One look of several guests', of `vcpus` each: counts are summed; of times and of the 99th percentile the largest stands."""
+    """Combine the status of several guests of `vcpus` each: counts are summed; times and the 99th percentile are the largest."""
     if len(looks) == 1:
         return looks[0]
     sums = {key: sum(look[key] for look in looks) for key in ("accesses", "faults", "pages_resolved", "running", "finished")}

@@ -1,4 +1,4 @@
-"""What the looks at a run say: how fast it is now, how far it is, and what it is doing when it seems stuck."""
+"""Status polls of a run in figures: its current rate, the share done, and what it waits for when it seems stuck."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ STUCK_AFTER_S = 2.0
 
 @dataclass(frozen=True)
 class Now:
-    """A run at one look. `pages_per_s`: since the look before; `latency_p99_ns` and `faults_by_kind`: so far, None and empty
-    where no record can be seen; `done`: share of the accesses; `left_s`: how long the rest takes if it goes on as it went, None
-    before the first access; `stuck`: what it is doing, empty while it gets on."""
+    """A run at one status poll. `pages_per_s`: since the poll before; `latency_p99_ns` and `faults_by_kind`: so far, None and
+    empty without records; `done`: share of the accesses; `left_s`: time the rest takes at the rate so far, None before the first
+    access; `stuck`: what it waits for, empty while it makes progress."""
 
     pages_per_s: float
     latency_p99_ns: float | None
@@ -26,7 +26,7 @@ class Now:
 
 
 class Pace:
-    """Takes the looks of one run, as `loadgen.run.live_status` gives them, in their order."""
+    """Takes the status polls of one run, as `loadgen.run.live_status` returns them, in their order."""
 
     def __init__(self, spec: RunSpec, guests: int = 1) -> None:
         self._accesses = accesses(spec) * guests
@@ -34,7 +34,7 @@ class Pace:
         self._pages = 0
 
     def take(self, look: Mapping[str, Any]) -> Now:
-        """What the run is doing now."""
+        """The run at this status poll."""
         seconds_so_far = look["seconds"]
         seconds, pages = seconds_so_far - self._seconds, look["pages_resolved"] - self._pages
         self._seconds, self._pages = look["seconds"], look["pages_resolved"]
@@ -50,24 +50,24 @@ class Pace:
 
 
 def accesses(spec: RunSpec) -> int:
-    """Accesses a guest is asked for, over all its vCPUs."""
+    """Accesses of a guest, over all its vCPUs."""
     asked, pages = spec.access, spec.memory.pages
     each_pass = (asked.accesses or len(asked.trace)) * spec.vcpus or (pages * spec.vcpus if asked.overlap else pages)
     return each_pass * asked.passes
 
 
 def stuck(standing: list[Mapping[str, Any]], unanswered_s: float) -> str:
-    """Which vCPU has stood longest, on which page in which state, in which stage; empty if none for STUCK_AFTER_S.
+    """The vCPU that waits longest, with its page, page state and stage; empty if none waits for STUCK_AFTER_S.
 
-    `unanswered_s`: how long the page server has not answered; then nobody knows of the vCPUs.
+    `unanswered_s`: time since the last answer of the page server; without an answer the vCPUs' status is unknown.
     """
     if unanswered_s > STUCK_AFTER_S:
-        return f"the page server has not answered for {unanswered_s:.1f} s"
+        return f"no answer from the page server for {unanswered_s:.1f} s"
     long = sorted((one for one in standing if one["seconds"] > STUCK_AFTER_S), key=lambda one: -one["seconds"])
     if not long:
         return ""
     first, others = long[0], len(long) - 1
     state = f" is {first['page_state']}" if first["page_state"] else ""
     place = f"page {first['page']}{state}, stage: {first['stage']}"
-    more = f"; {others} more like it" if others else ""
-    return f"vCPU {first['vcpu']} has not moved for {first['seconds']:.1f} s: {place}{more}"
+    more = f"; {others} more without progress" if others else ""
+    return f"vCPU {first['vcpu']}: no progress for {first['seconds']:.1f} s: {place}{more}"

@@ -1,4 +1,4 @@
-"""The start of a run of several guests: none begins before the vCPUs of all are at their barriers."""
+"""The common start of several guests: none starts before the vCPUs of all are at their barriers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ARM_TIMEOUT_S = 300.0
 
 def open_gate(seats: Sequence[Seat], runs: Sequence[Call], answers: Answers) -> float:
     """Start the guests, whose VMM processes' `runs` are under way; those of one host at one time of its clock. Returns the
-    seconds between the first call to a host and the last one's answer: by no more do guests of different hosts start apart.
+    seconds between the first call to a host and the last answer, a bound on how far apart guests of different hosts start.
 
     Clocks of different hosts are not compared: each host gets a time of its own. Raises Loss, and what a guest raised meanwhile.
     """

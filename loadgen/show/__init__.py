@@ -1,1 +1,1 @@
-"""What a user sees while runs are planned and measured."""
+"""Output for users while runs are planned and measured."""

@@ -1,18 +1,18 @@
-"""`--json`: what happens in a sweep as JSON, one object a line on stdout, for scripts. Nothing else is written there.
+"""`--json`: the events of a sweep as JSON, one object a line on stdout, for scripts. stdout has nothing else.
 
 Every object has `event` and `sweep_id`; times are in the unit their name ends with; a value that was not measured is null.
 
-- `sweep_started`: `runs` (how many will be made), `stored` (how many of a resumed sweep are there already), `dataset`,
+- `sweep_started`: `runs` (number of runs to make), `stored` (runs of a resumed sweep that the data set has), `dataset`,
   `command`.
 - `planned` (under dry_run, one a run, and nothing else): `run_id`, `title`, `seed`, `vcpu_cpus` and `reader_cpus` (a list a
   thread), `memory_bytes`, `estimated_s`.
-- `waiting`: `why`, before a run that has to wait for its hosts.
+- `waiting`: `why`, before a run that waits for its hosts.
 - `run_started`: `run_id`, `number` (from 1), `title`.
-- `look`, at most twice a second while a run is measured: `run_id`, `pages_resolved`, `pages_per_s` (since the look before),
-  `latency_p99_ns` and `faults_by_kind` (so far), `done` (share of the accesses), `left_s` (of the run, if it goes on as it
-  went), `stuck` (what the run is doing when a vCPU has not moved for 2 s, else empty).
+- `look`, at most twice a second while a run is measured: `run_id`, `pages_resolved`, `pages_per_s` (since the event before),
+  `latency_p99_ns` and `faults_by_kind` (so far), `done` (share of the accesses), `left_s` (of the run, at
+  the rate so far), `stuck` (what a vCPU without progress for 2 s waits for, else empty).
 - `run_ended`, once the run is stored: `run_id` and the columns ROW of its row.
-- `sweep_ended`: `runs` (stored), `by_status` (how many by status), `not_trusted` (how many).
+- `sweep_ended`: `runs` (stored), `by_status` (runs by status), `not_trusted` (runs flagged as noisy).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def planned_runs(runs: Sequence[PlannedRun]) -> None:
 
 
 class Events:
-    """A watcher of runs that writes them as events."""
+    """Writes the runs of a sweep as events."""
 
     def __init__(self, sweep_id: str) -> None:
         self._sweep_id = sweep_id
@@ -108,4 +108,4 @@ class Events:
         emit("run_ended", planned.spec.sweep_id, run_id=planned.spec.run_id, **row)
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Nothing to restore."""

@@ -1,4 +1,4 @@
-"""What is shown of a run while it goes: the pace from its looks, and the three ways to show it."""
+"""Progress of a run: figures from its status polls, shown as lines, as a bar, as events or not at all."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def test_a_run_that_does_not_move_says_which_vcpu_page_state_and_stage(planned: 
     assert pace.take(look(1.0, 1)).stuck == ""
     assert pace.take(look(1.0, 1, standing=STANDING[1:])).stuck == ""
     said = pace.take(look(1.0, 1, standing=STANDING)).stuck
-    assert said == "vCPU 3 has not moved for 2.5 s: page 17 is in flight, stage: fetching (asked the page server)"
+    assert said == "vCPU 3: no progress for 2.5 s: page 17 is in flight, stage: fetching (asked the page server)"
     more = pace.take(look(1.0, 1, standing=[*STANDING, {**STANDING[0], "vcpu": 4, "page_state": "", "seconds": 9.0}])).stuck
-    assert more.startswith("vCPU 4 has not moved for 9.0 s: page 17, stage: ") and more.endswith("; 1 more like it")
+    assert more.startswith("vCPU 4: no progress for 9.0 s: page 17, stage: ") and more.endswith("; 1 more without progress")
 
 
 def test_a_page_server_that_does_not_answer_is_named(planned: PlannedRun) -> None:
-    assert Pace(planned.spec).take({**NOTHING_SEEN, "unanswered_s": 3.0}).stuck == "the page server has not answered for 3.0 s"
+    assert Pace(planned.spec).take({**NOTHING_SEEN, "unanswered_s": 3.0}).stuck == "no answer from the page server for 3.0 s"
 
 
 def test_elsewhere_than_on_a_terminal_there_is_a_line_a_run_and_one_when_it_seems_stuck(planned: PlannedRun) -> None:
@@ -79,7 +79,7 @@ def test_elsewhere_than_on_a_terminal_there_is_a_line_a_run_and_one_when_it_seem
     lines.end(planned, ended("stuck", "vCPU 1 made no progress"))
     stuck, first, second = out.getvalue().splitlines()
     assert first.endswith(" s, about 1 s left)") and second.endswith(" s)") and "left" not in second
-    assert stuck.startswith("seems stuck: vCPU 3 has not moved for 2.5 s")
+    assert stuck.startswith("seems stuck: vCPU 3: no progress for 2.5 s")
     assert first.startswith(
         "[1/2] uffd_wait minor shmem vcpus=2 repeat=0: ok, flagged as noisy: others were busy (1.20 of 2 CPUs) ("
     )
@@ -143,7 +143,7 @@ def test_events_are_one_json_object_a_line(planned: PlannedRun, capsys: pytest.C
         "",
     )
     assert found[2]["left_s"] == 3.0  # a quarter took 1 s
-    assert found[3]["stuck"].startswith("vCPU 3 has not moved")
+    assert found[3]["stuck"].startswith("vCPU 3: no progress")
     assert set(found[4]) == {"event", "sweep_id", "run_id", *events.ROW}
     assert (found[4]["pages_per_s"], found[4]["latency_p50_ns"]) == (5.0, None)
 

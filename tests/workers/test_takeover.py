@@ -128,7 +128,7 @@ def test_a_vmm_process_says_where_the_guest_is_and_a_page_server_that_is_gone_ca
     held = guest.vmms[0].address()
     assert held.pid == os.getpid() and held.region_fd >= 0 and held.socket_path == ""
     dead = dataclasses.replace(held, pid=2**22 - 7)
-    with pytest.raises(ConnectionError, match=r"the VMM process \(pid 4194297\) is gone, or does not run on this host"):
+    with pytest.raises(ConnectionError, match=r"the VMM process \(pid 4194297\) has ended, or runs on another host"):
         guest.server.call("take_over", guest.spec, dead)
     guest.close()
 

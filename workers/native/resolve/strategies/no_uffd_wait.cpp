@@ -2,7 +2,7 @@
 //   1. not resolved yet: resolve it without wake, run the vCPU again;
 //   2. resolved before: slow GUP already ran and failed, so this is a memory error, except where a race or the kernel's
 //      own reclaim explains it.
-// Before anything is resolved a second time the kernel is asked whether it is poison (MADV_POPULATE_WRITE says EHWPOISON):
+// Before anything is resolved a second time the kernel is asked whether it is poison (MADV_POPULATE_WRITE fails with EHWPOISON):
 // a blind resolve would un-poison the page (probed on 6.18).
 #include <cerrno>
 
