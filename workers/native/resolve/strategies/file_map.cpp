@@ -1,5 +1,6 @@
 // What a VMM does today that restores a snapshot lazily without userfaultfd: a private mapping of the snapshot file, and the
-// kernel's page cache, read-ahead and copy on write do the rest. Its faults leave no record; the first touch of a page is counted.
+// kernel's page cache, read-ahead and copy on write do the rest. Its faults leave no record; the first touch of a page is
+// counted.
 #include "resolve/strategy.hpp"
 
 namespace uffd {
