@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from loadgen.host.kvm_probe import kvm_facts
+from loadgen.host.limits import in_words
 from loadgen.host.probe import Host, probe
 from loadgen.plan.legality import WAYS_OUT, judge
 from results.tables.console import print_line, print_notes, print_rows
@@ -20,6 +21,7 @@ def facts(host: Host) -> list[tuple[str, str]]:
         ("kernel", f"{host.system} {host.kernel}"),
         ("CPUs", f"{len(host.cpus)} of {host.cpu_model}"),
         ("memory", f"{host.free_bytes / GIB:.1f} GiB free of {host.memory_bytes / GIB:.1f}"),
+        *in_words(host.limits),
         ("userfaultfd", host.userfaultfd_way or "none"),
         ("features", ", ".join(sorted(host.userfaultfd_features)) or "none"),
         ("clock", host.clock_source),

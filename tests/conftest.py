@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -66,3 +66,24 @@ def huge_pages(host_alone: None) -> Iterator[int]:
         yield RESERVED
     finally:
         NR_HUGE_PAGES.write_text(before)
+
+
+@pytest.fixture
+def group() -> Iterator[Callable[[str, dict[str, str]], Path]]:
+    """A new version 1 group of a controller, with what is written into its files; removed afterwards."""
+    made: list[Path] = []
+
+    def make(controller: str, values: dict[str, str]) -> Path:
+        parent = Path("/sys/fs/cgroup") / controller
+        if os.geteuid() != 0 or not (parent / "cgroup.procs").exists():
+            pytest.skip(f"no version 1 control group of {controller} can be made here")
+        folder = parent / f"uffd-loadgen-test-{os.getpid()}"
+        folder.mkdir()
+        made.append(folder)
+        for name, value in values.items():
+            (folder / name).write_text(value)
+        return folder
+
+    yield make
+    for folder in made:
+        folder.rmdir()

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import getpass
 import logging
 import os
 import secrets
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import ray
@@ -20,12 +16,12 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from loadgen.cluster.heartbeat import Pulse
 from loadgen.cluster.nodes import Here, Node, RayNode, tell_apart
+from loadgen.cluster.temporary import new_folder, remove_stale_folders
 from loadgen.errors import ConfigError
 from loadgen.host.changes import Keeper
+from loadgen.host.limits import object_store_bytes, raise_open_files
 from loadgen.host.probe import package_version
 from loadgen.host.stop_signals import stop_on_signals
-
-FOLDER_PREFIX = "ulg-"
 
 
 class Cluster(Protocol):
@@ -69,25 +65,16 @@ class Local:
         if ray.is_initialized():
             self._here.join(ray.get_runtime_context().get_node_id())
             return
-        _remove_stale_folders()
-        self._folder = tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-")  # short: Unix sockets lie below it
+        remove_stale_folders()
+        self._folder = new_folder()
         self._keeper = Keeper("folder", folder=self._folder)
         self._tmpdir = os.environ.get("TMPDIR")
         os.environ["TMPDIR"] = self._folder  # inherited by the actors: what a killed one leaves goes with the folder
         if "RAY_AUTH_MODE" not in os.environ:  # a token that only this process and its children know, and no file of it at home
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         logging.getLogger("ray").setLevel(logging.ERROR)  # it would announce the token
-        with in_own_process_group():
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                configure_logging=False,
-                _temp_dir=self._folder,
-                _node_ip_address="127.0.0.1",
-                object_store_memory=512 << 20,
-            )
+        raise_open_files()
+        _start_ray(self._folder)
         stop_on_signals()
         self._here.id = ray.get_runtime_context().get_node_id()
 
@@ -172,6 +159,26 @@ def _connect(address: str) -> None:
     keep_off_stdout()
 
 
+def _start_ray(folder: str) -> None:
+    """Raises ConfigError with the cause in one line."""
+    try:
+        with in_own_process_group():
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=False,
+                _temp_dir=folder,
+                _node_ip_address="127.0.0.1",
+                object_store_memory=object_store_bytes(),
+            )
+    except Exception as error:
+        raise ConfigError(
+            [f"Ray could not be started on this host: {_first_line(error)}; `loadgen-doctor` shows the limits it runs under"]
+        ) from None
+
+
 @contextlib.contextmanager
 def in_own_process_group() -> Iterator[None]:
     """What Ray starts meanwhile is in process groups of its own: a signal to the driver's group (`timeout`, a closed terminal)
@@ -253,12 +260,3 @@ def _first_line(error: BaseException) -> str:
 
 def _last_line(error: BaseException) -> str:
     return ([line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__])[-1]
-
-
-def _remove_stale_folders() -> None:
-    """What drivers that were killed have left: their processes end by themselves, their folders do not."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*-*"):
-        pid = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
-        with contextlib.suppress(OSError, KeyError):
-            if pid.isdigit() and folder.owner() == getpass.getuser() and not Path(f"/proc/{pid}").exists():
-                shutil.rmtree(folder, ignore_errors=True)

@@ -12,6 +12,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from loadgen.cluster.actors import actor_class
+from loadgen.host.cgroups import Pressure, pressure
 from loadgen.host.interference import Snapshot, snapshot
 from loadgen.host.probe import Host, package_version, probe
 from loadgen.host.processes import end_actor, state_of
@@ -51,6 +52,9 @@ class Node(Protocol):
     def end(self, pid: int) -> None:
         """Kill an actor's process there, should it be alive."""
 
+    def pressure(self) -> Pressure:
+        """What limits have done to the actors there so far."""
+
 
 class Here:
     """The host of the driver itself."""
@@ -87,6 +91,10 @@ class Here:
         """As `Node` says."""
         end_actor(pid)
 
+    def pressure(self) -> Pressure:
+        """As `Node` says."""
+        return pressure()
+
     def look(self) -> Snapshot:
         """Of the process tree that the driver, Ray's processes and the actors are in."""
         return snapshot(self._root)
@@ -119,6 +127,10 @@ class Agent(Actor):
     def end(self, pid: int) -> None:
         """As `Node` says."""
         end_actor(pid)
+
+    def pressure(self) -> Pressure:
+        """As `Node` says."""
+        return pressure()
 
     def look(self) -> Snapshot:
         """Of the process tree of this node's raylet, which is an actor's parent."""
@@ -182,6 +194,13 @@ class RayNode:
         """As `Node` says; waits for no answer."""
         with suppress(RayError):
             self.agent.end.remote(pid)
+
+    def pressure(self) -> Pressure:
+        """As `Node` says; nothing when the node does not answer."""
+        with suppress(RayError):
+            seen: Pressure = ray.get(self.agent.pressure.remote(), timeout=SOON_S)
+            return seen
+        return Pressure(0.0, {})
 
     def close(self) -> None:
         """End the agent."""

@@ -10,6 +10,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from loadgen.host.limits import NO_LIMITS, Limits, limits
 from loadgen.host.swap_device import zram_there
 from workers import _native
 
@@ -41,6 +42,7 @@ class Host:
     may_migrate: bool = True
     kvm_exit_on_missing: str = ""
     kvm_most_vcpus: int = 0
+    limits: Limits = NO_LIMITS
 
 
 def probe() -> Host:
@@ -70,6 +72,7 @@ def probe() -> Host:
         kvm_exit_on_missing=kvm["exit_on_missing"],
         kvm_most_vcpus=kvm["most_vcpus"],
         tracefs=any(os.access(path, os.R_OK) for path in ("/sys/kernel/tracing/events", "/sys/kernel/debug/tracing/events")),
+        limits=limits(),
         boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
     )
 

@@ -7,24 +7,20 @@ from collections.abc import Sequence
 import ray
 from ray.exceptions import RayError
 
-from loadgen.cluster.nodes import Node
 from loadgen.cluster.session import Seat
 from loadgen.run.measured import Measured
+from loadgen.run.pressure import Pressures
 
 ANSWER_S = 5.0
 
 
-class Causes:
-    """Made before the run; `explain` after it."""
-
-    def __init__(self, nodes: Sequence[Node]) -> None:
-        self._nodes = list({node.name: node for node in nodes}.values())
-
-    def explain(self, measured: Measured, seats: Sequence[Seat]) -> str:
-        """The reason of a run that has ended, in better words where a process of it died."""
-        if measured.status != "crashed":
-            return measured.reason
-        return _memory_error(seats) or measured.reason
+def explained(measured: Measured, seats: Sequence[Seat], pressures: Pressures) -> str:
+    """The reason of a run that has ended, in better words where a process of it died."""
+    if measured.status != "crashed":
+        return measured.reason
+    if short := pressures.oom_kill():
+        return f"a process was killed for want of memory: {short}; {measured.reason}"
+    return _memory_error(seats) or measured.reason
 
 
 def _memory_error(seats: Sequence[Seat]) -> str:

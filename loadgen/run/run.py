@@ -16,11 +16,12 @@ from loadgen.cluster.nodes import Node
 from loadgen.cluster.session import Seat, Session
 from loadgen.plan.plan import PlannedRun
 from loadgen.run.calibration import calibrate, calibration_columns
-from loadgen.run.causes import Causes
+from loadgen.run.causes import explained
 from loadgen.run.columns import Reports, prepared
 from loadgen.run.host_usage import Watch
 from loadgen.run.measured import ENDING_ERRORS, Measured, ending
 from loadgen.run.measuring import Progress, measure
+from loadgen.run.pressure import Pressures
 from loadgen.run.recovery import Guests, prepared_anew
 from loadgen.run.run_row import describe, environment
 from loadgen.run.start_barrier import open_gate
@@ -40,7 +41,7 @@ def run_guests(session: Session, planned: PlannedRun, dataset: DataSet, progress
     began = session.begin_run() + waited_s
     measured = Measured({"started_at": datetime.now(UTC), "waited_s": waited_s}, [])
     nodes = session.nodes_of(planned)  # now: a node that is lost meanwhile is forgotten
-    causes = Causes(nodes)
+    pressures = Pressures(nodes)
     seats: list[Seat] = []
     with dataset.writer(spec.run_id, spec.sweep_id) as writer:
         try:
@@ -49,11 +50,11 @@ def run_guests(session: Session, planned: PlannedRun, dataset: DataSet, progress
             began += _idle_share(session, seats, measured, answers)  # it is the session's, not this run's
             session.host_changes.keep(spec.swap)
             seats = with_sources(session, seats, answers)
-            _go(seats, measured, writer, progress, answers)
+            _go(seats, measured, writer, progress, answers, pressures)
         except ENDING_ERRORS as error:
             measured.end(*ending(error))
             measured.interruption = measured.interruption or (error if isinstance(error, KeyboardInterrupt) else None)
-        measured.reason = causes.explain(measured, seats)
+        measured.reason = explained(measured, seats, pressures)
         wall_s = session.end_run() - began
         measured.columns |= {"idle_actors": session.idle_actors(seats), "wall_s": wall_s}
         measured.row = writer.commit(_row(planned, seats, nodes, measured), measured.vcpus, measured.threads)
@@ -64,7 +65,9 @@ def run_guests(session: Session, planned: PlannedRun, dataset: DataSet, progress
     return measured
 
 
-def _go(seats: list[Seat], measured: Measured, writer: RunWriter, progress: Progress, answers: Answers) -> None:
+def _go(
+    seats: list[Seat], measured: Measured, writer: RunWriter, progress: Progress, answers: Answers, pressures: Pressures
+) -> None:
     """The run itself, in the order of the seam between driver and actors."""
     spec, columns = seats[0].spec, measured.columns
     before = prepared_anew(seats, lambda: calibrate(seats, answers), answers, recover=spec.recover)
@@ -72,15 +75,18 @@ def _go(seats: list[Seat], measured: Measured, writer: RunWriter, progress: Prog
     columns |= prepared_anew(seats, lambda: _prepare(seats, answers), answers, recover=spec.recover)
     if columns["unprepared"]:
         measured.reason = f"{columns['unprepared']} pages could not be brought into the state asked for"
+    pressures.begin()
     watch, guests = Watch(seats), Guests(seats, answers, recover=spec.recover)
     runs = guests.run()
     if spec.gated:
         columns["start_gate_s"] = open_gate(seats, runs, answers)
     lag_s = measure(guests, spec, measured, progress)
     watch.end()
+    pressures.end()
     stop_reason = next(filter(None, guests.ask("stop", "stop_reason")), "")
     reports = _reports(guests, spec, columns, answers)
     _fill(measured, reports, watch, guests, lag_s)
+    columns |= pressures.columns(columns["distrust"])
     if stop_reason:
         measured.end("stuck" if stop_reason.startswith("stuck: ") else "failed", stop_reason.removeprefix("stuck: "))
     if measured.status == "ok":

@@ -21,7 +21,7 @@ History
   New: emulated operations (`emulated_probes_missed` to `emulated_populates_done`; in `faults` `emulated_exits` and
   `emulated_entries`) and their calibrations (`emulated_slow_gup_ns` to `emulated_entry_after_spread_ns`). Net is of these
   operations, no longer of trips (`results/derive/net.py`): brackets (`_net_low`, `_net_high`), `cpu_ns_per_page`. Rows of older
-  versions keep the net they were stored with.
+  versions keep the net they were stored with. The CPU quota and what it throttled (`cpu_quota`, `throttled_s`).
 
 To add a column, add one line to the file of its table (`runs.py`, `rows.py`, `counters.py`) and one to this history: under the
 newest version until that version is released, under a new version afterwards. A data set holds one version. Older versions stay

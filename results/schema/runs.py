@@ -150,6 +150,8 @@ RUN_COLUMNS = (
     Column("kernel", TEXT, "", "kernel release", axis=True),
     Column("cpu_model", TEXT, "", "model name of the CPU"),
     Column("host_cpus", COUNT, "CPUs", "CPUs of the host"),
+    Column("cpu_quota", REAL, "CPUs", "CPUs that the control group of the driver may use; null without a quota"),
+    Column("throttled_s", REAL, "s", "time for which the quota kept threads from running in the measured phase"),
     Column("memory_bytes", COUNT, "bytes", "memory of the host"),
     Column("userfaultfd_way", TEXT, "", "device, syscall or user_mode_only"),
     Column("userfaultfd_features", TEXT, "", "features the kernel offers, comma joined"),

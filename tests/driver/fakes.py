@@ -10,6 +10,7 @@ from ray.exceptions import ActorDiedError, GetTimeoutError
 
 from loadgen.cluster.answers import Answers
 from loadgen.cluster.session import Seat
+from loadgen.host.cgroups import Pressure
 from loadgen.host.interference import Snapshot, snapshot
 from loadgen.host.probe import Host
 from loadgen.plan.plan import PlannedRun
@@ -293,6 +294,7 @@ class FakeNode:
         self.name, self.host = name, host
         self.id, self.address = f"id of {name}", "10.0.0.1"
         self.busy, self.taken, self.gone = busy, False, False
+        self.throttled_s, self.oom_kills = 0.0, 0
 
     def take(self) -> bool:
         self.busy -= 1
@@ -301,6 +303,9 @@ class FakeNode:
 
     def give(self) -> None:
         self.taken = False
+
+    def pressure(self) -> Pressure:
+        return Pressure(self.throttled_s, {"the host has no memory left": self.oom_kills})
 
     def state_of(self, pid: int) -> str:
         return "stopped by a signal (SIGSTOP)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import signal
 from collections.abc import Callable
@@ -15,7 +16,9 @@ from ray.exceptions import ActorDiedError, RayTaskError
 
 from loadgen.cluster import answers
 from loadgen.host import interference as self_watch
+from loadgen.host.cgroups import Quota
 from loadgen.host.changes import HostChangeError
+from loadgen.host.limits import Limits
 from loadgen.host.probe import Host
 from loadgen.plan.guests_over_hosts import plan_guests
 from loadgen.run import measuring
@@ -521,3 +524,20 @@ def test_what_an_actor_reports_of_a_peer_that_died_is_the_peers_death(rig: Rig) 
     rig.server.failures["serve"] = ActorDiedError()
     row = rig.run()
     assert (row["status"], row["reason"].partition(":")[0]) == ("crashed", "server died")
+
+
+def test_a_run_that_a_cpu_quota_throttled_is_marked_with_the_time(rig: Rig) -> None:
+    quota = Quota(0.5, "/g/cpu.max")
+    rig.nodes[0].host = dataclasses.replace(rig.host, limits=Limits(cpu_quota=quota))
+    rig.unended(lambda: setattr(rig.nodes[0], "throttled_s", 1.25), rig.end)
+    row = rig.run()
+    assert (row["status"], row["cpu_quota"], row["throttled_s"], row["trusted"]) == ("ok", 0.5, 1.25, False)
+    assert "throttled by a CPU quota (1.25 s, 0.5 CPUs)" in row["distrust"]
+
+
+def test_a_vmm_process_that_was_killed_for_want_of_memory_says_so(rig: Rig) -> None:
+    rig.unended(lambda: setattr(rig.nodes[0], "oom_kills", 1), rig.end)
+    rig.vcpus[1].failures["finish"] = ActorDiedError()
+    row = rig.run()
+    assert row["status"] == "crashed"
+    assert row["reason"].startswith("a process was killed for want of memory: the host has no memory left; vmm1 died: ")

@@ -7,8 +7,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from loadgen.host.limits import Needs, shortages
 from loadgen.host.probe import Host
-from loadgen.plan.plan import MIB, plan_run
+from loadgen.plan.plan import MIB, PlannedRun, plan_run
+from workers.registry import strategy_entry
 from workers.spec import FAULT_KINDS
 
 SHARES_TOLERANCE = 1e-6
@@ -55,7 +57,9 @@ def problems(values: dict[str, Any], host: Host) -> Iterator[str]:
 
 def room(cfg: DictConfig, values: dict[str, Any], host: Host, guests: int) -> Iterator[str]:
     """What this host has too little of for so many guests; after every other rule, for it plans the run."""
-    needed = plan_run(cfg, host).memory_bytes * guests
+    planned = plan_run(cfg, host)
+    needed = planned.memory_bytes * guests
+    yield from shortages(_needs(planned, guests), host.limits)
     if needed > host.free_bytes:
         yield (
             f"the run needs {needed / MIB:.0f} MiB and {host.free_bytes / MIB:.0f} MiB are free: "
@@ -68,3 +72,11 @@ def room(cfg: DictConfig, values: dict[str, Any], host: Host, guests: int) -> It
                 f"memory=hugetlb needs {pages} free huge pages of 2 MiB and there are {host.huge_pages_free}: "
                 f"`sysctl vm.nr_hugepages={pages}`"
             )
+
+
+def _needs(planned: PlannedRun, guests: int) -> Needs:
+    """What so many guests of the run need of a host."""
+    spec = planned.spec
+    uffds = spec.userfaultfds_per_vmm * spec.vmms if strategy_entry(spec.strategy.name)["userfaultfd"] else 0
+    threads = spec.vcpus + 2 * len(spec.placement.reader_cpus) + spec.source.connections
+    return Needs(planned.memory_bytes * guests, (spec.vmms + 1) * guests, threads * guests, uffds * guests, spec.uffds_per_vmm)
