@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from loadgen.host.kvm_probe import kvm_facts
 from loadgen.host.limits import in_words
 from loadgen.host.probe import Host, probe
-from loadgen.plan.legality import WAYS_OUT, judge
+from loadgen.host.userfaultfd_advice import userfaultfd_advice
+from loadgen.plan.legality import judge
 from results.tables.console import print_line, print_notes, print_rows
 from workers.registry import strategy_entries
 from workers.spec import FAULT_KINDS, MEMORY_TYPES
@@ -35,9 +36,12 @@ def facts(host: Host) -> list[tuple[str, str]]:
 def missing(host: Host) -> Iterator[tuple[str, str]]:
     """(what is missing, the command that fixes it)."""
     if not host.userfaultfd_way:
-        yield "no userfaultfd for this user", WAYS_OUT
+        yield "no userfaultfd for this user", userfaultfd_advice(host)
     elif host.userfaultfd_way == "user_mode_only":
-        yield "userfaultfd handles faults of user mode only: system calls on guest memory and populate fail", WAYS_OUT
+        yield (
+            "userfaultfd handles faults of user mode only: system calls on guest memory and populate fail",
+            userfaultfd_advice(host),
+        )
     if host.huge_pages_free == 0:
         yield "memory=hugetlb cannot be used", "sysctl vm.nr_hugepages=64  (128 MiB)"
     if host.swap_bytes == 0:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import ray
 from ray.exceptions import RayError
-
-if TYPE_CHECKING:
-    from loadgen.cluster.nodes import Node
 
 ASIDE = "aside"
 
@@ -26,11 +23,24 @@ def aside(method: Any) -> Any:
     return method.options(concurrency_group=ASIDE)
 
 
+class Place(Protocol):
+    """The node of an actor, as far as its process is concerned; see `loadgen.cluster.nodes.Node`."""
+
+    name: str
+    is_here: bool
+
+    def state_of(self, pid: int) -> str:
+        """What keeps a process there from running, in words; empty when nothing does."""
+
+    def end(self, pid: int) -> None:
+        """Kill an actor's process there, should it be alive."""
+
+
 class Handle:
     """An actor of a guest: its methods, its `name` in messages, the `node` it runs on. `replace` starts another one in its
     place."""
 
-    def __init__(self, name: str, node: Node, start: Callable[[], Any]) -> None:
+    def __init__(self, name: str, node: Place, start: Callable[[], Any]) -> None:
         self.name, self.node = name, node
         self._start = start
         self._begin()

@@ -28,7 +28,7 @@ from workers.vcpu import Vcpu
 
 START_TIMEOUT_S = 60.0
 PLACED_POLL_S = 1.0
-QUIET_S = 0.5
+QUIET_S = 0.2
 QUIET_LOOKS = 2
 RESERVED = {"memory": 1 << 20}
 """What a guest's placement group asks of its node: Ray wants something, and its CPUs may be taken by whoever submitted us."""

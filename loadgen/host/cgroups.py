@@ -30,8 +30,8 @@ class Quota:
 
 @dataclass(frozen=True)
 class Pressure:
-    """What limits have done to the processes here so far: seconds for which a CPU quota kept threads from running, and how often a
-    process was killed for want of memory, by what was short of it."""
+    """What limits have done to the processes here so far: seconds for which a CPU quota kept threads from running, and how
+    often a process was killed for want of memory, by what was short of it."""
 
     throttled_s: float
     oom_kills: Mapping[str, int]
@@ -80,7 +80,7 @@ class Cgroups:
         quotas = []
         for folder, v2 in self._of("cpu"):
             path = folder / ("cpu.max" if v2 else "cpu.cfs_quota_us")
-            quota, period = (_text(path).split() + ["", ""])[:2] if v2 else (_text(path), _text(folder / "cpu.cfs_period_us"))
+            quota, period = [*_text(path).split(), "", ""][:2] if v2 else (_text(path), _text(folder / "cpu.cfs_period_us"))
             with suppress(ValueError, ZeroDivisionError):  # "max", or no such file
                 if int(quota) > 0:
                     quotas.append(Quota(int(quota) / int(period), str(path)))

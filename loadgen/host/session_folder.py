@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-PATIENCE_S = 3.0
+PATIENCE_S = 0.5
 """How long processes may take to see for themselves that their driver is gone."""
 LOOK_S = 0.1
 

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from loadgen.host.probe import Host
+from loadgen.host.userfaultfd_advice import userfaultfd_advice
 
 MEMORY_FEATURES = {
     "shmem": frozenset({"MISSING_SHMEM", "MINOR_SHMEM"}),
     "hugetlb": frozenset({"MISSING_HUGETLBFS", "MINOR_HUGETLBFS"}),
     "anon": frozenset[str](),
 }
-WAYS_OUT = (
-    "run as root, or give this user access to /dev/userfaultfd (chmod or setfacl), or `sysctl vm.unprivileged_userfaultfd=1`"
-)
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ def judge(strategy: dict[str, Any], memory_type: str, kind: str, host: Host) -> 
     if strategy["userfaultfd"]:
         if not host.userfaultfd_way:
             tried = "; ".join(f"{way}: {error}" for way, error in host.userfaultfd_errors)
-            return Verdict(False, f"this process may not use userfaultfd ({tried}): {WAYS_OUT}")
+            return Verdict(False, f"this process may not use userfaultfd ({tried}): {userfaultfd_advice(host)}")
         missing = needed_features(strategy, memory_type) - host.userfaultfd_features
         if missing:
             return Verdict(

@@ -25,6 +25,7 @@ from tests.bench import (
     cases_rig,
     cases_size,
     cases_source,
+    cases_start,
     cases_store,
     cases_swapped,
 )
@@ -40,6 +41,7 @@ CASES: dict[str, Case] = {
     **cases_store.CASES,
     **cases_rig.CASES,
     **cases_source.CASES,
+    **cases_start.CASES,
 }
 
 WIDTH = 180
