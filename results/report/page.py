@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -20,6 +21,7 @@ from results.summaries.summary import summarise
 from results.tables.fault_tables import grouped_digests
 from results.tables.layout import Table, constant, is_number
 from results.tables.summary_table import notes, summary_table
+from results.verify.verification import verify
 
 Say = Callable[[str], None]
 
@@ -50,7 +52,7 @@ def html(dataset: DataSet, runs: Sequence[Row], say: Say = lambda text: None) ->
         runs=len(runs),
         sweeps=sorted({run["sweep_id"] for run in runs}),
         faults=sum(run["fault_records"] or 0 for run in ok),
-        doubts=list(doubts(runs)),
+        doubts=[*_unverified(dataset), *doubts(runs)],
         in_short=list(in_short(subject)),
         summary=table,
         alike=alike,
@@ -60,6 +62,14 @@ def html(dataset: DataSet, runs: Sequence[Row], say: Say = lambda text: None) ->
         environment=environment(ok),
         commands=commands(ok),
     )
+
+
+def _unverified(dataset: DataSet) -> Iterator[str]:
+    """That the data set does not verify, and the first reasons."""
+    first = list(islice(verify(dataset), 3))
+    if first:
+        reasons = "; ".join(f"{one.run_id}: {one.what}" if one.run_id else one.what for one in first)
+        yield f"This data set does not verify: {reasons}. `loadgen-report verify` lists every disagreement."
 
 
 def _faults(dataset: DataSet, subject: Subject) -> Iterator[tuple[Panel, dict[tuple[str, str], FaultDigest]]]:

@@ -189,6 +189,15 @@ def test_a_stage_before_the_one_ahead_of_it_is_counted_whichever_it_is(
     assert f"run-a: 2 faults have {stage} before the stage ahead of it" in found(folder, capsys)
 
 
+def test_the_html_names_a_data_set_that_does_not_verify(folder: Path, tmp_path: Path) -> None:
+    assert main(["report", str(folder), "--out", str(tmp_path / "a.html")]) == 0
+    assert "does not verify" not in (tmp_path / "a.html").read_text()
+    edit(folder, "runs", lambda rows: rows[0].update(latency_p99_ns=299))
+    assert main(["report", str(folder), "--out", str(tmp_path / "b.html")]) == 0
+    text = (tmp_path / "b.html").read_text()
+    assert "This data set does not verify: run-a: latency_p99_ns=299, and computed again it is 300." in text
+
+
 def test_an_access_before_the_time_it_was_due_is_counted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edit(folder, "faults", lambda rows: [row.update(intended_ns=row["raised_ns"] + 1) for row in rows[:2]])
     assert "run-a: 2 faults have raised_ns before the stage ahead of it" in found(folder, capsys)
