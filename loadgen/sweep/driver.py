@@ -132,4 +132,4 @@ def _print_answer(question: str, dataset: DataSet, sweep_id: str) -> None:
     except DataSetError as error:  # every run failed: the lines above say so
         print(f"{question}: {error}")
         return
-    print_answer(answer)
+    print_answer(answer, noise=False)  # the summary above has printed it

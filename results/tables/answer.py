@@ -17,12 +17,13 @@ from results.tables.layout import Table
 @dataclass(frozen=True)
 class Answer:
     """A table as it is printed: heads, rows of text, and lines below it that say how to read them. `keys`: how many of the first
-    columns say what a row is of."""
+    columns say what a row is of. `noise`: lines about flagged runs and runs not judged."""
 
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
     keys: int = 1
+    noise: Sequence[str] = ()
 
 
 def answered(
@@ -33,13 +34,13 @@ def answered(
     if flagged(every):
         heads = (*heads[:keys], NOISY, *heads[keys:])
         rows = [(*row[:keys], mark(flagged(group), len(group)), *row[keys:]) for row, group in zip(rows, groups, strict=True)]
-    return Answer(heads, rows, (*notes, *noise(every)), keys)
+    return Answer(heads, rows, notes, keys, list(noise(every)))
 
 
 Question = Callable[[DataSet, str | None], Answer]
 
 
-def print_answer(answer: Answer, file: TextIO | None = None, *, wide: bool = False) -> None:
-    """Print its table and the lines below it."""
+def print_answer(answer: Answer, file: TextIO | None = None, *, wide: bool = False, noise: bool = True) -> None:
+    """Print its table and the lines below it; `noise`: those about noise too."""
     print_table(Table(answer.heads, answer.rows, answer.keys), file, wide=wide)
-    print_notes(answer.notes, file)
+    print_notes((*answer.notes, *(answer.noise if noise else ())), file)

@@ -19,13 +19,15 @@ def estimate(value: Estimate | None, digits: int = 3, unit: float = 1.0) -> str:
 
 
 def ratio(value: Estimate | None) -> str:
-    """A ratio with its interval, each figure on its side of 1, and a mark of RATIO_MARKS where the interval includes 1."""
+    """A ratio with its interval, each end on its side of 1, and a mark of RATIO_MARKS where the interval includes 1."""
     if value is None:
         return "-"
-    text = _with_interval(value, written(_numbers(value), (1.0,), min(2, _places(max(value.value, 1.0), 3))))
+    least = min(2, _places(max(value.value, 1.0), 3))
     if value.low is None or value.low == value.high or not (value.includes(1.0) or equivalent(value)):
-        return text
-    return f"{text} {'=' if equivalent(value) else '?'}"
+        return _with_interval(value, written(_numbers(value), (1.0,), least))
+    ends = written(_numbers(value)[1:], (1.0,), least)
+    middle = f"{value.value:.{len(ends[0].partition('.')[2])}f}"
+    return f"{_with_interval(value, [middle, *ends])} {'=' if equivalent(value) else '?'}"
 
 
 def median_of(value: Estimate | None) -> float | None:

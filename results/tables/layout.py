@@ -75,6 +75,8 @@ def fitted(table: Table, width: int | None) -> Iterator[str]:
         yield ""
     headings = list(_headings(table, width))
     inside = _wrapped(table.without(headings), width)
+    if _width(inside) > width:  # blocks do not make it fit, and pieces below each other do without them
+        headings, inside = [], _wrapped(table, width)
     blocks: dict[str, list[Sequence[str]]] = {}
     for row, shown in zip(table.rows, inside.rows, strict=True):
         above = ", ".join(f"{table.heads[number]} {row[number]}" for number in headings)
