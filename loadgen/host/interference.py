@@ -1,9 +1,9 @@
-"""The driver watches itself and the machine while a run is measured, and says which runs cannot be trusted.
+"""How noisy the host was while a run was measured, and whether the run is flagged for it: true, false or not judged.
 
 It looks once before the measured phase and once after it, never in between: at the CPU time of every thread of its process
 tree (driver, Ray, actors; nanoseconds, from /proc/PID/task/TID/schedstat) and at the machine's (/proc/stat, in ticks). What
-the tree used beside the vCPU, reader and ring threads is the rig's own cost; what the machine used beside the tree is somebody
-else's.
+the tree used beside the vCPU, reader and ring threads is benchmark overhead; what the machine used beside the tree is other
+processes'.
 """
 
 from __future__ import annotations
@@ -65,8 +65,21 @@ class Seen:
 
 
 def reasons(seen: Seen) -> list[str]:
-    """Why the run cannot be trusted; empty when nothing speaks against it. Pure. The figures come last, in brackets."""
+    """Why the run is flagged as noisy; empty when it is not. Pure. The figures come last, in brackets."""
     return list(_reasons(seen))
+
+
+def judged(seen: Seen) -> tuple[bool | None, list[str]]:
+    """(`trusted`, why not): True, False, or None where the look was too short to tell. Pure.
+
+    /proc/stat counts in ticks, so the share of other processes may be one tick of each CPU more than it seems.
+    """
+    found = reasons(seen)
+    if found:
+        return False, found
+    unseen = seen.machine_cpus / TICKS_PER_S / seen.watched_s
+    told = seen.watched_s >= JUDGED_FROM_S and seen.other_cpu_share + unseen <= MOST_OF_MACHINE * seen.machine_cpus
+    return (True if told else None), found
 
 
 def headline(reason: str) -> str:
@@ -78,19 +91,20 @@ def _reasons(seen: Seen) -> Iterator[str]:
     if seen.unprepared > 0:
         yield f"pages were not in the state asked for ({seen.unprepared})"
     if seen.lag_s is not None and seen.lag_s > MOST_LAG_S:
-        yield f"the driver looked late ({seen.lag_s:.2f} s)"
+        yield f"status poll late ({seen.lag_s:.2f} s)"
     if seen.watched_s < JUDGED_FROM_S:
         return
     cpus = seen.machine_cpus
+    ticks = cpus / TICKS_PER_S / seen.watched_s  # one of each CPU: by so much may the machine's time be counted too high
     for share, most, what in (
-        (seen.rig_cpu_share, MOST_OF_MACHINE, "the rig itself was busy"),
-        (seen.other_cpu_share, MOST_OF_MACHINE, "others were busy"),
-        (seen.steal_share, MOST_STOLEN, "the hypervisor took CPU time"),
+        (seen.rig_cpu_share, MOST_OF_MACHINE * cpus, "benchmark overhead was high"),
+        (seen.other_cpu_share, MOST_OF_MACHINE * cpus + ticks, "other processes were busy"),
+        (seen.steal_share, MOST_STOLEN * cpus, "the hypervisor took CPU time"),
     ):
-        if share > most * cpus:
+        if share > most:
             yield f"{what} ({share:.2f} of {cpus} CPUs)"
     if seen.switches_per_s is not None and seen.switches_per_s > MOST_SWITCHES_PER_S:
-        yield f"vCPUs and readers had to share CPUs meant for them alone ({seen.switches_per_s:.0f} switches a second each)"
+        yield f"pinned threads were preempted ({seen.switches_per_s:.0f}/s each)"
 
 
 def snapshot(root: int | None = None) -> Snapshot:
@@ -148,7 +162,7 @@ def watched(
         lag_s=lag_s,
         switches_per_s=sum(placed) / len(placed) / watched_s if alone and placed else None,
     )
-    found = reasons(seen)
+    trusted, found = judged(seen)
     return {
         "watched_s": watched_s,
         "machine_cpus": seen.machine_cpus,
@@ -159,7 +173,7 @@ def watched(
         "steal_share": seen.steal_share,
         "load_average": before.load_average,
         "involuntary_switches": sum(placed),
-        "trusted": not found,
+        "trusted": trusted,
         "distrust": "; ".join(found) or None,
     }
 

@@ -76,4 +76,5 @@ def _busiest(found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         for doubt in (one["distrust"] or "").split("; ")
         if doubt
     ]
-    return merged | {"trusted": not doubts, "distrust": "; ".join(doubts) or None}
+    told = all(one["trusted"] is not None for one in hosts)
+    return merged | {"trusted": False if doubts else True if told else None, "distrust": "; ".join(doubts) or None}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-JUDGED_FROM_S = 0.25
-"""Shares of a shorter look are not judged: /proc/stat counts in ticks, and the calls that start and end a run weigh too much."""
+JUDGED_FROM_S = 0.05
+"""Shares of a shorter look are not judged: the calls that start and end a run weigh too much."""
 MOST_OF_MACHINE = 0.10
 """Largest part of the machine's CPUs that the benchmark overhead may use, and so may other processes."""
 MOST_STOLEN = 0.05

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from results.derive.net import doubts
 from results.derive.trust import JUDGED_FROM_S, MOST_LAG_S, SHARES
 from results.statistics.design import settings
 
@@ -117,7 +118,7 @@ def _of_trust(run: Row) -> Iterator[str]:
         yield f"trusted=True, and unprepared={run['unprepared']}"
     if run["trusted"] and run.get("recoveries"):
         yield f"trusted=True, and recoveries={run['recoveries']}"
-    for text in _limits_passed(run) if run["trusted"] else ():
+    for text in (*_limits_passed(run), *doubts(run)) if run["trusted"] else ():
         yield f"trusted=True, and {text}"
 
 

@@ -29,13 +29,14 @@ class Exits:
     strategy: str
     options: Mapping[str, int] = field(default_factory=dict)
     bar: bool = True
+    pages_per_vcpu: int = PAGES_PER_VCPU
 
 
 EXITS = (
     Exits("no_uffd_wait", "no_uffd_wait"),
     Exits("no_slow_gup", "no_slow_gup"),
     Exits("no_uffd_wait, exit_via=populate", "no_uffd_wait", {"exit_via": 1}),
-    Exits("populate (a reader resolves)", "populate", bar=False),
+    Exits("populate (a reader resolves)", "populate", bar=False, pages_per_vcpu=4096),
 )
 
 
@@ -71,7 +72,7 @@ def net(asked: Asked) -> Iterator[Line]:
 def _compare(asked: Asked, exits: Exits, around: int, vcpus: int) -> Iterator[Line]:
     shape = Shape(
         exits.strategy,
-        PAGES_PER_VCPU * vcpus,
+        exits.pages_per_vcpu * vcpus,
         vcpus,
         vcpu_cpus=CPUS,
         reader_cpus=CPUS[::-1],

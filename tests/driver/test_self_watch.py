@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from loadgen.host.interference import Seen, Snapshot, cpu_share, driver_row, headline, reasons, snapshot, watched
+from loadgen.host.interference import Seen, Snapshot, cpu_share, driver_row, headline, judged, reasons, snapshot, watched
 
 QUIET = Seen(
     watched_s=1.0,
@@ -38,11 +38,11 @@ def test_nothing_speaks_against_a_quiet_run() -> None:
     ("changes", "reason"),
     [
         ({"unprepared": 7}, "pages were not in the state asked for (7)"),
-        ({"lag_s": 0.31}, "the driver looked late (0.31 s)"),
-        ({"rig_cpu_share": 0.5}, "the rig itself was busy (0.50 of 4 CPUs)"),
-        ({"other_cpu_share": 1.0}, "others were busy (1.00 of 4 CPUs)"),
+        ({"lag_s": 0.31}, "status poll late (0.31 s)"),
+        ({"rig_cpu_share": 0.5}, "benchmark overhead was high (0.50 of 4 CPUs)"),
+        ({"other_cpu_share": 1.0}, "other processes were busy (1.00 of 4 CPUs)"),
         ({"steal_share": 0.25}, "the hypervisor took CPU time (0.25 of 4 CPUs)"),
-        ({"switches_per_s": 250.0}, "vCPUs and readers had to share CPUs meant for them alone (250 switches a second each)"),
+        ({"switches_per_s": 250.0}, "pinned threads were preempted (250/s each)"),
     ],
 )
 def test_each_thing_that_speaks_against_a_run_is_named_with_its_figures(changes: dict[str, Any], reason: str) -> None:
@@ -55,8 +55,25 @@ def test_everything_that_speaks_against_a_run_is_named() -> None:
 
 
 def test_shares_of_a_very_short_look_are_not_judged_but_page_states_are() -> None:
-    short = dataclasses.replace(QUIET, watched_s=0.05, rig_cpu_share=0.9, other_cpu_share=2.0, switches_per_s=900.0, unprepared=1)
+    short = dataclasses.replace(QUIET, watched_s=0.04, rig_cpu_share=0.9, other_cpu_share=2.0, switches_per_s=900.0, unprepared=1)
     assert reasons(short) == ["pages were not in the state asked for (1)"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "trusted"),
+    [
+        ({}, True),
+        ({"watched_s": 0.04}, None),
+        ({"watched_s": 0.05, "other_cpu_share": 0.0}, None),  # a tick of each of 4 CPUs is 0.8 CPUs of 0.05 s
+        ({"watched_s": 0.1, "other_cpu_share": 0.0}, True),
+        ({"watched_s": 0.1, "other_cpu_share": 0.1}, None),
+        ({"watched_s": 0.1, "other_cpu_share": 0.7}, None),
+        ({"watched_s": 0.1, "other_cpu_share": 0.81}, False),
+        ({"watched_s": 0.01, "unprepared": 1}, False),
+    ],
+)
+def test_a_run_is_trusted_flagged_or_not_judged(changes: dict[str, Any], trusted: bool | None) -> None:
+    assert judged(dataclasses.replace(QUIET, **changes))[0] is trusted
 
 
 def burn(seconds: float) -> None:
@@ -129,7 +146,16 @@ def test_a_busy_stranger_is_somebody_else_and_makes_the_run_one_not_to_be_truste
     assert columns["rig_cpu_share"] < 0.3
     if (os.cpu_count() or 1) <= 4:
         assert columns["trusted"] is False
-        assert "others were busy" in columns["distrust"]
+        assert "other processes were busy" in columns["distrust"]
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.05, 0.1, 0.2, 0.5])
+def test_beside_a_cpu_hog_no_run_of_whatever_length_comes_out_trusted(seconds: float) -> None:
+    with stranger():
+        for _ in range(5):
+            before = snapshot()
+            time.sleep(seconds)
+            assert watched(before, snapshot(), [], lag_s=None, unprepared=0, exclusive=True)["trusted"] is not True
 
 
 def snapshots(seconds: float, thread_ns: dict[int, int]) -> tuple[Snapshot, Snapshot]:
@@ -147,7 +173,7 @@ def test_threads_that_have_to_take_turns_are_not_held_to_having_a_cpu_of_their_o
     before, after = snapshots(1.0, {2: 10**8, 3: 10**6})
     alone = watched(before, after, threads, lag_s=None, unprepared=0, exclusive=True)
     assert alone["involuntary_switches"] == 1800
-    assert alone["distrust"] == "vCPUs and readers had to share CPUs meant for them alone (900 switches a second each)"
+    assert alone["distrust"] == "pinned threads were preempted (900/s each)"
     crowded = watched(before, after, threads, lag_s=None, unprepared=0, exclusive=False)
     assert crowded["trusted"] is True and crowded["distrust"] is None
     before, after = snapshots(1.0, {2: 10**8, 3: 10**8})  # the ring's thread works, on whatever CPU
