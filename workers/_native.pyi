@@ -45,12 +45,12 @@ def probe_userfaultfd() -> dict[str, Any]:
 def clock() -> dict[str, Any]:
     """`source` ("tsc" | "clock_gettime"), `ticks_per_s` (float)."""
 
-def calibrate(kind: str, memory_type: str) -> dict[str, float]:
-    """What the emulated operations of an exit kind ("none", "signal", "probe", "populate") cost here and now, in ns of CPU time:
-    `exit_ns`; `slow_gup_ns`, the part of it that slow GUP takes at most; `entry_ns`, a stage-2 violation that makes no exit; each
-    the median of batches, with their interquartile range in `exit_spread_ns`, `slow_gup_spread_ns`, `entry_spread_ns`; and
-    `arrival_ns`, the median time from raising an access to the exit's arrival. 0: the kind makes no such operation. Takes some ms
-    (hugetlb: one huge page must be free). Raises KernelError."""
+def calibrate(kind: str, memory_type: str, pages: int) -> dict[str, float]:
+    """What emulated operations of an exit kind ("none", "signal", "probe", "populate") cost here and now, in a walk over so
+    many pages by one vCPU, in ns of CPU time: `exit_ns`; `slow_gup_ns`, the part of it that slow GUP takes at most; `entry_ns`, a
+    stage-2 violation that makes no exit; each the median of batches, with their interquartile range in `exit_spread_ns`,
+    `slow_gup_spread_ns`, `entry_spread_ns`; and `arrival_ns`, the median time from raising an access to the exit's arrival. 0: no
+    such operation is made. Takes some ms (hugetlb: one huge page must be free). Raises KernelError."""
 
 def emulated_operations() -> list[dict[str, str]]:
     """The ledger: `name`, `counter` (the column that counts it), `stands_for`, `real_cost` (what is known of the real one)."""

@@ -38,11 +38,11 @@ class Vcpu(Actor):
         self._recorded: list[int] = []
         self._lets_go = False
 
-    def calibrate(self, kind: str, memory_type: str) -> dict[str, float]:
+    def calibrate(self, kind: str, memory_type: str, pages: int) -> dict[str, float]:
         """What the emulated operations of exits of this kind cost on this host and memory now: `_native.calibrate`. Empty where
         no huge page is free to calibrate on. Raises OSError."""
         try:
-            return _native.calibrate(kind, memory_type)
+            return _native.calibrate(kind, memory_type, pages)
         except OSError as error:
             if memory_type == "hugetlb" and error.errno == errno.ENOMEM:
                 return {}

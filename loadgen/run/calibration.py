@@ -31,9 +31,10 @@ def calibrate(seats: Sequence[Seat], answers: Answers) -> Calibrated:
         return {}
     kind = emulated_exit(spec)
     if kind == "none":
-        return _native.calibrate(kind, spec.memory.type)
+        return _native.calibrate(kind, spec.memory.type, 0)
+    pages = spec.memory.pages // (1 if spec.access.overlap else spec.vcpus)
     actors = {seat.node.name: seat.vcpus[0] for seat in seats if seat.vcpus}.values()
-    found = answers.get("calibrate", asked(actors, "calibrate", kind, spec.memory.type))
+    found = answers.get("calibrate", asked(actors, "calibrate", kind, spec.memory.type, pages))
     return {name: max(one[name] for one in found) for name in found[0]} if found and all(found) else {}
 
 

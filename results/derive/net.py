@@ -190,9 +190,10 @@ def _per(amount: float | None, of: float | None) -> float | None:
 
 def doubts(run: Row) -> Iterator[str]:
     """A sentence for each reason why the run's calibrations do not hold for it. The figures come last, in brackets."""
-    for name, what in (("exit", "an emulated exit"), ("entry", "an emulated stage-2 violation")):
+    made = operations(run) or (0, 0)
+    for name, what, count in (("exit", "an emulated exit", made[0]), ("entry", "an emulated stage-2 violation", made[1])):
         before, after = (run.get(f"emulated_{name}_{when}_ns") for when in ("before", "after"))
-        if before and after and abs(after - before) > MOST_CHANGE * min(before, after):
+        if count and before and after and abs(after - before) > MOST_CHANGE * min(before, after):
             yield f"{what} cost another time after the run than before it ({before:.0f} ns, then {after:.0f} ns)"
     calibrated, seen = run.get("emulated_arrival_ns"), run.get("emulated_arrival_p50_ns")
     if calibrated and seen is not None and abs(seen - calibrated) > MOST_OFF * calibrated:

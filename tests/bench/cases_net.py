@@ -48,9 +48,9 @@ def net_columns(shape: Shape) -> dict[str, float]:
     """RATES and CPU_TIMES of one measured phase, calibrated before and after it as the driver does. Raises RuntimeError where
     there is no net figure."""
     kind = _native.exit_kind(shape.strategy, shape.all_options)
-    before = _native.calibrate(kind, shape.memory)
+    before = _native.calibrate(kind, shape.memory, shape.pages // shape.vcpus)
     found = in_process(shape)
-    after = _native.calibrate(kind, shape.memory)
+    after = _native.calibrate(kind, shape.memory, shape.pages // shape.vcpus)
     costs = {f"emulated_{name}_ns": (before[f"{name}_ns"] + after[f"{name}_ns"]) / 2 for name in ("exit", "slow_gup", "entry")}
     row = {"pages_resolved": found.accesses, "cores": len(CPUS), **costs, **found.counters}  # each page is touched once
     threads = [{"role": "vcpu", **vcpu["usage"]} for vcpu in found.vcpus]

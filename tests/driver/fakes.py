@@ -231,7 +231,7 @@ class FakeVcpu(Actor):
         assert address.socket_path == "/new"
         return 1
 
-    def do_calibrate(self, kind: str, memory_type: str) -> dict[str, float]:
+    def do_calibrate(self, kind: str, memory_type: str, pages: int) -> dict[str, float]:
         return {f"{name}_{unit}": 100.0 for name in ("exit", "slow_gup", "entry") for unit in ("ns", "spread_ns")} | {
             "arrival_ns": 100.0
         }

@@ -152,13 +152,16 @@ def test_a_net_latency_is_the_median_of_faults_without_what_each_of_them_paid() 
     ],
 )
 def test_a_run_is_flagged_where_its_calibrations_do_not_hold(values: dict[str, Any], doubt: str) -> None:
-    assert "; ".join(doubts(signals(**values))) == doubt
+    made = emulated(signals=10, populates_done=10)
+    assert "; ".join(doubts(signals(**made, **values))) == doubt
+    assert not list(doubts(signals(**emulated(), **values))) or "emulated_arrival_ns" in values, "it made none of them"
 
 
 def test_a_flagged_calibration_is_stored_beside_what_else_speaks_against_the_run(tmp_path: Path) -> None:
     dataset = DataSet.open(str(tmp_path))
     with dataset.writer("run-a", "sweep-1") as writer:
         changed = signals(emulated_exit_before_ns=1000.0, emulated_exit_after_ns=2000.0, trusted=True, distrust=None)
+        changed |= emulated(signals=1)
         writer.commit(changed, [vcpu(0, 2.0)])
     with dataset.writer("run-b", "sweep-1") as writer:
         writer.commit(changed | {"trusted": False, "distrust": "others were busy (1.0)"}, [vcpu(0, 2.0)])

@@ -128,14 +128,14 @@ MADE = {"signal": {"exit", "slow_gup"}, "probe": {"exit", "entry"}, "populate": 
 @pytest.mark.parametrize("kind", MADE)
 @pytest.mark.parametrize("memory", ["shmem", "anon"])
 def test_a_calibration_costs_what_its_exit_kind_makes_and_nothing_else(kind: str, memory: str) -> None:
-    found = _native.calibrate(kind, memory)
+    found = _native.calibrate(kind, memory, 1 << 14)
     assert {name for name in ("exit", "slow_gup", "entry") if found[f"{name}_ns"] > 0} == MADE[kind]
     assert (found["arrival_ns"] > 0) == (kind != "none")
 
 
 def test_a_calibration_beside_a_cpu_hog_stays_within_a_tenth() -> None:
     def exit_ns() -> float:
-        return median(_native.calibrate("signal", "shmem")["exit_ns"] for _ in range(9))
+        return median(_native.calibrate("signal", "shmem", 1 << 14)["exit_ns"] for _ in range(9))
 
     alone = exit_ns()
     with hogs(len(os.sched_getaffinity(0))):

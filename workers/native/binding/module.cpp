@@ -61,12 +61,12 @@ NB_MODULE(_native, m) {
   m.def("clock", &describe_clock);
   m.def(
       "calibrate",
-      [](const std::string& kind, const std::string& memory) {
+      [](const std::string& kind, const std::string& memory, std::uint64_t pages) {
         const ExitKind exit = exit_kind(kind);
         const MemoryType type = memory_type(memory);
-        return to_dict(without_gil([&] { return calibrate(exit, type); }));
+        return to_dict(without_gil([&] { return calibrate(exit, type, pages); }));
       },
-      "kind"_a, "memory_type"_a);
+      "kind"_a, "memory_type"_a, "pages"_a);
   m.def("emulated_operations", &describe_emulated);
 
   static nb::object kernel_error = nb::exception<KernelError>(m, "KernelError", PyExc_OSError);

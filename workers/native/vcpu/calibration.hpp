@@ -20,8 +20,8 @@ struct Calibration {
   double arrival_ns = 0.0;  ///< median from raising an access to the exit's arrival, as fault records show it
 };
 
-/// A few milliseconds and 4 MiB of memory (hugetlb: one free huge page). Operations that `kind` does not make stay 0. Throws
-/// KernelError.
-Calibration calibrate(ExitKind kind, MemoryType memory);
+/// As in a walk over so many `pages` by one vCPU. A few milliseconds and 4 MiB of memory (hugetlb: one free huge page).
+/// Operations that `kind` does not make stay 0. Throws KernelError.
+Calibration calibrate(ExitKind kind, MemoryType memory, std::uint64_t pages);
 
 }  // namespace uffd
