@@ -10,6 +10,7 @@ from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from loadgen.config.choices import choices
+from loadgen.config.key import TAKES
 from loadgen.config.schema import KEYS
 from loadgen.errors import ConfigError
 
@@ -55,7 +56,7 @@ def why(error: BaseException) -> str:
 def _of_the_key(name: str) -> str:
     for key in KEYS:
         if key.name == re.sub(r"\[\d+\]$", "", name):
-            takes = {int: "a whole number", float: "a number", tuple: "a list such as [0,1]"}.get(key.type, "")
+            takes = TAKES[key.type] if key.type in (int, float, tuple) else ""
             return f" (key {name}): use {', '.join(filter(None, (takes, key.range)))}" if takes or key.range else f" (key {name})"
     return f" (key {name})"
 

@@ -19,6 +19,9 @@ class Chosen:
 
 CHOSEN = Chosen()
 
+TAKES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", tuple: "a list such as [0,1]"}
+"""What a key of a type takes, in words."""
+
 
 @dataclass(frozen=True)
 class When:
@@ -62,10 +65,24 @@ class Key:
 
     def problems(self, value: Any) -> Iterator[str]:
         """Why `value` cannot be used, each with what to do."""
-        if isinstance(value, list | tuple):
+        if not self._has_type(value):  # an interpolation brings a value of any type
+            yield f"{self.name}={value} is not {TAKES[self.type]}: use {self.range or TAKES[self.type]}"
+        elif self.type is tuple:
             for one in value:
-                yield from self.problems(one)
-        elif self.choices and value not in self.choices:
+                yield from self._of_one(one)
+        else:
+            yield from self._of_one(value)
+
+    def _has_type(self, value: Any) -> bool:
+        if self.type is tuple:
+            one = str if self.least is None else int
+            return isinstance(value, list | tuple) and all(type(item) is one for item in value)
+        if self.type is float:
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        return type(value) is self.type
+
+    def _of_one(self, value: Any) -> Iterator[str]:
+        if self.choices and value not in self.choices:
             yield f"{self.name}={value} is unknown: use one of {', '.join(filter(None, self.choices))}"
         elif self.least is not None and self.most is not None:
             yield from self._out_of_bounds(value)

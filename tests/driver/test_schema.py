@@ -10,7 +10,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from loadgen.config.check import problems, unread
-from loadgen.config.key import CHOSEN, Key
+from loadgen.config.key import CHOSEN, TAKES, Key
 from loadgen.config.options import of_registries
 from loadgen.config.schema import GROUPS, KEYS, SET_BY_THE_DRIVER
 from loadgen.config.validate import validate_cells
@@ -58,9 +58,14 @@ def test_every_key_has_one_line_of_help_and_a_known_group() -> None:
 @pytest.mark.parametrize("key", NUMBERS, ids=lambda key: key.name)
 def test_a_number_outside_its_bounds_is_refused_with_the_bound(key: Key) -> None:
     assert key.least is not None and key.most is not None
-    assert list(key.problems(key.least)) == list(key.problems(key.most)) == []
-    assert "is too small: use at least" in next(key.problems(key.least - 1))
-    assert "is too large: use at most" in next(key.problems(key.most * 2))
+
+    def said(value: float) -> list[str]:
+        return list(key.problems([value] if key.type is tuple else value))
+
+    assert said(key.least) == said(key.most) == []
+    assert "is too small: use at least" in said(key.least - 1)[0]
+    assert "is too large: use at most" in said(key.most * 2)[0]
+    assert f"is not {TAKES[key.type]}: use " in next(key.problems("text"))
     if key.type is float:
         for value in (float("nan"), float("inf"), float("-inf")):
             assert next(key.problems(value)).startswith(f"{key.name}={value} is not a finite number: use ")
