@@ -13,12 +13,13 @@ from typing import Any
 from workers import _native
 from workers.actor import Actor
 from workers.attach import attach
-from workers.handshake import Acceptor, HandshakeError
 from workers.kinds import page_kinds
+from workers.protocol.acceptor import Acceptor
+from workers.protocol.handshake import HandshakeError
+from workers.protocol.source_address import split_address
 from workers.registry import pages_in_role, strategy_entry
 from workers.reports import GuestAddress, ServerReport
 from workers.snapshot import Snapshots
-from workers.source_address import split_address
 from workers.spec import RunSpec
 
 
@@ -159,7 +160,7 @@ class PageServer(Actor):
         return max(0, late_ns)
 
     def look(self) -> dict[str, Any]:
-        """What the guest is doing now, as `_native.PageServer.look` says. Raises HandshakeError before `serve`."""
+        """What the guest is doing now, as `_native.PageServer.look` returns it. Raises HandshakeError before `serve`."""
         if self._server is None:
             raise HandshakeError("the page server does not serve yet: serve comes first")
         return self._server.look()
@@ -196,7 +197,7 @@ class PageServer(Actor):
         self._successor = False
 
     def _source(self, spec: RunSpec) -> dict[str, Any]:
-        """What the native page server is told of its source. Raises ValueError for a remote one without an address."""
+        """The source as the native page server takes it. Raises ValueError for a remote one without an address."""
         asked = spec.source
         if asked.name == "file":
             return {"name": asked.name, "file": self._snapshot, "cold": asked.cache == "cold"}
@@ -231,7 +232,7 @@ def _rings(spec: RunSpec) -> int:
 
 
 def _server_threads(spec: RunSpec) -> int:
-    """Readers, the threads that answer requests, the background stream's, and one a connection to a remote source."""
+    """Readers, the threads that answer requests, the prefetcher's, and one a connection to a remote source."""
     remote = spec.source.connections + spec.source.push if spec.source.name == "remote" else 0
     return spec.page_server.readers_per_uffd * spec.vmms * spec.userfaultfds_per_vmm + _rings(spec) + 1 + remote
 
@@ -244,7 +245,7 @@ def _replace_by_nothing(descriptor: int) -> None:
 
 
 def _prefetch(spec: RunSpec) -> dict[str, Any]:
-    """What the native page server is told of its background stream, which may use the CPUs of the run."""
+    """The prefetcher as the native page server takes it; it may use the CPUs of the run."""
     cpus = {cpu for one in (*spec.placement.vcpu_cpus, *spec.placement.reader_cpus) for cpu in one}
     asked = spec.prefetch
     return {

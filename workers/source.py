@@ -6,7 +6,7 @@ from typing import Any
 
 from workers import _native
 from workers.actor import Actor
-from workers.source_address import join_address
+from workers.protocol.source_address import join_address
 from workers.spec import RunSpec
 
 

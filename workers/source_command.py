@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from workers import _native
-from workers.source_address import join_address, split_address
+from workers.protocol.source_address import join_address, split_address
 
 MIB = 1 << 20
 

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workers import _native, handshake
+from workers import _native
 from workers.actor import Actor
 from workers.attach import attach
+from workers.protocol import handshake
 from workers.reports import GuestAddress, VmmReport
 from workers.spec import RunSpec
 

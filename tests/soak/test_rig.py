@@ -15,7 +15,8 @@ from tests.e2e import processes
 from tests.e2e.command import run, start
 from tests.e2e.test_rig_faults import kill_while_it_runs
 from tests.fuzz.run_fuzz import build, fuzz, have_clang
-from workers.handshake import HandshakeError, Region, parse_extras, parse_regions, whole_json
+from workers.protocol.handshake import HandshakeError, Region, parse_extras, parse_regions
+from workers.protocol.receive import JsonEnd
 
 pytestmark = pytest.mark.soak
 
@@ -93,7 +94,7 @@ def test_a_million_hostile_handshakes_are_refused_with_a_reason_or_lie_inside_th
                 (b"", b"9", b"-", b"e9", b"[", b"}", b"\xff", b"\x00", b"null", b'"')
             )
         message = bytes(sent[: chance.randrange(len(sent) + 1)] if chance.random() < 0.1 else sent)
-        whole_json(message)
+        JsonEnd().feed(message)
         for parse, sizes in ((parse_regions, (4096, 64 << 12)), (parse_extras, ())):
             with suppress(HandshakeError):
                 parse(message, *sizes)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from workers import _native
-from workers.handshake import HandshakeError
 from workers.page_server import PageServer
+from workers.protocol.handshake import HandshakeError
 from workers.reports import ServerReport, VmmReport
 from workers.spec import AccessSpec, FaultMixSpec, MemorySpec, PageServerSpec, PlacementSpec, RunSpec, StrategySpec
 from workers.vcpu import Vcpu

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from workers import _native
-from workers.handshake import Acceptor, HandshakeError, Region, parse_extras, send
+from workers.protocol.acceptor import KEPT_REFUSALS, Acceptor
+from workers.protocol.handshake import HandshakeError, Region, parse_extras, send
 
 PAGE = 4096
 REGION = 64 * PAGE
@@ -117,7 +118,7 @@ def test_a_peer_that_says_nothing_is_refused_and_hurts_nobody(acceptor: Acceptor
             socket.send_fds(peer, [message(regions[0])], [uffd])
             acceptor.wait_for(1)
         assert acceptor.refused == [], "the good peer had to wait for the silent one's time-out"
-        assert "said nothing in time" in refusal(acceptor)
+        assert "timed out before a message" in refusal(acceptor)
 
 
 def test_a_peer_that_disconnects_half_way_is_refused(acceptor: Acceptor) -> None:
@@ -262,6 +263,35 @@ def test_more_than_one_descriptor_is_refused_and_every_one_closed(acceptor: Acce
         socket.send_fds(peer, [message(entry())], [other.fileno()] * count)
         assert "expected one descriptor with the regions, got" in refusal(acceptor)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_surplus_descriptor_is_refused_when_it_arrives_not_when_the_message_is_whole() -> None:
+    acceptor = Acceptor(PAGE, REGION, timeout_s=3600.0)
+    before = len(os.listdir("/proc/self/fd"))
+    with open("/dev/null") as other, connect(acceptor) as peer:
+        for byte in b"[{":
+            socket.send_fds(peer, [bytes([byte])], [other.fileno()])
+        assert "expected one descriptor with the regions, got more" in refusal(acceptor)
+    deadline = time.monotonic() + 5.0
+    while len(os.listdir("/proc/self/fd")) > before and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert len(os.listdir("/proc/self/fd")) == before
+    acceptor.close()
+
+
+def test_what_is_kept_of_refused_peers_is_bounded(acceptor: Acceptor) -> None:
+    long = "x" * 60_000
+    with connect(acceptor) as peer:
+        peer.sendall(json.dumps([{"base_host_virt_addr": long}]).encode())
+    for _ in range(KEPT_REFUSALS + 3):
+        with connect(acceptor) as peer:
+            peer.sendall(b"{}")
+    deadline = time.monotonic() + 10.0
+    while acceptor.refused[-1:] != ["4 more were refused"] and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert len(acceptor.refused) == KEPT_REFUSALS + 1
+    assert acceptor.refused[-1] == "4 more were refused"
+    assert max(len(reason) for reason in acceptor.refused) <= 400
 
 
 def test_closing_does_not_wait_for_a_silent_peer() -> None:

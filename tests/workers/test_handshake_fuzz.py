@@ -10,7 +10,8 @@ import time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.handshake import HandshakeError, parse_extras, parse_regions, receive_message, whole_json
+from workers.protocol.handshake import HandshakeError, parse_extras, parse_regions
+from workers.protocol.receive import JsonEnd, receive_message
 
 PAGE = 4096
 REGION = 64 * PAGE
@@ -64,16 +65,20 @@ good_messages = st.builds(
 
 
 @settings(max_examples=1000, deadline=None)
-@given(good_messages, st.booleans())
+@given(good_messages, st.booleans(), st.data())
 def test_every_good_message_is_understood_and_no_part_of_it_is_taken_for_the_whole(
-    regions: list[dict[str, int]], ascii_only: bool
+    regions: list[dict[str, int]], ascii_only: bool, pieces: st.DataObject
 ) -> None:
     sent = json.dumps(regions, ensure_ascii=ascii_only).encode(errors="replace")
     parsed = parse_regions(sent, PAGE, REGION)
     assert len(parsed) == len(regions)
     assert all(one.items() >= region.as_json().items() for region, one in zip(parsed, regions, strict=True))
-    assert whole_json(sent)
-    assert not any(whole_json(sent[:end]) for end in range(len(sent)))
+    assert JsonEnd().feed(sent)
+    assert not any(JsonEnd().feed(sent[:end]) for end in range(len(sent)))
+    cut = pieces.draw(st.lists(st.integers(0, len(sent)), max_size=8).map(sorted))
+    end = JsonEnd()
+    ended = [end.feed(sent[start:stop]) for start, stop in zip([0, *cut], [*cut, len(sent)], strict=True)]
+    assert ended.index(True) == next(at for at, stop in enumerate([*cut, len(sent)]) if stop == len(sent))
 
 
 @settings(max_examples=1000, deadline=None)
@@ -114,7 +119,7 @@ def test_pieces_on_a_real_socket_end_in_a_message_or_a_reason_and_no_descriptor_
             socket.send_fds(there, [piece], [stop])
         there.shutdown(socket.SHUT_WR)
         try:
-            message, descriptors = receive_message(here, stop, time.monotonic() + 60.0, whole_json)
+            message, descriptors = receive_message(here, stop, time.monotonic() + 60.0, 5, "five descriptors")
         except HandshakeError as error:
             assert "disconnected" in str(error)
         else:

@@ -5,11 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from workers.socket_folder import PREFIX, SocketFolder
+from workers.protocol.socket_folder import PREFIX, SocketFolder
 
 HOLDER = """
 import time
-from workers.socket_folder import SocketFolder
+from workers.protocol.socket_folder import SocketFolder
 folder = SocketFolder()
 (folder.path / "page-server.sock").touch()
 print(folder.path, flush=True)

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from tests.workers.test_actors import SPEC, run
 from workers.page_server import PageServer
+from workers.protocol.source_address import join_address, split_address
 from workers.source import Source
-from workers.source_address import join_address, split_address
 from workers.spec import FaultMixSpec, RunSpec, SourceSpec
 from workers.vcpu import Vcpu
 

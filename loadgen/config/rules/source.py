@@ -8,7 +8,7 @@ from typing import Any
 
 from loadgen.config.key import number
 from loadgen.plan.plan import MIB
-from workers.source_address import split_address
+from workers.protocol.source_address import split_address
 
 
 def problems(values: dict[str, Any]) -> Iterator[str]:

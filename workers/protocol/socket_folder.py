@@ -1,4 +1,4 @@
-"""A private folder for a Unix socket, which its process holds locked: what a killed one has left is told from what is in use."""
+"""A private folder for a Unix socket, locked by its process: the folder of a killed process can be removed, one in use cannot."""
 
 from __future__ import annotations
 
