@@ -1,4 +1,4 @@
-// Starting threads: a process that may have no more of them is told which one was refused.
+// Starting threads: where a process may have no more of them, the error names the one that was refused.
 #pragma once
 
 #include <new>

@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <thread>
 #include <vector>
 
 #include "kernel/error.hpp"
+#include "kernel/thread.hpp"
 #include "kernel/vocabulary.hpp"
 #include "resolve/poison.hpp"
 
@@ -41,6 +41,24 @@ void fill_slice(const Guest& guest, const Mapping& alias, std::uint64_t first, s
   }
 }
 
+void fill_all(const Guest& guest, const Mapping& alias) {
+  const std::uint64_t threads =
+      std::clamp<std::uint64_t>(guest.pages() / 4096, 1, std::min(4u, std::thread::hardware_concurrency()));
+  std::exception_ptr failure;
+  std::atomic<bool> failed{false};
+  JoinedThreads workers;
+  for (std::uint64_t i = 0; i < threads; ++i)
+    workers.start("the guest is not filled: its thread " + std::to_string(i), [&, i] {
+      try {
+        fill_slice(guest, alias, guest.pages() * i / threads, guest.pages() * (i + 1) / threads);
+      } catch (...) {
+        if (!failed.exchange(true)) failure = std::current_exception();
+      }
+    });
+  workers.join();
+  if (failure != nullptr) std::rethrow_exception(failure);
+}
+
 // The proof: mincore says which pages are in the page cache.
 std::uint64_t unprepared(const Guest& guest, const Mapping& alias) {
   const std::uint64_t step = guest.config().page_bytes / kBasePageBytes;
@@ -66,21 +84,7 @@ Filled fill(const Guest& guest, std::span<const std::uint8_t> kinds) {
     const Mapping alias = Mapping::shared(guest.region_fd(), guest.config().region_bytes);
     if (guest.config().memory == MemoryType::shmem)
       alias.advise(guest.config().transparent_huge_pages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE, "madvise for huge pages");
-    const std::uint64_t threads =
-        std::clamp<std::uint64_t>(guest.pages() / 4096, 1, std::min(4u, std::thread::hardware_concurrency()));
-    std::vector<std::thread> workers;
-    std::exception_ptr failure;
-    std::atomic<bool> failed{false};
-    for (std::uint64_t i = 0; i < threads; ++i)
-      workers.emplace_back([&, i] {
-        try {
-          fill_slice(guest, alias, guest.pages() * i / threads, guest.pages() * (i + 1) / threads);
-        } catch (...) {
-          if (!failed.exchange(true)) failure = std::current_exception();
-        }
-      });
-    for (std::thread& worker : workers) worker.join();
-    if (failure != nullptr) std::rethrow_exception(failure);
+    fill_all(guest, alias);
     filled.unprepared = unprepared(guest, alias);
   }
   filled.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();

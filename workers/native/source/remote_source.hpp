@@ -1,9 +1,8 @@
 // The page server's side of a remote source: pages are asked for over several connections, each with a thread that receives,
-// writes the contents where they belong, and then finishes what waited for them. Who asks never waits: a fault is finished on
-// the thread its last page arrived on. One more connection takes what the source pushes.
+// writes the contents where they belong, and then finishes what waited for them. A thread that asks never waits: a fault is
+// finished on the thread its last page arrived on. One more connection takes what the source pushes.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -18,6 +17,7 @@
 #include "guest/counters.hpp"
 #include "guest/guest.hpp"
 #include "guest/page_run.hpp"
+#include "kernel/duration_histogram.hpp"
 #include "source/source_protocol.hpp"
 #include "source/tcp.hpp"
 
@@ -33,18 +33,6 @@ struct RemoteSourceConfig {
   double timeout_s = 2.0;            ///< how long an answer may take before it is asked for again, on a new connection
   std::uint32_t retries = 3;         ///< how often, before the run fails
   std::uint32_t first_counters = 0;  ///< whose place in the guest's shared memory the first connection's counters have
-};
-
-/// Round-trip times in buckets of 1/32 of their size.
-class RttHistogram {
- public:
-  void add(std::uint64_t ns) noexcept { ++buckets_[bucket(ns)]; }
-  double p50_us() const noexcept;  ///< 0 when there are none
-
- private:
-  static constexpr int kSteps = 32;
-  static std::size_t bucket(std::uint64_t ns) noexcept;
-  std::array<std::uint64_t, 64 * kSteps> buckets_{};
 };
 
 struct SourceCounts {
@@ -68,7 +56,7 @@ class RemoteSource {
   RemoteSource(const RemoteSource&) = delete;
   RemoteSource& operator=(const RemoteSource&) = delete;
 
-  /// Starts the threads; the push begins when the guest's vCPUs leave the barrier.
+  /// Starts the threads; the push begins when the guest's vCPUs leave the barrier. Throws KernelError.
   void start();
   /// Asks for the pages of the run that are `mine` (shared memory), or for all of them, into `to` (anonymous memory). True:
   /// `done` will be called once, when every page of the run is complete, unless the run ends before. False: all are complete.
@@ -90,7 +78,7 @@ class RemoteSource {
     Done done;
   };
   struct Awaited {
-    std::uint64_t request = 0;   ///< 0: somebody else brings it
+    std::uint64_t request = 0;   ///< 0: another thread brings it
     bool placing = false;        ///< its contents are being written
     std::shared_ptr<Job> first;  ///< most often the only one
     std::vector<std::shared_ptr<Job>> others;
@@ -123,6 +111,7 @@ class RemoteSource {
   std::size_t more_answers(Link& link, tcp::Inbox& inbox);
   void receive_answers(Link& link);
   void receive_push(Link& link);
+  void receive(Link& link);
   void ask_again(Link& link, Descriptor socket);
   void lose(Link& link, const std::string& why);
   bool overdue(Link& link);
@@ -131,6 +120,11 @@ class RemoteSource {
   bool is_push(const Link& link) const noexcept { return link.index >= config_.connections; }
   bool take_frames(Link& link, tcp::Inbox& inbox);
   void place(Link& link, std::span<const wire::Parsed> frames);
+  template <typename Visit>
+  void each_page(std::span<const wire::Parsed> frames, const Visit& visit) const;
+  void claim_arrived(Link& link, std::span<const wire::Parsed> frames);
+  void write_arrived(const Link& link, std::span<const wire::Parsed> frames);
+  std::size_t settle_arrived(Link& link, std::span<const wire::Parsed> frames);
   void answered(const Link& link, std::uint64_t id);
   void send_bitmap(int fd);
   void fail(const Link& link, std::uint64_t since_ns);
@@ -152,7 +146,7 @@ class RemoteSource {
   std::unordered_map<std::uint64_t, Request> requests_;  // by id
   std::uint64_t next_id_ = 1;
   std::uint64_t sent_requests_ = 0;
-  RttHistogram rtt_;
+  DurationHistogram rtt_ns_;
 };
 
 }  // namespace uffd

@@ -1,4 +1,4 @@
-// A memory snapshot: a file that is the guest region, byte for byte. Its contents are those of a seed, as everybody can check.
+// A memory snapshot: a file that is the guest region, byte for byte. Its contents are those of a seed, which anyone can check.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// Where contents come from. Fetching is in two steps, so that a delay between them holds nobody up: take() says who is to
-// fetch a run's pages, put() writes them through the alias and declares them complete. A remote source has no put(): its
+// Where contents come from. Fetching is in two steps, so that a delay between them holds up no other fetch: take() claims
+// the fetch of a run's pages, put() writes them through the alias and declares them complete. A remote source has no put(): its
 // pages arrive when they arrive (remote_source.hpp), and what takes the place of take(), put() and make() is its fetch().
 #pragma once
 
@@ -17,6 +17,7 @@
 #include "guest/guest.hpp"
 #include "guest/page_run.hpp"
 #include "kernel/error.hpp"
+#include "source/allocate_page.hpp"
 #include "source/remote_source.hpp"
 #include "source/snapshot.hpp"
 
@@ -51,7 +52,7 @@ class Source {
     return true;
   }
 
-  /// Claims the fetch of every page of the run that nobody fetches yet; bit i: page i is ours to put().
+  /// Claims the fetch of every page of the run that no thread fetches yet; bit i: page i is ours to put().
   template <typename Mine>
   void take(const PageRun& run, Mine& mine) const {
     mine.assign(run.count, false);
@@ -72,14 +73,15 @@ class Source {
   }
 
   /// Shared memory: fills page by page through the alias. The bit is set after the page's last byte: a page filled through
-  /// the alias is visible from its first byte on, so nothing but this bit says that it is whole.
-  void put(std::uint64_t page) const noexcept {
+  /// the alias is visible from its first byte on, so only this bit proves that it is whole.
+  void put(std::uint64_t page) const {
+    if (!allocate_page(guest_, alias_, page)) return;
     std::byte* const to = alias_ + page * guest_.config().page_bytes;
     if (pause_ == 0 ? read({page, 1}, to) : in_two_halves(page, to)) guest_.set_complete(page);
   }
 
-  /// A resolve has found the contents of a page gone though they were complete: they are to be fetched again, unless somebody
-  /// has said so before. Nobody fetches a page whose contents are complete, so looking and forgetting cannot cross a put().
+  /// A resolve has found the contents of a page gone though they were complete: they are to be fetched again, unless another
+  /// thread has found that before. A page whose contents are complete is not fetched, so this cannot cross a put().
   void lost(std::uint64_t page) noexcept {
     const std::lock_guard lock(forgetting_);
     if (alias_ != nullptr && guest_.complete(page) && !contents_there(guest_, alias_, page)) guest_.forget(page);
@@ -89,7 +91,7 @@ class Source {
   bool make(const PageRun& run, std::byte* to) const noexcept { return read(run, to); }
 
  private:
-  // On purpose: whoever maps the page meanwhile sees the first half and a second one of zeros.
+  // On purpose: a thread that maps the page meanwhile sees the first half and a second one of zeros.
   bool in_two_halves(std::uint64_t page, std::byte* to) const noexcept {
     thread_local std::vector<std::byte> whole;
     const std::size_t half = guest_.config().page_bytes / 2;

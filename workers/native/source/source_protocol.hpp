@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 namespace uffd::wire {
 
@@ -69,6 +70,11 @@ Parsed parse(std::span<const std::byte> buffer, const Shape& shape, Reader reade
 inline Header header(FrameType type, std::uint32_t payload_bytes = 0, std::uint32_t count = 0, std::uint64_t id = 0,
                      std::uint64_t first = 0) noexcept {
   return {kMagic, kVersion, static_cast<std::uint16_t>(type), payload_bytes, count, id, first};
+}
+
+inline void append(std::vector<std::byte>& to, const Header& header) {
+  const auto* bytes = reinterpret_cast<const std::byte*>(&header);
+  to.insert(to.end(), bytes, bytes + sizeof header);
 }
 
 }  // namespace uffd::wire

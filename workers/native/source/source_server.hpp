@@ -4,15 +4,19 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "guest/contents.hpp"
+#include "guest/page_run.hpp"
 #include "kernel/mapping.hpp"
+#include "source/buffer_room.hpp"
 #include "source/source_protocol.hpp"
 #include "source/tcp.hpp"
 
@@ -24,7 +28,9 @@ struct SourceServerConfig {
   std::uint64_t region_bytes = 0;
   std::uint64_t page_bytes = 4096;
   std::uint64_t seed = 0;
-  double rtt_us = 0.0;  ///< an emulated round-trip time: no answer leaves earlier than this after its request came
+  double rtt_us = 0.0;            ///< an emulated round-trip time: no answer leaves earlier than this after its request came
+  std::size_t connections = 256;  ///< at most, at once
+  double idle_s = 10.0;           ///< a connection silent for this long makes room for another when there is none left
 };
 
 /// What was served, and to whom it was refused.
@@ -51,9 +57,11 @@ class SourceServer {
  private:
   /// What the connections of one guest share: the pages that were sent, and how many requests are being answered now.
   struct Session {
-    explicit Session(std::uint64_t pages) : sent((pages + 63) / 64) {}
+    Session(std::uint64_t pages, BufferRoom::Lease own) : lease(std::move(own)), sent((pages + 63) / 64) {}
+    BufferRoom::Lease lease;
     std::vector<std::atomic<std::uint64_t>> sent;
     std::atomic<std::uint32_t> answering{0};
+    void forget(std::span<const std::byte> wanted) noexcept;
     bool mark(std::uint64_t page) noexcept {  ///< true when it had not been sent before
       return (sent[page / 64].fetch_or(1ull << (page % 64), std::memory_order_relaxed) >> (page % 64) & 1) == 0;
     }
@@ -61,18 +69,29 @@ class SourceServer {
   struct Connection {
     Descriptor socket;
     std::thread thread;
+    BufferRoom::Lease lease;                  ///< of a push's bitmap
+    std::atomic<std::uint64_t> active_ns{0};  ///< when it last sent a frame, or took part of an answer
     std::atomic<bool> ended{false};
   };
   struct Due {
-    std::uint64_t at_ns;
+    std::uint64_t came_ns;
     wire::Header request;
   };
 
   void accept_all();
-  void serve(int fd);
-  std::shared_ptr<Session> greet(int fd, tcp::Inbox& inbox);
+  void add(Descriptor socket);
+  bool make_room();
+  void serve(Connection& connection);
+  void serve_frames(Connection& connection, tcp::Inbox& inbox, Session& session);
+  bool take_frame(Connection& connection, tcp::Inbox& inbox, Session& session, std::deque<Due>& queue);
+  wire::Hello greet(int fd, tcp::Inbox& inbox);
+  std::shared_ptr<Session> session_of(const wire::Hello& hello);
+  std::shared_ptr<Session> session_or_refusal(int fd, const wire::Hello& hello);
   void answer(int fd, std::span<const Due> due, Session& session);
-  void push(int fd, const wire::Parsed& asked, Session& session);
+  void push(Connection& connection, const wire::Parsed& asked, Session& session);
+  void send_pushed(Connection& connection, PageRun run);
+  void send_all(int fd, std::span<iovec> parts) const;
+  [[noreturn]] void turn_away(int fd, const std::string& why) const;
   void refuse(const std::string& why);
   std::byte* page(std::uint64_t index) const noexcept { return memory_.data() + index * shape_.page_bytes; }
 
@@ -84,6 +103,7 @@ class SourceServer {
   std::atomic<bool> stopping_{false};
   mutable std::mutex mutex_;
   std::vector<std::unique_ptr<Connection>> connections_;
+  BufferRoom room_;
   std::map<std::uint64_t, std::weak_ptr<Session>> sessions_;
   Served served_;
   std::atomic<std::uint64_t> requests_{0}, pages_{0}, pages_pushed_{0};

@@ -6,6 +6,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -123,9 +124,18 @@ void send_all(int fd, std::span<iovec> parts, int stop_fd, std::uint64_t timeout
   }
 }
 
+void Inbox::resize(std::size_t bytes) {
+  const std::span<const std::byte> held = view();
+  std::vector<std::byte> resized(std::max(bytes, held.size()));
+  std::copy(held.begin(), held.end(), resized.begin());
+  end_ = held.size();
+  begin_ = 0;
+  bytes_ = std::move(resized);
+}
+
 std::size_t Inbox::receive(int fd, int flags) {
   if (begin_ == end_) begin_ = end_ = 0;
-  if (begin_ > bytes_.size() / 2) {
+  if (begin_ > bytes_.size() / 2 || end_ == bytes_.size()) {
     std::memmove(bytes_.data(), bytes_.data() + begin_, end_ - begin_);
     end_ -= begin_;
     begin_ = 0;

@@ -49,6 +49,7 @@ void shut_down(int fd) noexcept;
 
 /// Waits for `events` on `fd`; false when `timeout_ns` is out. Throws Stopped when `stop_fd` is readable.
 bool wait(int fd, short events, int stop_fd, std::uint64_t timeout_ns);
+inline iovec part(const void* data, std::size_t bytes) { return {const_cast<void*>(data), bytes}; }
 /// Sends all of it; throws Lost when the peer is gone or takes nothing for `timeout_ns`.
 void send_all(int fd, std::span<iovec> parts, int stop_fd, std::uint64_t timeout_ns);
 
@@ -59,6 +60,9 @@ class Inbox {
   std::span<const std::byte> view() const noexcept { return {bytes_.data() + begin_, end_ - begin_}; }
   void take(std::size_t count) noexcept { begin_ += count; }
   void clear() noexcept { begin_ = end_ = 0; }
+  std::size_t capacity() const noexcept { return bytes_.size(); }
+  /// Makes room for `bytes`, or for what is in it where that is more.
+  void resize(std::size_t bytes);
   /// What one recv gives: its bytes, 0 when there is nothing now. Throws Ended at the end of the stream, and Lost.
   std::size_t receive(int fd) { return receive(fd, MSG_DONTWAIT); }
   /// The same, waiting for it in the one system call: 0 when the socket's limit is out.
