@@ -105,10 +105,11 @@ def test_a_room_imports_only_rooms_below_it_and_no_circle_closes(package: str, f
     assert circle(arrows) == []
 
 
-def test_a_room_of_the_core_includes_only_rooms_below_it() -> None:
+def test_a_room_of_the_core_includes_only_rooms_below_it_and_no_circle_closes() -> None:
     arrows = core_arrows()
     assert len(arrows) > 100
     assert list(against(arrows, CORE)) == []
+    assert circle(arrows) == []
 
 
 def test_every_folder_is_a_room_with_a_floor() -> None:

@@ -90,7 +90,7 @@ TEST("with several readers of one userfaultfd in epoll, a fault wakes one of the
   CHECK(sleeps >= 100 && sleeps < 400);  // woken all at once: 800
 }
 
-TEST("a vCPU that nobody serves is seen standing: which page, in which state and stage") {
+TEST("a vCPU that is not served is seen standing: which page, in which state and stage") {
   GuestPlan plan;
   plan.guest.vcpus = plan.guest.vcpus_per_vmm = 1;
   Guest guest(plan.guest);

@@ -1,3 +1,6 @@
+#include <poll.h>
+#include <unistd.h>
+
 #include "check.hpp"
 #include "kernel/error.hpp"
 #include "whole_guest.hpp"
@@ -29,7 +32,7 @@ void check_shared_out(const GuestResult& result, std::uint64_t pages) {
 
 }  // namespace
 
-TEST("a background stream and the vCPUs share the pages out, whatever they raced for") {
+TEST("the prefetcher and the vCPUs share the pages out, whatever they raced for") {
   for (const char* strategy : kResolving)
     for (const Kind kind : {Kind::absent, Kind::minor}) {
       GuestPlan plan = plan_for(strategy, "order");
@@ -95,7 +98,7 @@ TEST("a prefetch limit is kept to") {
   CHECK(pages <= 2 * 256 / 2 + 256 / 5 + 2 * 16);  // half a second's, what may be caught up on after a pause, two batches
 }
 
-TEST("pages that the source cannot give are left to whoever touches them") {
+TEST("pages that the source cannot give are left to the vCPU that touches them") {
   GuestPlan plan = plan_for("uffd_wait", "order");
   plan.kinds = {Kind::absent, Kind::absent, Kind::absent, Kind::poisoned};
   plan.vmm.access.order = "none";
@@ -105,12 +108,71 @@ TEST("pages that the source cannot give are left to whoever touches them") {
   CHECK_EQUAL(result->wrong_words, 0u);
 }
 
-TEST("a delay of the page server's holds the stream up too") {
+TEST("the page server's delay holds the prefetcher up too") {
   GuestPlan plan = plan_for("no_slow_gup", "order");
   plan.server.delay_us = 20'000;
   plan.vmm.access.order = "none";
   plan.vmm.access.hold_ns = 200'000'000;
   CHECK(run_guest(plan)->server[Counter::prefetched_pages] <= 10u * 16);
+}
+
+TEST("contents of anonymous pages are right after a gap in a batch: a shard that ends inside it") {
+  for (const std::uint32_t shards : {3u, 7u}) {
+    GuestPlan plan = plan_for("uffd_wait", "order");
+    plan.guest.memory = MemoryType::anon;
+    plan.vmm.uffds = shards;
+    plan.vmm.access.order = "none";
+    plan.vmm.access.hold_ns = 500'000'000;
+    const auto result = run_guest(plan);
+    check_shared_out(*result, kPages);
+    CHECK_EQUAL(result->server[Counter::prefetched_pages], kPages);
+  }
+}
+
+TEST("pages that were dropped before the prefetcher came to them are left to the next fault, in every VMM process") {
+  for (const bool touched : {false, true}) {
+    GuestPlan plan = plan_for("uffd_wait", "order");
+    plan.kind = Kind::minor;
+    plan.guest.vcpus_per_vmm = 1;
+    plan.punched = {5, 600, 1023};
+    plan.vmm.access.overlap = true;
+    if (!touched) {
+      plan.vmm.access.order = "none";
+      plan.vmm.access.hold_ns = 500'000'000;
+    }
+    const auto result = run_guest(plan);
+    CHECK_EQUAL(result->stop_reason, "");
+    CHECK_EQUAL(result->wrong_words, 0u);
+    if (touched)
+      CHECK_EQUAL(result->verified, 2 * kPages);
+    else
+      CHECK_EQUAL(result->verified + result->gone, 2 * (kPages - 3));
+    CHECK(result->server[Counter::efault] > 0 || touched);
+  }
+}
+
+TEST("the prefetcher gives a block up while a remove event is unread, and the run goes on") {
+  const Guest guest({.memory = MemoryType::anon, .region_bytes = kPages * 4096});
+  const Mapping memory = Mapping::anonymous(kPages * 4096, 4096);
+  Userfaultfd uffd(UFFD_FEATURE_EVENT_REMOVE);
+  uffd.register_range(memory.address(), memory.bytes(), UFFDIO_REGISTER_MODE_MISSING);
+  PageServer server(guest, {.readers = 0, .prefetch = {.name = "order"}});
+  server.add(uffd.fd(), {{memory.address(), memory.bytes(), 0, 4096}}, -1, -1, -1);
+  std::thread dropper([&] { ::madvise(memory.data(), 4096, MADV_DONTNEED); });
+  pollfd unread{uffd.fd(), POLLIN, 0};
+  while (::poll(&unread, 1, 1000) != 1) {
+  }
+  guest.release(0);
+  std::thread serving([&] { server.serve(); });
+  ::usleep(300'000);
+  CHECK_EQUAL(guest.stop_reason(), "");
+  server.stop();
+  serving.join();
+  uffd_msg message;
+  CHECK_EQUAL(::read(uffd.fd(), &message, sizeof message), static_cast<ssize_t>(sizeof message));
+  dropper.join();
+  CHECK(server.counters()[Counter::eagain_changing] > 0);
+  CHECK_EQUAL(server.counters()[Counter::prefetched_pages], 0u);
 }
 
 TEST("a prefetch that is unknown or outside the region is refused") {

@@ -70,6 +70,7 @@ TEST("a hole ends the run by name where nothing drops pages, and is fetched agai
     region.punch(3);
     const Installed installed = region.install(3);
     CHECK(installed.end == (drops ? Installed::End::gone : Installed::End::refused));
+    CHECK_EQUAL(installed.settled, 0u);
     CHECK_EQUAL(region.counters[Counter::efault], 1u);
     CHECK(region.resolver.record().state(3) == PageState::unresolved);
     const std::string text = region.resolver.refusal({3, 1}, installed);
@@ -85,6 +86,15 @@ TEST("a page that was resolved before and whose contents are gone becomes discar
     CHECK(region.again(3).end == (drops ? Installed::End::gone : Installed::End::refused));
     CHECK(region.resolver.record().state(3) == (drops ? PageState::discarded : PageState::resolved));
   }
+}
+
+TEST("a mapped page that was discarded is about to be dropped: the EEXIST of its resolve leaves it discarded") {
+  Region region;
+  region.map_behind_the_record(3);
+  CHECK(region.resolver.record().resolve_unasked(3));
+  CHECK(region.resolver.record().discard(3));
+  CHECK(region.install(3).lost);
+  CHECK(region.resolver.record().state(3) == PageState::discarded);
 }
 
 TEST("a range that is not registered and a process that has ended are two answers") {
@@ -126,7 +136,7 @@ TEST("each page is looked up in the shard that covers it, whatever order the sha
   for (std::uint64_t page = 0; page < 16; ++page) CHECK_EQUAL(region.mapping.data()[page * kPage] == std::byte{1}, true);
 }
 
-TEST("fault-around takes only what nobody has in hand, inside the aligned block") {
+TEST("fault-around takes only free pages, inside the aligned block") {
   Region region(8);
   CHECK(region.resolver.record().claim(10, PageRecord::reader_claim(0)));
   const PageRun run = region.resolver.claim(12, PageRecord::vcpu_claim());

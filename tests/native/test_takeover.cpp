@@ -202,7 +202,7 @@ TEST("requests are taken in turn from every vCPU that asks, and once each") {
   CHECK(!guest.next_request(0, vcpu));
 }
 
-TEST("vCPUs ask at the ring of their number, and a ring hands out its own, everybody in turn") {
+TEST("vCPUs ask at the ring of their number, and a ring hands out its own, each vCPU in turn") {
   const Guest guest(GuestConfig{.region_bytes = 512 * 4096, .vcpus = 200, .vcpus_per_vmm = 200, .rings = 3});
   for (std::uint32_t vcpu : {0u, 3u, 4u, 198u, 199u}) {
     guest.vcpu(vcpu).request.store(static_cast<std::uint32_t>(RequestState::asked));

@@ -1,6 +1,8 @@
 // A whole guest in one process, on the real kernel: page server threads, VMM processes' sides, vCPU threads.
 #pragma once
 
+#include <fcntl.h>
+
 #include <memory>
 #include <thread>
 #include <vector>
@@ -16,7 +18,8 @@ struct GuestPlan {
   struct Word {
     std::uint64_t page, index;
   };
-  std::vector<Word> spoiled = {};  ///< after the region was filled
+  std::vector<Word> spoiled = {};           ///< after the region was filled
+  std::vector<std::uint64_t> punched = {};  ///< pages of the memfd dropped after it was filled, as by a balloon
   uffd::PageServerConfig server;
   uffd::VmmConfig vmm;
   bool no_records = false;  ///< else one a page where `vmm` does not say
@@ -43,7 +46,7 @@ inline std::unique_ptr<GuestResult> run_guest(GuestPlan plan, bool serve = true)
   plan.server.readers =
       std::max(plan.server.readers, vmms * (plan.vmm.uffds + (plan.vmm.disturb.devices.second_mapping ? 1 : 0)));
   plan.guest.rings = std::min(plan.guest.vcpus, plan.server.readers);
-  plan.guest.drops = plan.vmm.disturb.balloon.rate_per_s > 0;
+  plan.guest.drops = plan.vmm.disturb.balloon.rate_per_s > 0 || !plan.punched.empty();
   result->guest = std::make_unique<uffd::Guest>(plan.guest);
   uffd::Guest& guest = *result->guest;
   plan.server.track_removes = plan.vmm.disturb.balloon.track_removes;
@@ -51,6 +54,9 @@ inline std::unique_ptr<GuestResult> run_guest(GuestPlan plan, bool serve = true)
   for (std::uint64_t page = 0; page < kinds.size() && !plan.kinds.empty(); ++page)
     kinds[page] = static_cast<std::uint8_t>(plan.kinds[page % plan.kinds.size()]);
   result->unprepared = uffd::fill(guest, kinds).unprepared;
+  for (const std::uint64_t page : plan.punched)
+    ::fallocate(guest.region_fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(page * plan.guest.page_bytes),
+                static_cast<off_t>(plan.guest.page_bytes));
   if (!plan.spoiled.empty()) {
     const uffd::Mapping region = uffd::Mapping::shared(guest.region_fd(), plan.guest.region_bytes);
     for (const auto& [page, index] : plan.spoiled)

@@ -15,7 +15,7 @@ namespace uffd {
 namespace {
 
 constexpr std::uint64_t kMagic = 0x6e65676c64666675;  // "uffdlgen"
-constexpr std::uint32_t kVersion = 5;
+constexpr std::uint32_t kVersion = 6;
 constexpr int kEverybody = 0x7fffffff;
 
 std::uint64_t up(std::uint64_t value, std::uint64_t to) { return (value + to - 1) / to * to; }
@@ -80,7 +80,8 @@ Guest::Guest(const GuestConfig& config)
   layout.rings_offset = up(layout.fetching_offset + up(pages, 64) / 8, 64);
   layout.vcpus_offset = layout.rings_offset + config.rings * ring_bytes(config);
   layout.counters_offset = up(layout.vcpus_offset + config.vcpus * sizeof(VcpuState), 64);
-  layout.payload_offset = up(layout.counters_offset + config.server_threads * sizeof(Counters), kBasePageBytes);
+  layout.marking_offset = layout.counters_offset + config.server_threads * sizeof(Counters);
+  layout.payload_offset = up(layout.marking_offset + most_readers(config) * sizeof(std::uint32_t), kBasePageBytes);
   const std::uint64_t payload = config.memory == MemoryType::anon ? config.page_bytes * config.request_pages * config.vcpus : 0;
   layout.bytes = up(layout.payload_offset + payload, kBasePageBytes);
 
@@ -94,6 +95,7 @@ Guest::Guest(const GuestConfig& config)
   shared.rings_offset = layout.rings_offset;
   shared.vcpus_offset = layout.vcpus_offset;
   shared.counters_offset = layout.counters_offset;
+  shared.marking_offset = layout.marking_offset;
   shared.payload_offset = layout.payload_offset;
   shared.bytes = layout.bytes;
   shared.version = kVersion;
@@ -115,7 +117,7 @@ Guest Guest::attach(int region_fd, int shared_fd) {
 }
 
 void Guest::wait_for_removes() const noexcept {
-  for (std::atomic<std::uint32_t>& slot : header().marking) {
+  for (std::atomic<std::uint32_t>& slot : marking()) {
     const std::uint32_t seen = slot.load(std::memory_order_acquire);
     while (seen % 2 != 0 && slot.load(std::memory_order_acquire) == seen && !stopping()) sched_yield();
   }
@@ -155,7 +157,7 @@ bool Guest::next_request(std::uint32_t index, std::uint32_t& vcpu) const noexcep
 
 void Guest::succeed_server() const noexcept {
   header().server_epoch.fetch_add(1, std::memory_order_acq_rel);
-  for (std::atomic<std::uint32_t>& slot : header().marking) slot.store(0, std::memory_order_release);
+  for (std::atomic<std::uint32_t>& slot : marking()) slot.store(0, std::memory_order_release);
   for (std::uint64_t word = 0; word < (pages_ + 63) / 64; ++word)
     bits(header().fetching_offset)[word].store(bits(header().contents_offset)[word].load());
   for (std::uint32_t i = 0; i < config().vcpus; ++i) {

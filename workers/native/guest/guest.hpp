@@ -69,6 +69,16 @@ class Guest {
     bits(header().fetching_offset)[page / 64].fetch_and(~(1ull << (page % 64)), std::memory_order_acq_rel);
   }
 
+  /// Remove events: the word of a reader is odd while it has read events and not yet marked the pages they take away. One a
+  /// thread of the page server that counts in the shared memory, and at least kFewestReaders.
+  std::span<std::atomic<std::uint32_t>> marking() const noexcept {
+    return {reinterpret_cast<std::atomic<std::uint32_t>*>(shared_.data() + header().marking_offset), most_readers(config())};
+  }
+  static constexpr std::uint32_t kFewestReaders = 64;
+  static std::uint32_t most_readers(const GuestConfig& config) noexcept {
+    return config.server_threads > kFewestReaders ? config.server_threads : kFewestReaders;
+  }
+
   /// Waits until every remove event that a reader has read by now is in the page records. The kernel lets the dropper go on
   /// inside the reader's read(2), so for a moment a page is gone and its record says resolved.
   void wait_for_removes() const noexcept;

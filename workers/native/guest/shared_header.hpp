@@ -1,9 +1,7 @@
 // The header of the guest's shared memory: its layout, the start barrier, and how a run is stopped.
 #pragma once
 
-#include <array>
 #include <atomic>
-#include <cstddef>
 #include <cstdint>
 
 #include "guest/guest_config.hpp"
@@ -16,8 +14,8 @@ struct alignas(64) SharedHeader {
   std::uint64_t magic;
   std::uint32_t version;
   GuestConfig config;
-  std::uint64_t kinds_offset, contents_offset, fetching_offset, rings_offset, vcpus_offset, counters_offset, payload_offset,
-      bytes;
+  std::uint64_t kinds_offset, contents_offset, fetching_offset, rings_offset, vcpus_offset, counters_offset, marking_offset,
+      payload_offset, bytes;
 
   alignas(64) FutexWord arrived;            ///< vCPUs at the barrier
   FutexWord armed;                          ///< gated: 1 once all have arrived
@@ -31,10 +29,6 @@ struct alignas(64) SharedHeader {
   char reason[512];
 
   std::atomic<std::uint32_t> server_epoch;  ///< how many page servers have died and been succeeded
-  /// Remove events: odd while the reader of that number, or one alike to it modulo kReaderSlots, has read events and not yet
-  /// marked the pages they take away.
-  static constexpr std::size_t kReaderSlots = 256;
-  alignas(64) std::array<std::atomic<std::uint32_t>, kReaderSlots> marking;
 };
 
 }  // namespace uffd

@@ -1,5 +1,5 @@
-// After a page server was killed: what it had in hand is settled, so that no page stays in flight for ever. It ran in another
-// process and is gone with all its threads, so nobody else writes to a byte that carries its claim.
+// After a page server was killed: the pages it had claimed are settled, so that none stays in flight. It ran in another process
+// and is gone with all its threads, so no other thread writes to a byte that carries its claim.
 #pragma once
 
 #include <cstdint>

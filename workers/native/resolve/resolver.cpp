@@ -34,13 +34,20 @@ Resolver::Resolver(std::vector<Shard> shards, PageRecord record, const GuestConf
       around_(fault_around),
       drops_(guest.drops) {
   std::sort(shards_.begin(), shards_.end(), [](const Shard& a, const Shard& b) { return a.first_page < b.first_page; });
-  for (const Shard& shard : shards_) first_pages_.push_back(shard.first_page);
+  const Shard& last = shards_.back();
+  const std::uint64_t pages = last.first_page + last.pages - shards_.front().first_page;
+  shards_per_page_ = static_cast<double>(shards_.size()) / static_cast<double>(pages);
 }
 
 [[gnu::hot]] const Shard& Resolver::shard_of(std::uint64_t page) const noexcept {
-  if (shards_.size() == 1) return shards_.front();
-  const auto after = std::upper_bound(first_pages_.begin() + 1, first_pages_.end(), page);
-  return shards_[static_cast<std::size_t>(after - first_pages_.begin()) - 1];
+  // Shards of a VMM process are of one size, so the guess is right or next to it; a page before all of them is in none.
+  const std::size_t last = shards_.size() - 1;
+  if (last == 0 || page < shards_.front().first_page) return shards_.front();
+  const double offset = static_cast<double>(page - shards_.front().first_page);
+  std::size_t at = std::min(static_cast<std::size_t>(offset * shards_per_page_), last);
+  while (page < shards_[at].first_page) --at;
+  while (at != last && page >= shards_[at + 1].first_page) ++at;
+  return shards_[at];
 }
 
 bool Resolver::covers(std::uint64_t page) const noexcept {
@@ -116,10 +123,12 @@ void Resolver::release_rest(const PageRun& run, const PageRun& kept) const noexc
       }
     }
     installed.error = outcome.error;
+    installed.settled = at;
     installed.call = memory_ == MemoryType::anon ? "UFFDIO_COPY" : "UFFDIO_CONTINUE";
     settle_rest({run.first + at, run.count - at}, how.known, installed.end);
     break;
   }
+  if (installed.end == Installed::End::mapped) installed.settled = run.count;
   return installed;
 }
 

@@ -49,12 +49,13 @@ struct Installed {
     refused,   ///< ENOMEM, ENOSPC, ENOENT or another errno: the run cannot go on
   };
   End end = End::mapped;
-  std::uint32_t pages = 0;  ///< mapped by this call
-  std::uint32_t again = 0;  ///< of them, those that had been resolved before and dropped
-  bool lost = false;        ///< some page was mapped already
-  bool wanted = false;      ///< the wanted page was mapped by this call
+  std::uint32_t pages = 0;    ///< mapped by this call
+  std::uint32_t settled = 0;  ///< of the run, from its start: mapped, by whichever thread
+  std::uint32_t again = 0;    ///< of them, those that had been resolved before and dropped
+  bool lost = false;          ///< some page was mapped already
+  bool wanted = false;        ///< the wanted page was mapped by this call
   int error = 0;
-  const char* call = "";  ///< the ioctl that said `error`
+  const char* call = "";  ///< the ioctl that failed with `error`
 };
 
 class Resolver {
@@ -83,7 +84,7 @@ class Resolver {
   /// was resolved before and whose contents are gone becomes `discarded`.
   Installed install(const PageRun& run, const Install& how, Counters& counters) const noexcept;
   /// Poisons a claimed page: an access to it gets a memory error. pages is 1 when this call did it; `lost` when the page was
-  /// mapped already (then its sleepers are woken). The record says `poisoned`, or what it said before the claim.
+  /// mapped already (then its sleepers are woken). The record is `poisoned`, or as it was before the claim.
   Installed poison(std::uint64_t page, bool wake, Counters& counters) const noexcept;
   void wake(std::uint64_t page, Counters& counters) const noexcept;
   /// Why the kernel refused to install the run: call, page, bytes, address, errno, and what to do.
@@ -100,8 +101,8 @@ class Resolver {
   void settle_lost(std::uint64_t page, const Install& how, Installed& installed, Counters& counters) const noexcept;
   void settle_rest(const PageRun& rest, Known known, Installed::End end) const noexcept;
 
-  std::vector<Shard> shards_;               ///< by first page
-  std::vector<std::uint64_t> first_pages_;  ///< of shards_: what a look-up searches
+  std::vector<Shard> shards_;  ///< by first page; at least one
+  double shards_per_page_ = 0.0;
   PageRecord record_;
   MemoryType memory_;
   std::uint64_t page_bytes_;

@@ -26,6 +26,9 @@ Wait wait_of(const std::string& name) {
 
 void check(const PageServerConfig& config, const Guest& guest) {
   if (config.events_per_read == 0) throw ConfigError("page_server.events_per_read must be at least 1");
+  if (const std::uint32_t most = Guest::most_readers(guest.config()); config.readers > most)
+    throw ConfigError("page_server.readers is " + std::to_string(config.readers) + " and the guest was made for at most " +
+                      std::to_string(most));
   if (config.fault_around_pages == 0) throw ConfigError("page_server.fault_around_pages must be at least 1");
   if (!(config.delay_us >= 0.0)) throw ConfigError("page_server.delay_us must not be negative");
   check(config.prefetch, guest.pages());

@@ -1,5 +1,5 @@
 // What a run is doing right now, from the memory its processes share anyway. The page server's process looks, twice a second
-// at most; nothing on the fault path knows of it.
+// at most; nothing is added to the fault path.
 #pragma once
 
 #include <array>
@@ -18,7 +18,7 @@ class Live {
  public:
   explicit Live(const Guest& guest);
 
-  /// A VMM process's fault records and its page record, which must stay mapped. The first say of a VMM process counts.
+  /// A VMM process's fault records and its page record, which must stay mapped. The first call for a VMM process counts.
   void watch(std::uint32_t vmm, const FaultRecord* records, std::uint64_t slots_per_vcpu, PageRecord pages);
 
   /// A vCPU that is in the same place of the same access as `seconds` ago.

@@ -25,6 +25,7 @@ Descriptor duplicate(int fd) {
 }
 
 std::vector<RegionView> checked(std::vector<RegionView> regions, const GuestConfig& guest) {
+  if (regions.empty()) throw ConfigError("a peer names no region");
   for (const RegionView& view : regions)
     if (view.size == 0 || view.size % guest.page_bytes != 0 || view.offset % guest.page_bytes != 0 ||
         view.offset > guest.region_bytes || view.size > guest.region_bytes - view.offset)

@@ -1,4 +1,4 @@
-// One userfaultfd that was handed to the page server, with what its VMM process said of it.
+// One userfaultfd that was handed to the page server, with what its VMM process sent of it.
 #pragma once
 
 #include <cstdint>

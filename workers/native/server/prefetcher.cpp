@@ -148,9 +148,9 @@ void Prefetcher::install(const Peer& peer, const PageRun& run) {
     const std::byte* from = staging_.empty() ? nullptr : staging_.data() + (page - run.first) * page_bytes;
     const Installed installed = peer.resolver().install(claimed, {.from = from, .wake = true, .tries = kTries}, counters_);
     counters_[Counter::prefetched_pages] += installed.pages;
-    // Pages that were dropped meanwhile, or cannot be installed for now, are left to whoever touches them.
+    // Pages that were dropped meanwhile, or cannot be installed for now, are left to the vCPU that touches them.
     if (installed.end == Installed::End::refused) guest_.stop("prefetch: " + peer.resolver().refusal(claimed, installed));
-    page += claimed.count;
+    page += installed.end == Installed::End::gone ? installed.settled + 1 : claimed.count;
   }
 }
 

@@ -28,7 +28,7 @@ Reader::Reader(ServerState& server, ThreadInfo& thread, std::uint32_t index)
       messages_(server.config.events_per_read),
       answers_(server, thread, index),
       vcpus_(guest_),
-      marking_(guest_.header().marking[index % SharedHeader::kReaderSlots]),
+      marking_(guest_.marking()[index]),
       dropping_(server.config.seed ^ (index + 1)),
       wake_interval_(Clock::get().from_ns(server.config.inject.wake_every_ms * 1e6)),
       wake_due_(wake_interval_ == 0 ? 0 : Clock::get().now() + wake_interval_) {

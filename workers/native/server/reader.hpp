@@ -42,7 +42,7 @@ class Reader {
   FaultAnswers answers_;
   VcpuThreads vcpus_;
   Descriptor epoll_;
-  std::atomic<std::uint32_t>& marking_;  ///< this reader's, in the shared header
+  std::atomic<std::uint32_t>& marking_;  ///< this reader's, in the guest's shared memory
   Random dropping_;
   Ticks wake_interval_, wake_due_;  ///< 0: never
   std::uint64_t taken_ = 0;         ///< events

@@ -1,0 +1,213 @@
+// A thread asleep in userfaultfd whose page another thread has settled must be woken: each case by itself, on the real kernel.
+#include <unistd.h>
+
+#include <thread>
+
+#include "check.hpp"
+#include "kernel/error.hpp"
+#include "server/fault_answers.hpp"
+#include "server/page_server.hpp"
+#include "vmm/vmm.hpp"
+
+using namespace uffd;
+
+namespace {
+
+constexpr std::uint64_t kPage = kBasePageBytes;
+constexpr std::uint64_t kPages = 16;
+
+/// One mapping of a guest's region in sleeping mode.
+struct View {
+  Mapping memory;
+  Userfaultfd uffd{UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM};
+
+  explicit View(const Guest& guest) : memory(Mapping::shared(guest.region_fd(), kPages * kPage)) {
+    uffd.register_range(memory.address(), memory.bytes(), UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR);
+  }
+  std::uint64_t at(std::uint64_t page) const { return memory.address() + page * kPage; }
+};
+
+/// A thread asleep on a page, in a system call: `error` is how the call ended once it is woken.
+class Sleeper {
+ public:
+  Sleeper(const View& view, std::uint64_t page) : view_(view) {
+    CHECK_EQUAL(::pipe(pipe_), 0);
+    thread_ = std::thread([this, at = view.memory.data() + page * kPage] {
+      error_.store(::write(pipe_[1], at, 1) == 1 ? 0 : errno);
+      ended_.store(true);
+    });
+    uffd_msg message{};
+    while (::read(view.uffd.fd(), &message, sizeof message) != sizeof message) ::usleep(100);  // it sleeps, and is forgotten
+  }
+  ~Sleeper() {
+    view_.uffd.unregister_range(view_.memory.address(), view_.memory.bytes());  // wakes it, whatever the test found
+    thread_.join();
+    ::close(pipe_[0]);
+    ::close(pipe_[1]);
+  }
+  bool ended() const {
+    for (int i = 0; i < 5000 && !ended_.load(); ++i) ::usleep(1000);
+    return ended_.load();
+  }
+  int error() const { return error_.load(); }
+
+ private:
+  const View& view_;
+  int pipe_[2] = {};
+  std::atomic<bool> ended_{false};
+  std::atomic<int> error_{0};
+  std::thread thread_;
+};
+
+struct TwoViews {
+  Guest guest{{.region_bytes = kPages * kPage, .vcpus = 2, .vcpus_per_vmm = 1}};
+  Mapping alias = Mapping::shared(guest.region_fd(), kPages* kPage);
+  View view{guest}, other{guest};
+  ServerState server;
+  Counters counters;
+  ThreadInfo thread{.counters = &counters};
+
+  explicit TwoViews(std::uint32_t around = 1) : server(guest, {.fault_around_pages = around}, 1) {
+    for (std::uint64_t page = 0; page < kPages; ++page) {
+      guest.contents().fill(page, alias.data() + page * kPage);
+      guest.claim_fetch(page);
+      guest.set_complete(page);
+    }
+    for (const View* one : {&view, &other})
+      server.peers.push_back(std::make_unique<Peer>(
+          guest, one->uffd.fd(), std::vector<RegionView>{{one->memory.address(), kPages * kPage, 0, kPage}}, -1, -1, -1, around));
+  }
+  Peer& peer() { return *server.peers[0]; }
+  Request fault_on(std::uint64_t page) { return {.page = page, .peer = &peer(), .minor = true}; }
+};
+
+}  // namespace
+
+TEST("a sleeper whose page another thread has poisoned meanwhile is woken, and meets the poison") {
+  TwoViews scene;
+  FaultAnswers answers(scene.server, scene.thread, 0);
+  const Sleeper sleeper(scene.view, 3);
+  CHECK(scene.peer().resolver().record().claim(3, PageRecord::vcpu_claim()));
+  CHECK_EQUAL(scene.peer().resolver().poison(3, false, scene.counters).pages, 1u);
+  answers.answer(scene.fault_on(3));
+  CHECK(sleeper.ended());
+  CHECK_EQUAL(sleeper.error(), EFAULT);
+  CHECK_EQUAL(scene.counters[Counter::events_lost], 1u);
+}
+
+TEST("a sleeper on a page inside a run that another thread has mapped without a wake is woken with the run") {
+  TwoViews scene(8);
+  FaultAnswers answers(scene.server, scene.thread, 0);
+  const Sleeper sleeper(scene.view, 2);
+  CHECK_EQUAL(scene.view.uffd.resume(scene.view.at(2), kPage, false).error, 0);
+  answers.answer(scene.fault_on(5));
+  CHECK(sleeper.ended());
+  CHECK_EQUAL(sleeper.error(), 0);
+  CHECK_EQUAL(scene.counters[Counter::eexist], 1u);
+  CHECK_EQUAL(scene.counters[Counter::events_resolved], 1u);
+}
+
+TEST("a sleeper whose page was resolved before and is still mapped is woken") {
+  TwoViews scene;
+  FaultAnswers answers(scene.server, scene.thread, 0);
+  const Sleeper sleeper(scene.view, 4);
+  CHECK_EQUAL(scene.view.uffd.resume(scene.view.at(4), kPage, false).error, 0);
+  CHECK(scene.peer().resolver().record().claim(4, PageRecord::vcpu_claim()));
+  CHECK(scene.peer().resolver().install({4, 1}, {.wanted = 4}, scene.counters).lost);  // without a wake: as an exiting vCPU
+  CHECK(scene.peer().resolver().record().state(4) == PageState::resolved);
+  answers.answer(scene.fault_on(4));
+  CHECK(sleeper.ended());
+  CHECK_EQUAL(scene.counters[Counter::events_lost], 1u);
+}
+
+TEST("a sleeper in another VMM process's mapping is woken when the page is poisoned there") {
+  TwoViews scene;
+  const Sleeper sleeper(scene.other, 6);
+  scene.server.poison_in_others(6, scene.counters);
+  CHECK(sleeper.ended());
+  CHECK_EQUAL(sleeper.error(), EFAULT);
+  for (const auto& peer : scene.server.peers) CHECK(peer->resolver().record().state(6) == PageState::poisoned);
+}
+
+TEST("a page that is to be poisoned and is mapped already wakes its sleeper, who reads it") {
+  TwoViews scene;
+  const Sleeper sleeper(scene.view, 7);
+  CHECK_EQUAL(scene.view.uffd.resume(scene.view.at(7), kPage, false).error, 0);
+  CHECK(scene.peer().resolver().record().claim(7, PageRecord::reader_claim(0)));
+  const Installed poisoned = scene.peer().resolver().poison(7, true, scene.counters);
+  CHECK(poisoned.lost);
+  CHECK_EQUAL(poisoned.pages, 0u);
+  CHECK(sleeper.ended());
+  CHECK_EQUAL(sleeper.error(), 0);
+}
+
+TEST("what a reader throws is raised by serve, and ends the run by the reader's name") {
+  const Guest guest({.region_bytes = kPages * kPage});
+  const View view(guest);
+  PageServer server(guest, {.reader_cpus = {{1000}}});
+  server.add(view.uffd.fd(), {{view.memory.address(), kPages * kPage, 0, kPage}}, -1, -1, -1);
+  std::string raised;
+  std::thread serving([&] {
+    try {
+      server.serve();
+    } catch (const KernelError& error) {
+      raised = error.what();
+    }
+  });
+  for (int i = 0; i < 5000 && !guest.stopping(); ++i) ::usleep(1000);
+  server.stop();
+  serving.join();
+  CHECK_EQUAL(raised.find("sched_setaffinity: "), 0u);
+  CHECK_EQUAL(guest.stop_reason(), "page server: reader 0: " + raised);
+}
+
+TEST("a page that was discarded and is claimed by a killed page server is given back by the takeover") {
+  const Guest guest({.region_bytes = kPages * kPage});
+  Vmm vmm(guest, {.strategy = "uffd_wait"});
+  const Mapping bytes = Mapping::shared(vmm.record_fd(), kPages);
+  const PageRecord record(reinterpret_cast<std::atomic<std::uint8_t>*>(bytes.data()));
+  CHECK(record.claim(1, PageRecord::reader_claim(0)));
+  CHECK(record.resolve_unasked(2));
+  CHECK(record.discard(2));
+  CHECK(record.claim(2, PageRecord::reader_claim(0)));
+  CHECK(record.claim(3, PageRecord::reader_claim(1)));  // the successor's own
+  CHECK(record.claim(4, PageRecord::vcpu_claim()));
+  CHECK_EQUAL(vmm.reclaim(), 2u);
+  CHECK(record.state(1) == PageState::unresolved);
+  CHECK(record.state(2) == PageState::discarded);
+  CHECK(record.state(3) == PageState::in_flight);
+  CHECK(record.state(4) == PageState::in_flight);
+}
+
+TEST("a page that is gone waits for every reader that marks removes: readers whose numbers differ by 256 too") {
+  const Guest guest({.region_bytes = kPages * kPage, .server_threads = 600});
+  const auto marking = guest.marking();
+  CHECK_EQUAL(marking.size(), 600u);
+  marking[44].fetch_add(1);
+  marking[300].fetch_add(1);
+  std::atomic<bool> waited{false};
+  std::thread waiter([&] {
+    guest.wait_for_removes();
+    waited.store(true);
+  });
+  ::usleep(50'000);
+  const bool early = waited.load();
+  marking[44].fetch_add(1);
+  ::usleep(50'000);
+  const bool half_way = waited.load();
+  marking[300].fetch_add(1);
+  waiter.join();
+  CHECK(!early);
+  CHECK(!half_way);
+}
+
+TEST("more readers than the guest has words for are refused") {
+  const Guest guest({.region_bytes = kPages * kPage});
+  std::string text;
+  try {
+    const PageServer server(guest, {.readers = 65});
+  } catch (const ConfigError& error) {
+    text = error.what();
+  }
+  CHECK_EQUAL(text, "page_server.readers is 65 and the guest was made for at most 64");
+}
