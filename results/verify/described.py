@@ -42,7 +42,6 @@ CONFIGURED = {
     "zipf_exponent": "access.zipf_exponent",
     "rate_per_s": "access.rate_per_s",
     "on_memory_error": "on_memory_error",
-    "swap": "swap.name",
     "balloon_per_s": "disturb.balloon.rate_per_s",
     "migrator_per_s": "disturb.migrator.rate_per_s",
     "placement": "placement.policy",

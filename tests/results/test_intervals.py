@@ -129,6 +129,8 @@ def test_an_unpaired_ratio_is_that_of_the_medians_and_its_coverage_the_product()
     assert (ratio.value, ratio.low, ratio.high) == pytest.approx((2.0, 4 / 3, 4.0))
     assert ratio.coverage == 0.75**2
     assert unpaired_ratio([], [1.0]) is None and unpaired_ratio([0.0], [1.0]) is None
+    reaching_0 = unpaired_ratio([1.0, 2.0, 4.0], [0.0, 1.0, 2.0])
+    assert reaching_0 is not None and (reaching_0.low, reaching_0.high) == (0.0, 2.0)
     assert unpaired_ratio([0.0, 1.0, 2.0], [1.0, 1.0, 1.0]) == Estimate(1.0, None, None, 3)
 
 

@@ -189,6 +189,14 @@ def test_a_stage_before_the_one_ahead_of_it_is_counted_whichever_it_is(
     assert f"run-a: 2 faults have {stage} before the stage ahead of it" in found(folder, capsys)
 
 
+@pytest.mark.parametrize(
+    "exempt", [{"watched_s": 0.2}, {"watched_s": None}, {"machine_cpus": None}, {"guest_hosts": "a,b"}, {"trusted": None}]
+)
+def test_shares_that_no_rule_judges_do_not_contradict_trusted(folder: Path, exempt: dict[str, Any]) -> None:
+    edit(folder, "runs", lambda rows: rows[0].update({"other_cpu_share": 1.7, **exempt}))
+    assert main(["verify", str(folder)]) == 0
+
+
 def test_the_html_names_a_data_set_that_does_not_verify(folder: Path, tmp_path: Path) -> None:
     assert main(["report", str(folder), "--out", str(tmp_path / "a.html")]) == 0
     assert "does not verify" not in (tmp_path / "a.html").read_text()
