@@ -35,7 +35,7 @@ class PageServer(Actor):
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         self._snapshots = Snapshots()
-        self._snapshot = ""
+        self._snapshot, self._snapshot_bytes = "", 0
         self._successor = False
 
     def open(self, spec: RunSpec) -> tuple[GuestAddress, dict[str, Any]]:
@@ -71,7 +71,7 @@ class PageServer(Actor):
                 "drops": spec.disturb.drops,
             }
         )
-        self._snapshot = self._snapshots.path_for(spec) if spec.source.name == "file" else ""
+        self._find_snapshot(spec)
         filled = self._guest.fill(page_kinds(spec.fault_mix, memory.pages, spec.seed))
         return self._listen(spec, self._guest), filled
 
@@ -84,11 +84,15 @@ class PageServer(Actor):
         try:
             self._spec, self._successor = spec, True
             self._guest = attach(held, "the VMM process")
-            self._snapshot = self._snapshots.path_for(spec) if spec.source.name == "file" else ""
+            self._find_snapshot(spec)
             return self._listen(spec, self._guest)
         except BaseException:
             self.close()
             raise
+
+    def _find_snapshot(self, spec: RunSpec) -> None:
+        self._snapshot = self._snapshots.path_for(spec) if spec.source.name == "file" else ""
+        self._snapshot_bytes = os.stat(self._snapshot).st_size if self._snapshot else 0
 
     def _listen(self, spec: RunSpec, guest: _native.Guest) -> GuestAddress:
         self._acceptor = Acceptor(
@@ -173,6 +177,18 @@ class PageServer(Actor):
     def stop_reason(self) -> str:
         """Why the run was stopped before its end; empty when it was not."""
         return self._opened()[1].stop_reason()
+
+    def snapshot_change(self) -> str:
+        """How the snapshot file of the latest guest has become shorter since it was opened; empty when it has not."""
+        if not self._snapshot:
+            return ""
+        try:
+            now = os.stat(self._snapshot).st_size
+        except FileNotFoundError:
+            return f"the snapshot {self._snapshot} was removed while it was read"
+        if now >= self._snapshot_bytes:
+            return ""
+        return f"the snapshot {self._snapshot} became shorter while it was read: from {self._snapshot_bytes} to {now} bytes"
 
     def finish(self) -> ServerReport:
         """Stop serving. Raises what a reader thread raised."""

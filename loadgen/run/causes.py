@@ -1,8 +1,9 @@
-"""Why a process of a run died, where something else than Ray knows."""
+"""Why a run ended, where something else than the error that ended it knows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import ray
 from ray.exceptions import RayError
@@ -11,25 +12,26 @@ from loadgen.cluster.session import Seat
 from loadgen.run.measured import Measured
 from loadgen.run.pressure import Pressures
 
-ANSWER_S = 5.0
+ANSWER_S = 2.0
 
 
 def explained(measured: Measured, seats: Sequence[Seat], pressures: Pressures) -> str:
-    """The reason of a run that has ended, in better words where a process of it died."""
+    """The reason of a run that has ended, in better words where something else than the process that failed knows the cause."""
+    if measured.status in ("ok", "interrupted"):
+        return measured.reason
+    of_a_file = [seat for seat in seats if seat.spec.source.name == "file"]
+    if shorter := next(filter(None, _answers(of_a_file, "snapshot_change")), ""):
+        return shorter
     if measured.status != "crashed":
         return measured.reason
     if short := pressures.oom_kill():
         return f"a process was killed for want of memory: {short}; {measured.reason}"
-    return _memory_error(seats) or measured.reason
+    reasons = _answers(seats, "stop_reason")  # a VMM process leaves it in the guest before it ends itself
+    return next((reason for reason in reasons if reason.startswith("memory error: ")), measured.reason)
 
 
-def _memory_error(seats: Sequence[Seat]) -> str:
-    """What a VMM process left in the guest before it ended itself over a memory error; empty when there was none."""
+def _answers(seats: Sequence[Seat], method: str) -> Iterator[str]:
+    """What the page servers that answer say."""
     for seat in seats:
-        try:
-            reason = str(ray.get(seat.server.stop_reason.remote(), timeout=ANSWER_S))
-        except (RayError, TimeoutError):
-            continue
-        if reason.startswith("memory error: "):
-            return reason
-    return ""
+        with suppress(RayError):
+            yield str(ray.get(getattr(seat.server, method).remote(), timeout=ANSWER_S))

@@ -155,7 +155,7 @@ class FakeServer(Actor):
         self.vcpus: list[FakeVcpu] = []
         self.abort_works = True
         self.replaced = 0
-        self.begun = True
+        self.begun, self.shorter = True, ""
         self.standing: list[dict[str, Any]] = []
 
     def do_open(self, spec: RunSpec) -> tuple[GuestAddress, dict[str, Any]]:
@@ -200,6 +200,9 @@ class FakeServer(Actor):
 
     def do_stop_reason(self) -> str:
         return self.reason
+
+    def do_snapshot_change(self) -> str:
+        return self.shorter
 
     def do_finish(self) -> ServerReport:
         counters = {**COUNTERS, "events": 7, "requests": 5, "delays": 2, "delay_ns": 9000}

@@ -541,3 +541,10 @@ def test_a_vmm_process_that_was_killed_for_want_of_memory_says_so(rig: Rig) -> N
     row = rig.run()
     assert row["status"] == "crashed"
     assert row["reason"].startswith("a process was killed for want of memory: the host has no memory left; vmm1 died: ")
+
+
+def test_a_snapshot_that_became_shorter_is_the_reason_of_a_run_that_could_not_read_it(rig: Rig) -> None:
+    rig.server.reason = "page server: Input/output error"
+    rig.server.shorter = "the snapshot /s became shorter while it was read: from 8192 to 4096 bytes"
+    row = rig.run("source=file", "fault_mix=absent")
+    assert (row["status"], row["reason"]) == ("failed", rig.server.shorter)
