@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
@@ -14,6 +15,7 @@ from loadgen.config.command_line import quote_null
 from loadgen.config.hydra_schema import register
 from loadgen.host.probe import Host
 from loadgen.sweep.sweeper import register_sweeper
+from tests.driver.rig import Rig
 
 GIB = 1 << 30
 
@@ -64,3 +66,8 @@ def host() -> Host:
         kvm=False,
         tracefs=False,
     )
+
+
+@pytest.fixture
+def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, configure: Callable[..., DictConfig], host: Host) -> Rig:
+    return Rig(tmp_path, monkeypatch, configure, host)
