@@ -44,9 +44,13 @@ RATES = ("pages_per_s", "pages_per_s_net_low", "pages_per_s_net_high")
 CPU_TIMES = ("cpu_ns_per_page", "cpu_ns_per_page_net_low", "cpu_ns_per_page_net_high")
 
 
+class NoNet(RuntimeError):
+    """A measured phase has no net figure."""
+
+
 def net_columns(shape: Shape) -> dict[str, float]:
-    """RATES and CPU_TIMES of one measured phase, calibrated before and after it as the driver does. Raises RuntimeError where
-    there is no net figure."""
+    """RATES and CPU_TIMES of one measured phase, calibrated before and after it as the driver does. Raises NoNet where there
+    is no net figure."""
     kind = _native.exit_kind(shape.strategy, shape.all_options)
     before = _native.calibrate(kind, shape.memory, shape.pages // shape.vcpus)
     found = in_process(shape)
@@ -56,7 +60,7 @@ def net_columns(shape: Shape) -> dict[str, float]:
     threads = [{"role": "vcpu", **vcpu["usage"]} for vcpu in found.vcpus]
     columns = derive(row, found.vcpus, FaultLatencies(), threads)
     if None in (columns[name] for name in (*RATES, *CPU_TIMES)):
-        raise RuntimeError(f"{shape.strategy}: the emulated operations leave less than a tenth of the time")
+        raise NoNet("emulated operations leave less than a tenth of the time")
     return columns
 
 
@@ -66,7 +70,11 @@ def net(asked: Asked) -> Iterator[Line]:
     for vcpus in VCPUS[: len(CPUS)]:
         for around in AROUND:
             for exits in EXITS:
-                yield from _compare(asked, exits, around, vcpus)
+                try:
+                    yield from _compare(asked, exits, around, vcpus)
+                except NoNet as why:
+                    where = f"{exits.name}, {around} pages a fault, {vcpus} vCPU{'s' * (vcpus > 1)}"
+                    yield Line("net", f"{where}: net / loop without exits", "-", met=False if exits.bar else None, note=str(why))
 
 
 def _compare(asked: Asked, exits: Exits, around: int, vcpus: int) -> Iterator[Line]:
