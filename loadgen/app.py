@@ -30,7 +30,7 @@ def main() -> None:
     except BrokenPipeError:
         _end("", CLOSED_PIPE)
     except OSError as error:
-        if not _stdout_fails():
+        if error.filename is not None or not _stdout_fails():
             raise
         _end(f"stdout cannot be written: {error.strerror}", 1)
 
@@ -99,8 +99,9 @@ def _refuse_folder() -> None:
 
 
 def _stdout_fails() -> bool:
-    """Whether stdout is what failed; what could not be written is dropped."""
+    """Whether stdout is what failed: a failed write has emptied its buffer, so one more byte tells."""
     try:
+        sys.stdout.write("\n")
         sys.stdout.flush()
     except OSError:
         return True

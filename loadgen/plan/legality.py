@@ -68,6 +68,12 @@ def judge(strategy: dict[str, Any], memory_type: str, kind: str, host: Host) -> 
         if not host.userfaultfd_way:
             tried = "; ".join(f"{way}: {error}" for way, error in host.userfaultfd_errors)
             return Verdict(False, f"this process may not use userfaultfd ({tried}): {userfaultfd_advice(host)}")
+        if strategy["kernel_faults"] and host.userfaultfd_way == "user_mode_only":
+            return Verdict(
+                False,
+                f"strategy {name} waits for faults inside MADV_POPULATE_WRITE, and this process may use userfaultfd for "
+                "user-mode faults only: run as root, or give this user access to /dev/userfaultfd; or use another strategy",
+            )
         missing = needed_features(strategy, memory_type) - host.userfaultfd_features
         if missing:
             return Verdict(

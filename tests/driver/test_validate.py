@@ -126,6 +126,13 @@ def test_a_host_that_cannot_run_it_is_named_with_the_ways_out(
         assert text in said
 
 
+def test_populate_is_refused_where_userfaultfd_serves_user_mode_faults_only(configure: Configure, host: Host) -> None:
+    user = dataclasses.replace(host, userfaultfd_way="user_mode_only", root=False)
+    assert "strategy populate waits for faults inside MADV_POPULATE_WRITE" in refusal(configure("strategy=populate"), user)
+    for strategy in ("uffd_wait", "no_slow_gup", "no_uffd_wait"):
+        validate(configure(f"strategy={strategy}"), user)
+
+
 def test_a_trace_outside_the_region_is_refused_and_one_inside_is_not(configure: Configure, host: Host, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     trace.write_text("0\n255\n256\n")

@@ -52,6 +52,7 @@ nb::list describe_strategies() {
     entry["exit"] = exit_kind_name(info.exit);
     entry["userfaultfd"] = info.userfaultfd;
     entry["restore"] = restore_name(info.restore);
+    entry["kernel_faults"] = info.kernel_faults;
     entry["features"] = names(info.features);
     nb::list memory;
     for (const MemoryType type : info.memory) memory.append(memory_type_name(type));

@@ -84,6 +84,7 @@ struct StrategyInfo {
   std::string summary;
   ExitKind exit = ExitKind::none;
   bool userfaultfd = true;
+  bool kernel_faults = false;  ///< waits for faults that the kernel takes itself, not a user-mode access
   Restore restore = Restore::on_demand;
   std::uint64_t features = 0;  ///< beyond those the memory type needs
   std::vector<MemoryType> memory;

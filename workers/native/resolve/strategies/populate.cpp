@@ -20,6 +20,7 @@ const RegisterStrategy registered({
     .name = "populate",
     .summary = "exit when fast GUP fails, then MADV_POPULATE_WRITE without resolving first: it loops back into userfaultfd",
     .exit = ExitKind::probe,
+    .kernel_faults = true,
     .memory = {MemoryType::shmem, MemoryType::hugetlb, MemoryType::anon},
     .options = {fault_around_option()},
     .make = [](const Options&) -> std::unique_ptr<Strategy> { return std::make_unique<Populate>(); },
