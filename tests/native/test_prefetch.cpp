@@ -165,12 +165,12 @@ TEST("the prefetcher gives a block up while a remove event is unread, and the ru
   guest.release(0);
   std::thread serving([&] { server.serve(); });
   ::usleep(300'000);
-  CHECK_EQUAL(guest.stop_reason(), "");
   server.stop();
-  serving.join();
+  serving.join();  // the block under way is tried to its end
   uffd_msg message;
   CHECK_EQUAL(::read(uffd.fd(), &message, sizeof message), static_cast<ssize_t>(sizeof message));
   dropper.join();
+  CHECK_EQUAL(guest.stop_reason(), "");
   CHECK(server.counters()[Counter::eagain_changing] > 0);
   CHECK_EQUAL(server.counters()[Counter::prefetched_pages], 0u);
 }
