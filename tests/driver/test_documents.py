@@ -37,7 +37,7 @@ def planned(
 ) -> Callable[[tuple[str, ...]], str]:
     """What `loadgen` prints as the plan for these words, on a host that has all there is."""
     able = dataclasses.replace(host, huge_pages_free=1024, kvm=True, tracefs=True, swap_bytes=1 << 30)
-    monkeypatch.setattr("loadgen.cluster.nodes.probe", lambda: able)
+    monkeypatch.setattr("loadgen.sweep.plan_runs.probe", lambda: able)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pages.txt").write_text("0\n1\n")
     with open(tmp_path / "guest.mem", "wb") as snapshot:
