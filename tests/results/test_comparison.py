@@ -92,6 +92,12 @@ def test_a_cell_with_fewer_repeats_than_were_planned_is_not_judged_and_fails(
     )
 
 
+def test_the_larger_of_both_plans_counts(tmp_path: Path) -> None:
+    a, b = measured(tmp_path / "a"), measured(tmp_path / "b", repeats=8, planned=8)
+    for sides, lacking in (((a, b), "A"), ((b, a), "B")):
+        assert {cell.undecided for cell in cells_of(*sides)} == {f"{lacking} has 6 of 8 repeats that are ok"}
+
+
 def test_a_cell_that_was_run_again_is_not_judged(tmp_path: Path) -> None:
     a, b = measured(tmp_path / "a"), measured(tmp_path / "b")
     store(DataSet.open(b), "again", sweep_id="sweep-2", strategy="uffd_wait", vcpus=2, config_json='{"repeats": 6, "vcpus": 2}')

@@ -118,6 +118,7 @@ def test_a_data_set_that_agrees_with_itself_ends_with_0(folder: Path, capsys: py
     [
         ("pages_per_s", 1.0, "run-a: pages_per_s=1.0, and computed again it is 1000000.0"),
         ("latency_p99_ns", 299, "run-a: latency_p99_ns=299, and computed again it is 300"),
+        ("pages_per_s_net", 1.0, "run-a: pages_per_s_net=1.0, and computed again it is "),
         ("overhead_s", 1.0, "run-a: overhead_s=1.0, and computed again it is None"),
         ("trips", 5, "run-a: trips=5, and its vCPUs and the page server's threads sum to 0"),
         ("lost_races", 3, "run-a: lost_races=3, and its vCPUs sum to 1"),
