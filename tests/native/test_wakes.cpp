@@ -144,7 +144,7 @@ TEST("a page that is to be poisoned and is mapped already wakes its sleeper, who
 TEST("what a reader throws is raised by serve, and ends the run by the reader's name") {
   const Guest guest({.region_bytes = kPages * kPage});
   const View view(guest);
-  PageServer server(guest, {.reader_cpus = {{1000}}});
+  PageServer server(guest, {.readers = 2, .reader_cpus = {{}, {1000}}});  // a ring runs where reader 0 does
   server.add(view.uffd.fd(), {{view.memory.address(), kPages * kPage, 0, kPage}}, -1, -1, -1);
   std::string raised;
   std::thread serving([&] {
@@ -158,7 +158,7 @@ TEST("what a reader throws is raised by serve, and ends the run by the reader's 
   server.stop();
   serving.join();
   CHECK_EQUAL(raised.find("sched_setaffinity: "), 0u);
-  CHECK_EQUAL(guest.stop_reason(), "page server: reader 0: " + raised);
+  CHECK_EQUAL(guest.stop_reason(), "page server: reader 1: " + raised);
 }
 
 TEST("a page that was discarded and is claimed by a killed page server is given back by the takeover") {
