@@ -35,7 +35,7 @@ def test_the_stages_of_every_real_fault_sum_to_its_latency(sweep: Sweep) -> None
     [(*parts, latency)] = duckdb.sql(query).fetchall()
     assert sum(parts) == pytest.approx(latency)
     done = run(sweep.folder, "loadgen-report", "stages", "outputs/dataset", "--by", "engine")
-    rows = lines_of(done.stdout, "thread")
+    rows = [cells for cells in lines_of(done.stdout, "thread") if len(cells) > 2]  # notes begin with the word too
     counts = [int(row[2]) for row in rows]
     assert sum(counts) == 16 * 1024
     for part in range(4):
