@@ -1,1 +1,1 @@
-"""From raw records to Parquet, and from Parquet to everything anybody sees. Imports neither `loadgen` nor `workers`."""
+"""From raw records to Parquet, and from Parquet to tables, comparisons and reports. Imports neither `loadgen` nor `workers`."""

@@ -1,1 +1,1 @@
-"""The commands of `loadgen-report`, one a file: `add` says what it takes, and what runs it."""
+"""The commands of `loadgen-report`, one a file: `add` declares its options and the function that runs it."""

@@ -1,4 +1,4 @@
 """One HTML file with everything a data set shows; it needs no network, no script and no colour to be read.
 
-`subject` says what is shown, a module a plot draws it with Matplotlib as SVG, `page` puts them together with Jinja.
+`subject` selects what is shown, one module a plot draws it with Matplotlib as SVG, `page` puts them together with Jinja.
 """

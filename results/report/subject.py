@@ -78,7 +78,7 @@ class Subject:
         return kept
 
     def left_out_between(self) -> str:
-        """What a caption says of numbers of vCPUs that `ends` leaves out."""
+        """The sentence of a caption on numbers of vCPUs that `ends` leaves out."""
         between = set()
         for panel in self.panels(along="vcpus"):
             between |= set(sorted({run["vcpus"] for run in panel.runs if run["vcpus"] is not None})[1:-1])
@@ -135,7 +135,7 @@ def title(names: Sequence[str], values: Sequence[Any]) -> str:
 
 
 def left_out(panels: Sequence[Panel]) -> str:
-    """What a caption says when there are more panels than are drawn."""
+    """The sentence of a caption on panels that are not drawn."""
     if len(panels) <= MOST_PANELS:
         return ""
     return f" The first {MOST_PANELS} of {len(panels)} configurations are drawn; --where narrows the report to others."

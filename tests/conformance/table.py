@@ -1,4 +1,4 @@
-"""The conformance table: strategy x memory x page state -> what a fault comes to, and exactly how often.
+"""The conformance table: strategy x memory x page state -> how a fault ends, and exact counts.
 
 One table, two readers: `test_conformance.py` runs every row on the real kernel, `tools.conformance` prints it. The counts
 are those of one page touched once, at 1 vCPU without disturbance. What the table does not have, the legality matrix must refuse.
