@@ -76,8 +76,9 @@ class AccessSpec:
     """Which pages a vCPU touches, in which order, how often and how fast.
 
     `accesses` is per vCPU and pass; 0 means as many as its share of the region has pages (for `trace`: the trace's length).
-    `rate_per_s` is per vCPU; 0 is the closed loop. `hold_ns`: the measured phase lasts at least this long; under the order
-    `none`, the control run, nothing is touched meanwhile. `trace` holds the page numbers of a recorded trace.
+    `rate_per_s` is per vCPU; 0 is the closed loop. `arrivals` of an open loop: `fixed` or `poisson`. `hold_ns`: the measured
+    phase lasts at least this long; under the order `none`, the control run, nothing is touched meanwhile. `trace` holds the page
+    numbers of a recorded trace.
     """
 
     order: str = "permutation"
@@ -90,6 +91,7 @@ class AccessSpec:
     trace: tuple[int, ...] = ()
     think_ns: int = 0
     rate_per_s: float = 0.0
+    arrivals: str = "fixed"
     hold_ns: int = 0
 
 

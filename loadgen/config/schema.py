@@ -176,6 +176,13 @@ ACCESS = (
         ONE_A_NS,
         when=_touching,
     ),
+    Key(
+        "access.arrivals",
+        "fixed",
+        "when an open loop's accesses are due: every interval, or with exponential gaps",
+        choices=("fixed", "poisson"),
+        when=positive("access.rate_per_s"),
+    ),
     Key("access.hold_s", 0.0, "least duration of the measured phase", "s", 0, DAY_S, "a day"),
 )
 

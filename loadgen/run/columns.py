@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from loadgen.cluster.session import Seat
+from results.derive.identities import SUMS_OF_VCPUS
 from results.derive.quantiles import Quantiles
 from workers import _native
 from workers.disturb_spec import ROLES
@@ -57,7 +58,7 @@ class Reports:
         columns: dict[str, Any] = counters(self.served, reports)
         if not recovered:
             columns |= fetched(self.served) | prefetched(self.served)
-        columns |= {key: sum(vcpu[key] for vcpu in vcpus) for key in ("accesses", "faults", "pages_resolved")}
+        columns |= {run: sum(vcpu[one] for vcpu in vcpus) for run, one in SUMS_OF_VCPUS.items()}
         for state in PAGE_STATES:
             columns[f"ended_{state.replace(' ', '_')}"] = sum(report.page_states.get(state, 0) for report in reports)
         columns |= lock_reads(vcpus) | achieved(reports) | device_sleeps(reports)

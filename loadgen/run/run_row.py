@@ -58,6 +58,7 @@ def describe(planned: PlannedRun) -> dict[str, Any]:
         "prefetch": spec.prefetch.name,
         **_prefetch(spec.prefetch),
         "access_order": spec.access.order,
+        "arrivals": spec.access.arrivals if spec.access.rate_per_s > 0 else None,
         "overlap": spec.access.overlap,
         "read_share": spec.access.read_share,
         "passes": spec.access.passes,

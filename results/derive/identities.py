@@ -28,6 +28,14 @@ PAGE_ENDS = ("ended_unresolved", "ended_in_flight", "ended_resolved", "ended_poi
 PREPARED = ("hit_pages", "minor_pages", "absent_pages", "swapped_pages", "poisoned_pages")
 """Pages by the state they were proven to be in."""
 
+SUMS_OF_VCPUS = {
+    "accesses": "accesses",
+    "faults": "faults",
+    "pages_resolved": "guest_pages_resolved",
+    "mappings_resolved": "pages_resolved",
+}
+"""Columns of `runs` that are sums over its vCPUs, and the column of `vcpus` that is summed."""
+
 Row = Mapping[str, Any]
 
 
@@ -44,8 +52,8 @@ def broken(run: Row, vcpus: Sequence[Row], threads: Sequence[Row]) -> Iterator[s
                 yield from _sum(thread, "events", EVENT_ENDS, f"reader {thread.get('number')}: ")
     yield from _states(run)
     yield from _removes(run)
-    for column in ("accesses", "faults", "pages_resolved"):
-        parts: list[Any] = [vcpu.get(column) for vcpu in vcpus]
+    for column, of_vcpu in SUMS_OF_VCPUS.items():
+        parts: list[Any] = [vcpu.get(of_vcpu) for vcpu in vcpus]
         if run.get(column) is not None and parts and None not in parts and sum(parts) != run[column]:
             yield f"{column}={run[column]} of the run, and its vCPUs sum to {sum(parts)}"
     if run.get("access_order") == "none":

@@ -22,6 +22,8 @@ History
   `emulated_entries`) and their calibrations (`emulated_slow_gup_ns` to `emulated_entry_after_spread_ns`). Net is of these
   operations, no longer of trips (`results/derive/net.py`): brackets (`_net_low`, `_net_high`), `cpu_ns_per_page`. Rows of older
   versions keep the net they were stored with. The CPU quota and what it throttled (`cpu_quota`, `throttled_s`).
+  New: `arrivals` of an open loop, whose vCPUs no longer start in phase; `page_waits`; `mappings_resolved`, and `pages_resolved`
+  counts a page of several mappings once; in `vcpus` `guest_pages_resolved` and `bookkeeping_ns`.
 
 To add a column, add one line to the file of its table (`runs.py`, `rows.py`, `counters.py`) and one to this history: under the
 newest version until that version is released, under a new version afterwards. A data set holds one version. Older versions stay

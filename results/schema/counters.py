@@ -21,6 +21,7 @@ COUNTERS = (
     Column("populate_failed", COUNT, "calls", "MADV_POPULATE_WRITE calls that failed"),
     Column("memory_errors", COUNT, "accesses", "accesses to poisoned contents"),
     Column("pages_poisoned", COUNT, "pages", "pages that UFFDIO_POISON poisoned, in each mapping"),
+    Column("page_waits", COUNT, "sleeps", "sleeps of an exiting vCPU until a page that another thread had in flight was settled"),
     Column("requests", COUNT, "messages", "pages requested from the page server through the ring"),
     Column("requests_failed", COUNT, "messages", "requests answered with an error"),
     Column("events", COUNT, "events", "page-fault events read from userfaultfds"),

@@ -91,6 +91,7 @@ RUN_COLUMNS = (
     Column("prefetch_batch_pages", COUNT, "pages", "most pages the prefetcher brings in one block", axis=True),
     Column("prefetch_mib_per_s", REAL, "MiB/s", "limit of the prefetch rate", axis=True, zero="as fast as it goes"),
     Column("access_order", TEXT, "", "order in which a vCPU touches its pages", axis=True),
+    Column("arrivals", TEXT, "", "when the accesses of an open loop are due: fixed or poisson; null in a closed one", axis=True),
     Column("overlap", BOOL, "", "whether all vCPUs touch the whole region", axis=True),
     Column("read_share", REAL, "1", "share of accesses that read", axis=True),
     Column("passes", COUNT, "passes", "passes of each vCPU over its accesses", axis=True),
@@ -183,6 +184,7 @@ RUN_COLUMNS = (
     Column("accesses", COUNT, "accesses", "accesses done by all vCPUs"),
     Column("faults", COUNT, "faults", "accesses that found the page not mapped"),
     Column("pages_resolved", COUNT, "pages", "distinct pages of page_bytes resolved for vCPUs; prefetched_pages come on top"),
+    Column("mappings_resolved", COUNT, "pages", "pages resolved for vCPUs, each counted once in each VMM process's mapping"),
     Column("fault_records", COUNT, "rows", "rows of this run in faults"),
     Column(
         "mmap_lock_reads", COUNT, "locks", "mmap_lock taken for reading by vCPUs; null where it was not, or cannot be, counted"

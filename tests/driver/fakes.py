@@ -223,6 +223,7 @@ class FakeVcpu(Actor):
             "faults": self.records,
             "recorded": self.records,
             "pages_resolved": self.records,
+            "guest_pages_resolved": self.records,
             "start_ns": second,
             "end_ns": 3 * second,
             "cpus": [0],

@@ -12,6 +12,7 @@ namespace {
 
 std::vector<std::uint64_t> pass(const AccessConfig& config, std::uint64_t pages, std::uint32_t vcpu, std::uint32_t vcpus) {
   AccessOrder order(config, pages, vcpu, vcpus, 1);
+  order.prepare();
   std::vector<std::uint64_t> touched;
   for (std::uint64_t i = 0; i < order.per_pass(); ++i) touched.push_back(order.next_page());
   return touched;

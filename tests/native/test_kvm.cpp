@@ -267,3 +267,15 @@ TEST("kvm: what needs a kernel that exits when fast GUP fails is refused with th
   plan.vmm.engine = "qemu";
   CHECK_EQUAL(refusal(plan), "engine 'qemu' is unknown; it is one of kvm, thread");
 }
+
+TEST("kvm: the host's bookkeeping between two batches of accesses is counted, and a thread vCPU has none") {
+  if (no_kvm()) return;
+  const auto bookkeeping = [](GuestPlan plan) {
+    plan.vmm.access.passes = 4;  // 512 accesses a vCPU: two batches
+    return run_guest(plan)->vmms[0]->vcpus()[0]->bookkeeping();
+  };
+  CHECK(bookkeeping(kvm_plan("uffd_wait")) > 0);
+  GuestPlan thread = kvm_plan("uffd_wait");
+  thread.vmm.engine = "thread";
+  CHECK_EQUAL(bookkeeping(thread), 0u);
+}

@@ -142,7 +142,7 @@ void kill_again_and_again(const Case& test, unsigned seed) {
   CHECK(guest.header().server_epoch.load() > 0);  // killed while there was something to do
   servers.kill_current();
   guest.succeed_server();  // settles the account of the last one
-  std::uint64_t resolved = 0;
+  std::uint64_t resolved = 0, first = 0;
   for (auto& vmm : vmms) {
     vmm->reclaim();
     vmm->finish();
@@ -154,10 +154,12 @@ void kill_again_and_again(const Case& test, unsigned seed) {
       CHECK_EQUAL(vcpu->wrong_words(), 0u);
       CHECK_EQUAL(vcpu->failure(), "");
       CHECK_EQUAL(vcpu->state().accesses.load(), guest.pages());
+      first += vcpu->state().first_by_vcpu + vcpu->state().first_by_reader;
       resolved += vcpu->state().resolved_by_vcpu + vcpu->state().resolved_by_reader;
     }
   }
   CHECK_EQUAL(resolved, guest.pages() * vmm_count);
+  CHECK(first <= guest.pages() && (vmm_count > 1 || first == guest.pages()));
   Counters sum;
   for (std::uint32_t i = 0; i < asked.server_threads; ++i) sum += guest.server_counters(i);
   CHECK_EQUAL(sum[Counter::events], sum.events_ended());

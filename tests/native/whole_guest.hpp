@@ -26,7 +26,8 @@ struct GuestPlan {
 };
 
 struct GuestResult {
-  std::uint64_t pages_resolved = 0, wrong_words = 0, verified = 0, recorded = 0, unprepared = 0, refused = 0, gone = 0;
+  std::uint64_t pages_resolved = 0, guest_pages_resolved = 0, wrong_words = 0, verified = 0, recorded = 0, unprepared = 0,
+                refused = 0, gone = 0;
   decltype(uffd::Prepared::pages) prepared{};  ///< of the last VMM
   std::vector<uffd::FaultRecord> faults;
   uffd::Counters vcpus, server;
@@ -109,6 +110,7 @@ inline std::unique_ptr<GuestResult> run_guest(GuestPlan plan, bool serve = true)
       result->wrong_words += vcpu->wrong_words();
       result->recorded += vcpu->recorded();
       result->pages_resolved += vcpu->state().resolved_by_vcpu + vcpu->state().resolved_by_reader;
+      result->guest_pages_resolved += vcpu->state().first_by_vcpu + vcpu->state().first_by_reader;
     }
   }
   result->server = server.counters();

@@ -79,3 +79,18 @@ def test_each_pro_and_con_of_the_exit_strategies_is_counted_in_the_runs_that_sho
     assert row("tracking: remove events") == ("1000.0", "-")
     assert row("tracking: exits") == ("500.0", "23.8")
     assert row("device accesses that sleep") == ("7.0", "-") and row("device accesses refused") == ("0.0", "-")
+
+
+def test_pages_of_the_guest_and_of_its_mappings_are_sums_of_different_columns_of_its_vcpus() -> None:
+    vcpus = [
+        {"vcpu": 0, "pages_resolved": 10, "guest_pages_resolved": 7},
+        {"vcpu": 1, "pages_resolved": 10, "guest_pages_resolved": 3},
+    ]
+    assert not list(broken({"pages_resolved": 10, "mappings_resolved": 20}, vcpus, []))
+    assert list(broken({"pages_resolved": 20, "mappings_resolved": 20}, vcpus, [])) == [
+        "pages_resolved=20 of the run, and its vCPUs sum to 10"
+    ]
+    assert list(broken({"pages_resolved": 10, "mappings_resolved": 10}, vcpus, [])) == [
+        "mappings_resolved=10 of the run, and its vCPUs sum to 20"
+    ]
+    assert not list(broken({"pages_resolved": 20}, [{"vcpu": 0, "pages_resolved": 20}], []))  # stored by an older version

@@ -66,6 +66,7 @@ AccessConfig access_config(nb::dict dict) {
   keys.take("zipf_exponent", config.zipf_exponent);
   keys.take("think_ns", config.think_ns);
   keys.take("rate_per_s", config.rate_per_s);
+  keys.take("arrivals", config.arrivals);
   keys.take("hold_ns", config.hold_ns);
   if (keys.contains("trace")) config.trace = page_numbers(keys.pop("trace"));
   keys.finish();

@@ -84,7 +84,13 @@ NB_MODULE(_native, m) {
 
   nb::class_<Guest>(m, "Guest")
       .def(
-          "__init__", [](Guest* self, nb::dict config) { new (self) Guest(guest_config(config)); }, "config"_a)
+          "__init__",
+          [](Guest* self, nb::dict config) {
+            const GuestConfig asked = guest_config(config);
+            nb::gil_scoped_release release;
+            new (self) Guest(asked);
+          },
+          "config"_a)
       .def_static("attach", &Guest::attach, "region_fd"_a, "shared_fd"_a)
       .def_prop_ro("region_fd", &Guest::region_fd)
       .def_prop_ro("shared_fd", &Guest::shared_fd)
@@ -105,12 +111,18 @@ NB_MODULE(_native, m) {
   nb::class_<PageServer>(m, "PageServer")
       .def(
           "__init__",
-          [](PageServer* self, const Guest& guest, nb::dict config) { new (self) PageServer(guest, server_config(config)); },
+          [](PageServer* self, const Guest& guest, nb::dict config) {
+            PageServerConfig asked = server_config(config);
+            nb::gil_scoped_release release;
+            new (self) PageServer(guest, std::move(asked));
+          },
           "guest"_a, "config"_a, nb::keep_alive<1, 2>())
       .def(
           "add_userfaultfd",
           [](PageServer& server, int fd, nb::iterable regions, int vmm, int record_fd, int faults_fd) {
-            server.add(fd, region_views(regions), vmm, record_fd, faults_fd);
+            std::vector<RegionView> views = region_views(regions);
+            nb::gil_scoped_release release;
+            server.add(fd, std::move(views), vmm, record_fd, faults_fd);
           },
           "fd"_a, "regions"_a, nb::kw_only(), "vmm"_a, "record_fd"_a, "faults_fd"_a)
       .def("serve", &PageServer::serve, nb::call_guard<nb::gil_scoped_release>())
@@ -140,7 +152,12 @@ NB_MODULE(_native, m) {
 
   nb::class_<Vmm>(m, "Vmm")
       .def(
-          "__init__", [](Vmm* self, const Guest& guest, nb::dict config) { new (self) Vmm(guest, vmm_config(config)); },
+          "__init__",
+          [](Vmm* self, const Guest& guest, nb::dict config) {
+            VmmConfig asked = vmm_config(config);
+            nb::gil_scoped_release release;
+            new (self) Vmm(guest, std::move(asked));
+          },
           "guest"_a, "config"_a, nb::keep_alive<1, 2>())
       .def("userfaultfds", &vmm_userfaultfds)
       .def_prop_ro("record_fd", &Vmm::record_fd)

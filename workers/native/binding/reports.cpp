@@ -135,12 +135,14 @@ nb::list vmm_vcpus(const Vmm& vmm) {
     entry["faults"] = state.faults.load();
     entry["recorded"] = vcpu.recorded();
     entry["pages_resolved"] = state.resolved_by_vcpu.load() + state.resolved_by_reader.load();
+    entry["guest_pages_resolved"] = state.first_by_vcpu.load() + state.first_by_reader.load();
     entry["stray_waits"] = state.stray_waits.load();
     entry["start_ns"] = vmm.line().to_ns(vcpu.start());
     entry["end_ns"] = vmm.line().to_ns(vcpu.end());
     entry["cpus"] = vcpu.cpus_seen();
     entry["wrong_words"] = vcpu.wrong_words();
     entry["first_wrong"] = vcpu.first_wrong();
+    entry["bookkeeping_ns"] = Clock::get().to_ns(vcpu.bookkeeping());
     entry["stuck"] = vmm.stuck(i);
     entry["failure"] = vcpu.failure();
     entry["usage"] = to_dict(vcpu.usage());

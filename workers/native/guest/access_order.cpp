@@ -82,9 +82,7 @@ AccessOrder::AccessOrder(const AccessConfig& config, std::uint64_t pages, std::u
   } else if (config.order == "uniform") {
     order_ = Order::uniform;
   } else if (config.order == "permutation" || config.order == "zipf") {
-    list_.resize(range_.count);
-    std::iota(list_.begin(), list_.end(), static_cast<std::uint32_t>(range_.first));
-    shuffle(list_, random_);
+    shuffled_ = true;
     order_ = Order::list;
     if (config.order == "zipf") {
       if (!(config.zipf_exponent > 0.0)) throw ConfigError("access.zipf_exponent must be positive");
@@ -112,6 +110,13 @@ AccessOrder::AccessOrder(const AccessConfig& config, std::uint64_t pages, std::u
     throw ConfigError("access.order '" + config.order +
                       "' is unknown; it is one of sequential, permutation, uniform, zipf, strided, trace, none");
   }
+}
+
+void AccessOrder::prepare() {
+  if (!shuffled_ || !list_.empty()) return;
+  list_.resize(range_.count);
+  std::iota(list_.begin(), list_.end(), static_cast<std::uint32_t>(range_.first));
+  shuffle(list_, random_);
 }
 
 [[gnu::hot]] std::uint64_t AccessOrder::next_page() noexcept {

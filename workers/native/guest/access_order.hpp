@@ -19,8 +19,9 @@ struct AccessConfig {
   double zipf_exponent = 1.1;
   std::vector<std::uint32_t> trace;
   std::uint64_t think_ns = 0;
-  double rate_per_s = 0.0;
-  std::uint64_t hold_ns = 0;  ///< the measured phase lasts at least this long, touched or not
+  double rate_per_s = 0.0;         ///< of an open loop; 0: a closed one
+  std::string arrivals = "fixed";  ///< of an open loop: fixed, poisson
+  std::uint64_t hold_ns = 0;       ///< the measured phase lasts at least this long, touched or not
 };
 
 /// The pages one vCPU works on: its slice of the region, or all of it when vCPUs overlap.
@@ -69,6 +70,10 @@ class AccessOrder {
   /// Throws ConfigError: unknown order (with the list), empty trace, a trace page outside the region, bad numbers.
   AccessOrder(const AccessConfig& config, std::uint64_t pages, std::uint32_t vcpu, std::uint32_t vcpus, std::uint64_t seed);
 
+  /// Makes the list where the order has one: on the vCPU's own thread, for a large region takes long to shuffle. Before the
+  /// first next_page().
+  void prepare();
+
   std::uint64_t per_pass() const noexcept { return per_pass_; }
   void rewind() noexcept { next_ = 0; }
   std::uint64_t next_page() noexcept;
@@ -79,6 +84,7 @@ class AccessOrder {
  private:
   enum class Order { sequential, list, uniform, zipf, strided };
   Order order_ = Order::sequential;
+  bool shuffled_ = false;  ///< its list is a permutation of the range
   PageRange range_;
   std::uint64_t per_pass_ = 0;
   std::uint64_t next_ = 0;

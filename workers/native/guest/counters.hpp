@@ -25,6 +25,7 @@ enum class Counter : std::size_t {
   esrch,            // the registering process is gone
   populate_failed,  // MADV_POPULATE_WRITE said an error
   pages_poisoned,   // UFFDIO_POISON: pages poisoned in a mapping
+  page_waits,       // sleeps until a page that another thread had in flight was settled
   requests,         // asked of the page server through the ring
   requests_failed,
   // Readers. Every event ends in one of: resolved, resolved again, lost, poisoned, dropped.
@@ -88,6 +89,7 @@ inline constexpr std::array<const char*, static_cast<std::size_t>(Counter::count
                                                                                                  "esrch",
                                                                                                  "populate_failed",
                                                                                                  "pages_poisoned",
+                                                                                                 "page_waits",
                                                                                                  "requests",
                                                                                                  "requests_failed",
                                                                                                  "events",

@@ -15,7 +15,8 @@ namespace uffd {
 namespace {
 
 constexpr std::uint64_t kMagic = 0x6e65676c64666675;  // "uffdlgen"
-constexpr std::uint32_t kVersion = 6;
+constexpr std::uint32_t kVersion = 7;
+constexpr std::uint32_t kMostVcpus = 1 << 16;
 constexpr int kEverybody = 0x7fffffff;
 
 std::uint64_t up(std::uint64_t value, std::uint64_t to) { return (value + to - 1) / to * to; }
@@ -33,6 +34,7 @@ void check(const GuestConfig& config) {
   if (config.region_bytes == 0 || config.region_bytes % page != 0)
     throw ConfigError("region_bytes must be a positive multiple of page_bytes");
   if (config.region_bytes / page > 0xffffffffull) throw ConfigError("a region has at most 2^32 - 1 pages");
+  if (config.vcpus > kMostVcpus) throw ConfigError("vcpus must be at most 65536: a fault record has 16 bits for its vCPU");
   if (config.vcpus == 0 || config.vcpus_per_vmm == 0 || config.vcpus % config.vcpus_per_vmm != 0)
     throw ConfigError("vcpus must be a positive multiple of vcpus_per_vmm");
   if (config.rings == 0 || config.rings > config.vcpus) throw ConfigError("rings must be between 1 and vcpus");
@@ -77,7 +79,8 @@ Guest::Guest(const GuestConfig& config)
   layout.kinds_offset = up(sizeof(SharedHeader), kBasePageBytes);
   layout.contents_offset = up(layout.kinds_offset + pages, 64);
   layout.fetching_offset = up(layout.contents_offset + up(pages, 64) / 8, 64);
-  layout.rings_offset = up(layout.fetching_offset + up(pages, 64) / 8, 64);
+  layout.resolved_offset = up(layout.fetching_offset + up(pages, 64) / 8, 64);
+  layout.rings_offset = up(layout.resolved_offset + up(pages, 64) / 8, 64);
   layout.vcpus_offset = layout.rings_offset + config.rings * ring_bytes(config);
   layout.counters_offset = up(layout.vcpus_offset + config.vcpus * sizeof(VcpuState), 64);
   layout.marking_offset = layout.counters_offset + config.server_threads * sizeof(Counters);
@@ -92,6 +95,7 @@ Guest::Guest(const GuestConfig& config)
   shared.kinds_offset = layout.kinds_offset;
   shared.contents_offset = layout.contents_offset;
   shared.fetching_offset = layout.fetching_offset;
+  shared.resolved_offset = layout.resolved_offset;
   shared.rings_offset = layout.rings_offset;
   shared.vcpus_offset = layout.vcpus_offset;
   shared.counters_offset = layout.counters_offset;
@@ -213,6 +217,7 @@ void Guest::stop(const std::string& reason) const noexcept {
   }
   shared.stopping.store(1, std::memory_order_release);
   shared.ended.fetch_add(1, std::memory_order_release);
+  shared.page_waiters.wake_all();
   futex_wake(shared.ended, kEverybody);
   futex_wake(shared.armed, kEverybody);
   futex_wake(shared.released, kEverybody);

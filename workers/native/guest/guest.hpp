@@ -63,6 +63,14 @@ class Guest {
             1) == 0;
   }
 
+  /// A mapping of the guest has resolved the page. True for the first that did: pages of the guest are counted once, whatever the
+  /// number of its mappings.
+  bool first_resolved(std::uint64_t page) const noexcept {
+    if (config().vcpus == config().vcpus_per_vmm) return true;  // one mapping
+    const std::uint64_t bit = 1ull << (page % 64);
+    return (bits(header().resolved_offset)[page / 64].fetch_or(bit, std::memory_order_relaxed) & bit) == 0;
+  }
+
   /// The page's contents are gone: they are to be fetched once more.
   void forget(std::uint64_t page) const noexcept {
     bits(header().contents_offset)[page / 64].fetch_and(~(1ull << (page % 64)), std::memory_order_acq_rel);

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "guest/guest_config.hpp"
+#include "guest/page_waiters.hpp"
 #include "kernel/clock.hpp"
 #include "kernel/futex.hpp"
 
@@ -14,8 +15,8 @@ struct alignas(64) SharedHeader {
   std::uint64_t magic;
   std::uint32_t version;
   GuestConfig config;
-  std::uint64_t kinds_offset, contents_offset, fetching_offset, rings_offset, vcpus_offset, counters_offset, marking_offset,
-      payload_offset, bytes;
+  std::uint64_t kinds_offset, contents_offset, fetching_offset, resolved_offset, rings_offset, vcpus_offset, counters_offset,
+      marking_offset, payload_offset, bytes;
 
   alignas(64) FutexWord arrived;            ///< vCPUs at the barrier
   FutexWord armed;                          ///< gated: 1 once all have arrived
@@ -27,6 +28,8 @@ struct alignas(64) SharedHeader {
   FutexWord ended;                          ///< bumped by each vCPU that ends: what the watchdogs sleep on
   std::atomic<std::uint32_t> reason_set;
   char reason[512];
+
+  alignas(64) PageWaiters page_waiters;
 
   std::atomic<std::uint32_t> server_epoch;  ///< how many page servers have died and been succeeded
 };

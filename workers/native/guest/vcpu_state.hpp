@@ -40,11 +40,13 @@ struct alignas(64) VcpuState {
   std::atomic<std::uint64_t> page;
   std::atomic<std::uint64_t> accesses;
   std::atomic<std::uint64_t> faults;
-  std::atomic<std::uint64_t> slot;  ///< index of the record of the fault being raised
-  std::atomic<std::uint64_t> resolved_by_vcpu;
+  std::atomic<std::uint64_t> slot;              ///< index of the record of the fault being raised
+  std::atomic<std::uint64_t> resolved_by_vcpu;  ///< pages of its mapping
+  std::atomic<std::uint64_t> first_by_vcpu;     ///< of them, those that no other mapping of the guest had resolved before
   std::atomic<std::uint32_t> finished;
 
   alignas(64) std::atomic<std::uint64_t> resolved_by_reader;
+  std::atomic<std::uint64_t> first_by_reader;
   std::atomic<std::uint64_t> stray_waits;
 
   alignas(64) FutexWord request;  ///< RequestState

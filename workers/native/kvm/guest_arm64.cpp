@@ -103,12 +103,13 @@ void start_guest(int, int vm, int fd, const GuestStart& start) {
   set(fd, core(offsetof(kvm_regs, regs.pstate)), 0x3c5, "PSTATE");  // EL1h, nothing interrupts
 }
 
-bool guest_at_touch(int fd, std::uint64_t code_at) noexcept {
+bool guest_before_touch(int fd, std::uint64_t code_at) noexcept {
   std::uint64_t at = 0;
   kvm_one_reg one{core(offsetof(kvm_regs, regs.pc)), reinterpret_cast<std::uint64_t>(&at)};
-  if (::ioctl(fd, KVM_GET_ONE_REG, &one) != 0) return true;
+  if (::ioctl(fd, KVM_GET_ONE_REG, &one) != 0) return false;
   at -= code_at;
-  return at >= offset_of(uffd_guest_touch_begin) && at < offset_of(uffd_guest_touch_end);
+  const std::uint64_t begin = offset_of(uffd_guest_touch_begin);
+  return at == begin || at == begin + 4 || at == offset_of(reinterpret_cast<void (*)()>(uffd_guest_read));  // ldaxr, stlxr, ldr
 }
 
 bool inject_memory_error(int, std::uint64_t) noexcept { return false; }

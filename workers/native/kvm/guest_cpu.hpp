@@ -59,8 +59,8 @@ struct GuestStart {
 /// Makes the vCPU `fd` ready to run. Throws KernelError.
 /// `kvm` and `vm`: the descriptors of /dev/kvm and of the VM.
 void start_guest(int kvm, int vm, int fd, const GuestStart& start);
-/// Whether the vCPU stands at uffd_guest_read or uffd_guest_write, its access not done.
-bool guest_at_touch(int fd, std::uint64_t code_at) noexcept;
+/// Whether the vCPU stands at the instruction of a touch, its access not done.
+bool guest_before_touch(int fd, std::uint64_t code_at) noexcept;
 /// Has the vCPU take a memory error for `address` when it runs next. False: this platform cannot.
 bool inject_memory_error(int fd, std::uint64_t address) noexcept;
 

@@ -78,7 +78,8 @@ class GuestVcpu {
   }
   const WrongWord& wrong_word() const noexcept { return wrong_; }
   std::uint64_t until() const noexcept { return until_; }      ///< of GuestCall::wait
-  std::uint64_t counter() const noexcept { return counter_; }  ///< read in the last warm-up
+  std::uint64_t entered() const noexcept { return entered_; }  ///< read at the beginning of the last warm-up
+  std::uint64_t counter() const noexcept { return counter_; }  ///< and at its end
   /// The host has opened a record for an access that the guest did not take for a fault: its slot is used.
   void used_slot() noexcept { next_slot(); }
 
@@ -108,6 +109,9 @@ class GuestVcpu {
     if (guest_counter() < when) {
       until_ = when;
       call(GuestCall::wait);
+      // The host comes back early by what the entry takes: an exit and an entry after the time would be lateness of the wait.
+      while (guest_counter() < when && !stopping()) {
+      }
     }
     return !stopping();
   }
@@ -200,6 +204,7 @@ class GuestVcpu {
     return access.first || access.waited || !PageRecord::swapped_out(access.known) || (access.flags & GuestAccess::kExited) != 0;
   }
   void warm_up() noexcept {
+    entered_ = guest_counter();
     for (const Span& span : job_.own)
       for (std::uint64_t at = 0; at < span.bytes / sizeof *span.first; at += kBasePageBytes / sizeof *span.first)
         __atomic_fetch_add(span.first + at, 0, __ATOMIC_RELAXED);
@@ -213,7 +218,7 @@ class GuestVcpu {
   std::uint64_t recorded_ = 0, until_sampled_ = 0;
   WrongWord wrong_;
   std::uint64_t until_ = 0;
-  std::uint64_t counter_ = 0;
+  std::uint64_t entered_ = 0, counter_ = 0;
 };
 
 }  // namespace uffd

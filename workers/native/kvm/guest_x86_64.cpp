@@ -59,6 +59,10 @@ uffd_guest_machine_check:
 uffd_guest_traps:                 # 16 bytes each
   .set vector, 0
   .rept 32
+  // These push an error code themselves: double fault, invalid TSS to page fault, alignment, control protection, VMM, security.
+  .if (vector != 8) && (vector < 10 || vector > 14) && (vector != 17) && (vector != 21) && (vector != 29) && (vector != 30)
+  pushq $0
+  .endif
   pushq $vector
   jmp uffd_guest_trap
   .p2align 4
@@ -66,8 +70,8 @@ uffd_guest_traps:                 # 16 bytes each
   .endr
 uffd_guest_trap:
   popq %gs:0
-  popq %gs:8                      # the instruction, or an error code before it
-  popq %gs:24
+  popq %gs:24                     # the error code
+  popq %gs:8                      # the instruction
   movq %cr2, %rax
   movq %rax, %gs:16
   movl $0xd0000000, %ecx
@@ -190,11 +194,12 @@ void start_guest(int kvm, int, int fd, const GuestStart& start) {
   ::ioctl(fd, KVM_SET_DEVICE_ATTR, &attribute);
 }
 
-bool guest_at_touch(int fd, std::uint64_t code_at) noexcept {
+// The access of a write is done when the vCPU stands at the return behind it.
+bool guest_before_touch(int fd, std::uint64_t code_at) noexcept {
   kvm_regs registers{};
-  if (::ioctl(fd, KVM_GET_REGS, &registers) != 0) return true;
+  if (::ioctl(fd, KVM_GET_REGS, &registers) != 0) return false;
   const std::uint64_t at = registers.rip - code_at;
-  return at >= offset_of(uffd_guest_touch_begin) && at < offset_of(uffd_guest_touch_end);
+  return at == offset_of(uffd_guest_touch_begin) || at == offset_of(reinterpret_cast<void (*)()>(uffd_guest_read));
 }
 
 // An uncorrected, recoverable data load error, as hardware reports poison that was consumed.

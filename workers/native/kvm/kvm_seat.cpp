@@ -24,6 +24,8 @@ namespace uffd {
 
 namespace {
 
+constexpr int kWarmUps = 8;
+
 const GuestSlot& slot(const Vm& vm, KvmSlot which) { return vm.slot(static_cast<std::size_t>(which)); }
 
 class KvmSeat final : public Engine::Seat {
@@ -60,7 +62,7 @@ class KvmSeat final : public Engine::Seat {
   const std::uint64_t page_bytes_;
   const bool opens_records_;
   bool stamps_ = false;          ///< the guest's counter is this host's
-  Ticks due_ = 0;                ///< of an open loop's next access
+  Ticks entry_ = 0;              ///< from the host's KVM_RUN to the guest's next instruction
   std::uint16_t cpu_ = 0;        ///< as of the last entry into the guest
   std::uint64_t first_ = 0;      ///< accesses done before those that the guest has been asked for
   std::uint64_t accounted_ = 0;  ///< of these
@@ -112,20 +114,21 @@ KvmSeat::KvmSeat(Vcpu& vcpu, Vm& vm, const EngineSetup& setup)
     for (std::uint64_t page = 0; page < vcpu.vmm().guest.pages(); ++page) no_exit_if_resolved(page);
   run();  // to its first call
   Ticks before = 0;
-  for (int round = 0; round < 2; ++round) {
+  for (int round = 0; round < kWarmUps; ++round) {
     guest_.warm();
     before = clock_.now();
     run();
+    // The first warm-up maps what the guest needs for itself; a later one may be interrupted.
+    if (const Ticks took = guest_.entered() - before; round == 1 || (round > 1 && took < entry_)) entry_ = took;
   }
   stamps_ = clock_.invariant() && before <= guest_.counter() && guest_.counter() <= clock_.now();
-  if (!stamps_ && (vcpu_.books().interval != 0 || vcpu_.books().think != 0))
+  if (!stamps_ && (vcpu_.arrivals().open_loop() || vcpu_.books().think != 0))
     throw ConfigError(
         "engine=kvm: the guest's counter is not this host's, so it cannot keep access.rate_per_s or "
         "access.think_us: leave them 0, or use engine=thread");
 }
 
 void KvmSeat::walk() {
-  due_ = vcpu_.start();
   for (std::uint32_t passes = 0; passes < vcpu_.access_config().passes; ++passes) {
     if (!pass() || vcpu_.stopping()) break;
     vcpu_.end_of_pass();
@@ -137,10 +140,14 @@ bool KvmSeat::pass() {
   vcpu_.order().rewind();
   for (std::uint64_t left = vcpu_.order().per_pass(); left != 0;) {
     const std::uint64_t count = std::min(left, kKvmAccessesAtOnce);
+    const Ticks began = clock_.now();
     write_accesses(count);
     guest_.ask(count, vcpu_.faults(), vcpu_.recorded());
+    const Ticks asked = clock_.now();
     if (!run()) return false;
+    const Ticks made = clock_.now();
     account(true);
+    vcpu_.add_bookkeeping(asked - began + (clock_.now() - made));
     if (vcpu_.stopping()) return false;
     left -= count;
   }
@@ -150,6 +157,7 @@ bool KvmSeat::pass() {
 void KvmSeat::write_accesses(std::uint64_t count) {
   const Books& books = vcpu_.books();
   AccessOrder& order = vcpu_.order();
+  Arrivals& arrivals = vcpu_.arrivals();
   const Milestones& milestones = vcpu_.milestones();
   first_ = vcpu_.state().accesses.load(std::memory_order_relaxed);
   accounted_ = 0;
@@ -159,7 +167,7 @@ void KvmSeat::write_accesses(std::uint64_t count) {
     const std::uint64_t base = books.contents.base(page), index = books.contents.touched_word(base);
     unsigned flags = order.next_is_read() ? 0 : GuestAccess::kWrites;
     if (books.think != 0 && first_ + i != 0) flags |= GuestAccess::kThinks;
-    if (books.interval != 0) flags |= GuestAccess::kDue;
+    if (arrivals.open_loop()) flags |= GuestAccess::kDue;
     if (!books.userfaultfd || PageRecord::swapped_out(books.pages.byte(page))) flags |= GuestAccess::kByKernel;
     if (books.verify == Verify::page) flags |= GuestAccess::kWhole;
     if (const std::uint64_t done = first_ + i + 1; done >= milestone) {
@@ -170,8 +178,8 @@ void KvmSeat::write_accesses(std::uint64_t count) {
                         .expected = Contents::word(base, index),
                         .page = static_cast<std::uint32_t>(page),
                         .flags = static_cast<std::uint8_t>(flags),
-                        .due = books.interval == 0 ? 0 : due_};
-    due_ += books.interval;
+                        .due = arrivals.open_loop() ? arrivals.due() : 0};
+    if (arrivals.open_loop()) arrivals.advance();
   }
 }
 
@@ -243,7 +251,7 @@ GuestAccess& KvmSeat::under_way() {
       if (const void* poisoned = Touching::take_memory_error(); poisoned != nullptr) {
         const auto offset = static_cast<const std::byte*>(poisoned) - region_.host;
         if (!trip(Exit::mceerr, region_.at + static_cast<std::uint64_t>(offset))) return false;
-      } else if (vcpu_.stopping() && guest_at_touch(own_.fd.get(), vm_.code_at())) {
+      } else if (vcpu_.stopping() && guest_before_touch(own_.fd.get(), vm_.code_at())) {
         return abandon(under_way());
       }
     } else if (error != 0) {
@@ -257,13 +265,13 @@ GuestAccess& KvmSeat::under_way() {
 
 bool KvmSeat::call(GuestCall why) {
   if (why == GuestCall::wait) {
-    vcpu_.wait_until(guest_.until());
+    vcpu_.wait_until(guest_.until() - 2 * entry_);  // the guest waits out the rest
     return true;
   }
-  char text[160];
-  std::snprintf(text, sizeof text, "took exception %llu at 0x%llx, address 0x%llx",
+  char text[192];
+  std::snprintf(text, sizeof text, "took exception %llu at 0x%llx, address 0x%llx, error code 0x%llx",
                 static_cast<unsigned long long>(own_.traps->vector), static_cast<unsigned long long>(own_.traps->at),
-                static_cast<unsigned long long>(own_.traps->address));
+                static_cast<unsigned long long>(own_.traps->address), static_cast<unsigned long long>(own_.traps->error));
   failed(text);
 }
 

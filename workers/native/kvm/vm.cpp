@@ -65,14 +65,13 @@ Vm::Vm(const VmLayout& layout) : kvm_(open_kvm()), vm_(::ioctl(kvm_.get(), KVM_C
   if (layout.exit_on_missing) userfault_bits_ = UserfaultBits(slots_[0].bytes);
   for (std::uint32_t i = 0; i < slots_.size(); ++i) add_slot(i + 1, slots_[i], i == 0 && layout.exit_on_missing);
 
-  run_bytes_ = static_cast<std::uint64_t>(::ioctl(kvm_.get(), KVM_GET_VCPU_MMAP_SIZE, 0));
+  const auto run_bytes = static_cast<std::uint64_t>(::ioctl(kvm_.get(), KVM_GET_VCPU_MMAP_SIZE, 0));
   for (std::uint32_t i = 0; i < layout.vcpus; ++i) {
     VmVcpu vcpu;
     vcpu.fd = Descriptor(::ioctl(vm_.get(), KVM_CREATE_VCPU, i));
     if (!vcpu.fd.valid()) throw KernelError("KVM_CREATE_VCPU", errno);
-    void* run = ::mmap(nullptr, run_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu.fd.get(), 0);
-    if (run == MAP_FAILED) throw KernelError("mmap of a KVM vCPU", errno);
-    vcpu.run = static_cast<kvm_run*>(run);
+    vcpu.run_mapping = Mapping::shared(vcpu.fd.get(), run_bytes);
+    vcpu.run = reinterpret_cast<kvm_run*>(vcpu.run_mapping.data());
     const std::uint64_t traps_at = corners_at + i * corner_bytes;
     const std::uint64_t vcpu_at = traps_at + kBasePageBytes + kStackBytes;
     vcpu.traps = reinterpret_cast<GuestTraps*>(own_.host + traps_at);
@@ -82,10 +81,6 @@ Vm::Vm(const VmLayout& layout) : kvm_(open_kvm()), vm_(::ioctl(kvm_.get(), KVM_C
                 {code_at_, vcpu_at, vcpu_at, traps_at, own_.host + traps_at, layout.kernel_mode});
     vcpus_.push_back(std::move(vcpu));
   }
-}
-
-Vm::~Vm() {
-  for (const VmVcpu& vcpu : vcpus_) ::munmap(vcpu.run, run_bytes_);
 }
 
 void Vm::add_slot(std::uint32_t number, const GuestSlot& slot, bool exits_on_missing) {

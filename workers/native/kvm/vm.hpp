@@ -41,6 +41,7 @@ struct VmLayout {
 /// A vCPU's corner of the guest's own slot.
 struct VmVcpu {
   Descriptor fd;
+  Mapping run_mapping;  ///< of `run`
   kvm_run* run = nullptr;
   GuestVcpu* guest = nullptr;  ///< room for it; the user constructs it
   GuestTraps* traps = nullptr;
@@ -51,7 +52,6 @@ class Vm {
  public:
   /// Throws KernelError, ConfigError.
   explicit Vm(const VmLayout& layout);
-  ~Vm();
   Vm(const Vm&) = delete;
   Vm& operator=(const Vm&) = delete;
 
@@ -72,7 +72,6 @@ class Vm {
   std::vector<GuestSlot> slots_;
   UserfaultBits userfault_bits_;
   std::vector<VmVcpu> vcpus_;
-  std::uint64_t run_bytes_ = 0;
   std::uint64_t code_at_ = 0;
 };
 

@@ -32,6 +32,7 @@ std::uint64_t reclaim(const Guest& guest, const Mapping& region, const PageRecor
     else
       record.release(page);
   }
+  guest.header().page_waiters.wake_all();
   return reclaimed;
 }
 

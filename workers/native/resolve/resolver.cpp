@@ -26,12 +26,14 @@ const char* remedy(int error, MemoryType memory) {
 
 }  // namespace
 
-Resolver::Resolver(std::vector<Shard> shards, PageRecord record, const GuestConfig& guest, std::uint32_t fault_around)
+Resolver::Resolver(std::vector<Shard> shards, PageRecord record, const GuestConfig& guest, std::uint32_t fault_around,
+                   const Guest* shared)
     : shards_(std::move(shards)),
       record_(record),
       memory_(guest.memory),
       page_bytes_(guest.page_bytes),
       around_(fault_around),
+      shared_(shared),
       drops_(guest.drops) {
   std::sort(shards_.begin(), shards_.end(), [](const Shard& a, const Shard& b) { return a.first_page < b.first_page; });
   const Shard& last = shards_.back();
@@ -71,6 +73,7 @@ bool Resolver::covers(std::uint64_t page) const noexcept {
 
 void Resolver::release(const PageRun& run) const noexcept {
   for (std::uint32_t i = 0; i < run.count; ++i) record_.release(run.first + i);
+  if (run.count != 0) settled(run);
 }
 
 PageRun Resolver::claim_onwards(std::uint64_t page, std::uint64_t end, std::uint8_t claim) const noexcept {
@@ -129,6 +132,7 @@ void Resolver::release_rest(const PageRun& run, const PageRun& kept) const noexc
     break;
   }
   if (installed.end == Installed::End::mapped) installed.settled = run.count;
+  if (how.known == Known::claimed) settled(run);
   return installed;
 }
 
@@ -144,7 +148,9 @@ Installed::End Resolver::end_of(int error, Counters& counters) const noexcept {
 [[gnu::hot]] void Resolver::settle_mapped(std::uint64_t page, const Install& how, Installed& installed) const noexcept {
   ++installed.pages;
   installed.wanted |= page == how.wanted;
-  installed.again += how.known == Known::resolved_before || (how.known == Known::claimed && record_.was_discarded(page));
+  const bool again = how.known == Known::resolved_before || (how.known == Known::claimed && record_.was_discarded(page));
+  installed.again += again;
+  installed.first += !again && (shared_ == nullptr || shared_->first_resolved(page));
   if (how.known == Known::claimed) record_.resolve(page);
   if (how.known == Known::not_asked) record_.resolve_unasked(page);
 }
@@ -191,6 +197,7 @@ Installed Resolver::poison(std::uint64_t page, bool wake, Counters& counters) co
       if (wake) this->wake(page, counters);
     }
   }
+  settled({page, 1});
   return installed;
 }
 

@@ -52,6 +52,7 @@ struct Installed {
   std::uint32_t pages = 0;    ///< mapped by this call
   std::uint32_t settled = 0;  ///< of the run, from its start: mapped, by whichever thread
   std::uint32_t again = 0;    ///< of them, those that had been resolved before and dropped
+  std::uint32_t first = 0;    ///< of them, those that no mapping of the guest had resolved before
   bool lost = false;          ///< some page was mapped already
   bool wanted = false;        ///< the wanted page was mapped by this call
   int error = 0;
@@ -60,8 +61,10 @@ struct Installed {
 
 class Resolver {
  public:
-  /// `fault_around`: pages of an aligned block that are claimed together.
-  Resolver(std::vector<Shard> shards, PageRecord record, const GuestConfig& guest, std::uint32_t fault_around);
+  /// `fault_around`: pages of an aligned block that are claimed together. `shared`: where vCPUs wait
+  /// for pages that are settled here, and where pages are counted once for all mappings; null: nowhere.
+  Resolver(std::vector<Shard> shards, PageRecord record, const GuestConfig& guest, std::uint32_t fault_around,
+           const Guest* shared = nullptr);
 
   const PageRecord& record() const noexcept { return record_; }
 
@@ -95,6 +98,9 @@ class Resolver {
   std::uint64_t address_of(const Shard& shard, std::uint64_t page) const noexcept {
     return shard.address + (page - shard.first_page) * page_bytes_;
   }
+  void settled(const PageRun& run) const noexcept {
+    if (shared_ != nullptr) shared_->header().page_waiters.settled(run);
+  }
   Outcome map(const Shard& shard, std::uint64_t page, std::uint32_t count, const std::byte* from, bool wake) const noexcept;
   Installed::End end_of(int error, Counters& counters) const noexcept;
   void settle_mapped(std::uint64_t page, const Install& how, Installed& installed) const noexcept;
@@ -107,6 +113,7 @@ class Resolver {
   MemoryType memory_;
   std::uint64_t page_bytes_;
   std::uint32_t around_;
+  const Guest* shared_;
   bool drops_;  ///< resolved pages may be taken away again
 };
 

@@ -28,10 +28,13 @@ std::byte* start_of(std::vector<std::byte>& contents) { return contents.empty() 
   const Resolver& resolver = fault.peer->resolver();
   const Installed installed = resolver.install(run, {.wanted = fault.page, .from = from, .wake = true, .tries = tries}, counters);
   if (fault.record != nullptr) fault.record->installed.store(clock.now(), kRelaxed);
-  if (fault.vcpu == Request::kNobody)
+  if (fault.vcpu == Request::kNobody) {
     counters[Counter::device_resolved] += installed.pages - installed.again;
-  else if (installed.pages != 0)
-    guest.vcpu(fault.vcpu).resolved_by_reader.fetch_add(installed.pages - installed.again, kRelaxed);
+  } else if (installed.pages != 0) {
+    VcpuState& vcpu = guest.vcpu(fault.vcpu);
+    vcpu.resolved_by_reader.fetch_add(installed.pages - installed.again, kRelaxed);
+    vcpu.first_by_reader.fetch_add(installed.first, kRelaxed);
+  }
   switch (installed.end) {
     case End::changing:
     case End::gone: break;

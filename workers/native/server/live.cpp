@@ -58,7 +58,7 @@ Live::Look Live::look() {
     const Seen here{state.accesses.load(kRelaxed), state.page.load(kRelaxed), state.stage.load(kRelaxed), now};
     look.accesses += here.accesses;
     look.faults += faults;
-    look.pages_resolved += state.resolved_by_vcpu.load(kRelaxed) + state.resolved_by_reader.load(kRelaxed);
+    look.pages_resolved += state.first_by_vcpu.load(kRelaxed) + state.first_by_reader.load(kRelaxed);
     look.finished += finished;
     look.running += started && !finished;
     take_records(i, faults);

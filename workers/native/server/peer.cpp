@@ -62,7 +62,7 @@ Peer::Peer(const Guest& guest, int fd, std::vector<RegionView> regions, int vmm,
   for (const RegionView& view : regions_)
     shards.push_back({&uffd_, view.base_host_virt_addr, view.offset / config.page_bytes, view.size / config.page_bytes});
   resolver_.emplace(std::move(shards), PageRecord(reinterpret_cast<std::atomic<std::uint8_t>*>(record_.data())), config,
-                    fault_around_pages);
+                    fault_around_pages, &guest);
 }
 
 [[gnu::hot]] std::optional<std::uint64_t> Peer::page_at(std::uint64_t address) const noexcept {

@@ -21,6 +21,7 @@ enum class Verify { none, word, page };
 
 /// What does not change while a vCPU walks its order.
 struct Books {
+  const Guest& guest;
   VcpuState& state;
   FaultRecord* records;
   PageRecord pages;
@@ -29,7 +30,6 @@ struct Books {
   std::uint64_t page_bytes;
   std::uint64_t sample_every;
   std::uint64_t record_capacity;
-  Ticks interval;  ///< of an open loop; 0: a closed one
   Ticks think;
   Verify verify;
   bool userfaultfd;
@@ -110,6 +110,12 @@ class AccessAccount {
     ++emulated_entries_;
   }
 
+  /// `pages` of this mapping are resolved, `first` of them for the first time in any mapping of the guest.
+  [[gnu::hot]] void count_resolved(std::uint64_t pages, std::uint64_t first) noexcept {
+    state_.resolved_by_vcpu.store(resolved_ += pages, kRelaxed);
+    state_.first_by_vcpu.store(first_ += first, kRelaxed);
+  }
+
   bool delivered() const noexcept { return open_ && slot_->delivered.load(std::memory_order_acquire) != 0; }
 
   /// The touch is over. False: it was given up, or its word is wrong.
@@ -151,7 +157,7 @@ class AccessAccount {
   std::uint64_t done_ = 0;
   std::uint64_t faults_ = 0;
   std::uint64_t recorded_ = 0;
-  std::uint64_t resolved_ = 0;
+  std::uint64_t resolved_ = 0, first_ = 0;
   LongestFault longest_;
   WrongWord wrong_;
   Counters counters_;
@@ -187,7 +193,7 @@ class AccessAccount {
       outcome = FaultOutcome::populated;
     } else if (!books_.userfaultfd) {
       outcome = FaultOutcome::kernel;  // it mapped the page. Who touched it first has it counted
-      if (touched.first && when_raised_ == PageState::unresolved) state_.resolved_by_vcpu.store(++resolved_, kRelaxed);
+      if (touched.first && when_raised_ == PageState::unresolved) count_resolved(1, books_.guest.first_resolved(page_));
     } else if (attempt_ == 0 && touched.waited) {
       outcome = FaultOutcome::waited;
     } else if (attempt_ == 0 && PageRecord::swapped_out(known_)) {

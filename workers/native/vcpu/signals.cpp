@@ -74,6 +74,7 @@ void on_kick(int, siginfo_t*, void* raw) {
 
 Touching::Touching(Vcpu& vcpu) {
   if (vcpu.vmm().exit == ExitKind::probe) open_pagemap();
+  if (has_shadow_stack()) return_by_kernel(true);
   current = &vcpu;
 }
 

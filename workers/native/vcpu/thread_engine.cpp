@@ -16,7 +16,6 @@ class ThreadSeat final : public Engine::Seat {
   explicit ThreadSeat(Vcpu& vcpu) : vcpu_(vcpu), books_(vcpu.books()), touching_(vcpu) {}
 
   void walk() override {
-    due_ = vcpu_.start();
     for (std::uint32_t pass = 0; pass < vcpu_.access_config().passes; ++pass) {
       vcpu_.order().rewind();
       if (!this->pass()) return;
@@ -32,22 +31,23 @@ class ThreadSeat final : public Engine::Seat {
   Vcpu& vcpu_;
   const Books& books_;
   Touching touching_;
-  Ticks due_ = 0;  ///< of an open loop's next access
 };
 
 // False: the run is being stopped.
 [[gnu::hot]] bool ThreadSeat::pass() {
-  const Ticks interval = books_.interval, think = books_.think;
+  const Ticks think = books_.think;
   const bool whole_page = books_.verify == Verify::page;
   const Clock& clock = Clock::get();
   AccessOrder& order = vcpu_.order();
+  Arrivals& arrivals = vcpu_.arrivals();
+  const bool open_loop = arrivals.open_loop();
   for (std::uint64_t left = order.per_pass(); left != 0; --left) {
     if (vcpu_.stopping()) return false;
     const std::uint64_t page = order.next_page();
     const bool read = order.next_is_read();
-    if (interval != 0 && !vcpu_.wait_until(due_)) return false;
-    if (access(page, read, interval == 0 ? 0 : due_) && whole_page) vcpu_.check_page(page);
-    due_ += interval;
+    if (open_loop && !vcpu_.wait_until(arrivals.due())) return false;
+    if (access(page, read, open_loop ? arrivals.due() : 0) && whole_page) vcpu_.check_page(page);
+    if (open_loop) arrivals.advance();
     vcpu_.count_here();
     if (think != 0 && !vcpu_.wait_until(clock.now() + think)) return false;
   }

@@ -1,5 +1,8 @@
 #include "vcpu/touch.hpp"
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
 namespace uffd {
 
 namespace {
@@ -43,6 +46,11 @@ uffd_loadgen_leave:
 
 namespace {
 
+constexpr int kShadowStackStatus = 0x5005;          // ARCH_SHSTK_STATUS of Linux 6.6
+constexpr unsigned long kShadowStackOn = 1ul << 0;  // ARCH_SHSTK_SHSTK
+
+[[gnu::tls_model("initial-exec")]] thread_local bool by_kernel = false;
+
 /// Where the interrupted touch goes on when it is given up; 0 when the thread was in none.
 [[gnu::hot]] std::uint64_t after_touch(const ucontext_t& context) noexcept {
   const auto at = static_cast<std::uint64_t>(context.uc_mcontext.gregs[REG_RIP]);
@@ -61,9 +69,16 @@ void abandon_touch(ucontext_t& context) noexcept {
   context.uc_mcontext.gregs[REG_RAX] = 0;
 }
 
+void return_by_kernel(bool always) noexcept { by_kernel = always; }
+
+bool has_shadow_stack() noexcept {
+  unsigned long features = 0;
+  return ::syscall(SYS_arch_prctl, kShadowStackStatus, &features) == 0 && (features & kShadowStackOn) != 0;
+}
+
 [[gnu::hot]] void leave_for_touch(const ucontext_t& context) noexcept {
 #if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
-  uffd_loadgen_leave(context.uc_mcontext.gregs);
+  if (!by_kernel) uffd_loadgen_leave(context.uc_mcontext.gregs);
 #else
   (void)context;
 #endif

@@ -49,7 +49,13 @@ void abandon_touch(ucontext_t& context) noexcept;
 /// To the compiler a touch spoils what a function call would, so besides the instruction and the stack only the registers a
 /// function keeps need to be put back; the handler was entered without changing the signal mask (SA_NODEFER, empty mask) and
 /// on the thread's own stack, so nothing in the kernel needs undoing. Returns (and so leaves by rt_sigreturn) in sanitizer
-/// builds, whose runtimes keep count of handlers.
+/// builds, whose runtimes keep count of handlers, and on a thread that has return_by_kernel().
 void leave_for_touch(const ucontext_t& context) noexcept;
+
+/// Has this thread leave its handlers by rt_sigreturn from now on, or no longer.
+void return_by_kernel(bool always) noexcept;
+/// Whether this thread has a user shadow stack (Linux 6.6): the kernel puts a frame of the handler's on it that only rt_sigreturn
+/// takes off again.
+bool has_shadow_stack() noexcept;
 
 }  // namespace uffd

@@ -15,11 +15,13 @@ namespace uffd {
 namespace {
 
 constexpr std::uint64_t kLookAgainNs = 100'000'000;  // how long a wait sleeps before it looks whether the run was stopped
+constexpr int kLooks = 8;                            // at a page in flight, before the vCPU sleeps until it is settled
 constexpr int kCrashed = 70;                         // the exit status of a VMM process that a memory error ended
 
 Books books_of(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, const AccessConfig& access) {
   const Clock& clock = Clock::get();
   return {
+      .guest = vmm.guest,
       .state = vmm.guest.vcpu(index),
       .records = records,
       .pages = vmm.resolver.record(),
@@ -28,7 +30,6 @@ Books books_of(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, 
       .page_bytes = vmm.page_bytes,
       .sample_every = vmm.sample_every,
       .record_capacity = vmm.record_capacity,
-      .interval = access.rate_per_s > 0.0 ? clock.from_ns(1e9 / access.rate_per_s) : 0,
       .think = clock.from_ns(static_cast<double>(access.think_ns)),
       .verify = vmm.verify,
       .userfaultfd = vmm.userfaultfd,
@@ -90,8 +91,14 @@ Trips::Trips(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, co
 
 Verdict Trips::retry() noexcept {
   ++counters_[Counter::retries];
-  // Wait here while the page is in somebody's hands: each touch before it is there would cost another exit.
-  while (vmm_.resolver.record().state(page_) == PageState::in_flight && !stopping()) sched_yield();
+  // Wait here while another thread has the page in flight: each touch before it is there would cost another exit. A resolve takes
+  // a microsecond or two, so look a few times; a fetch may take milliseconds.
+  const auto in_flight = [&] { return vmm_.resolver.record().state(page_) == PageState::in_flight; };
+  for (int look = 0; look < kLooks && in_flight(); ++look) sched_yield();
+  while (in_flight() && !stopping()) {
+    ++counters_[Counter::page_waits];
+    vmm_.guest.header().page_waiters.wait(page_, kLookAgainNs, in_flight);
+  }
   return Verdict::run_again;
 }
 
@@ -137,7 +144,7 @@ Verdict Trips::memory_error() noexcept {
   Installed installed;
   Verdict verdict{};
   const bool mapped = install(run, Known::claimed, installed, verdict);
-  if (installed.pages != 0) state_.resolved_by_vcpu.store(resolved_ += installed.pages - installed.again, kRelaxed);
+  if (installed.pages != 0) count_resolved(installed.pages - installed.again, installed.first);
   if (!mapped) return verdict;
   if (vmm_.exit >= ExitKind::probe) enter_stage2(run);
   resolved_here_ = installed.wanted;
@@ -176,7 +183,7 @@ Verdict Trips::resolve_blindly(std::uint64_t page) noexcept {
   if (installed.lost) return Verdict::undecided;
   resolved_here_ = true;
   ++counters_[Counter::trips_resolved];
-  state_.resolved_by_vcpu.store(++resolved_, kRelaxed);
+  count_resolved(1, installed.first);
   return Verdict::mapped;
 }
 

@@ -17,12 +17,17 @@ namespace {
 
 constexpr std::uint64_t kLookAgainNs = 100'000'000;  // how long a wait sleeps before it looks whether the run was stopped
 
+Ticks interval_of(const AccessConfig& access) {
+  return access.rate_per_s > 0.0 ? Clock::get().from_ns(1e9 / access.rate_per_s) : 0;
+}
+
 }  // namespace
 
 Vcpu::Vcpu(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, const AccessConfig& access, CpuList cpus)
     : Trips(vmm, index, records, access),
       config_(access),
       order_(access, vmm.guest.pages(), index, vmm.guest.config().vcpus, vmm.guest.config().seed),
+      arrivals_(access.arrivals, interval_of(access), index, vmm.guest.config().vcpus, vmm.guest.config().seed),
       cpus_(std::move(cpus)),
       milestones_(order_.per_pass()) {}
 
@@ -31,6 +36,7 @@ void Vcpu::run(Engine& engine) noexcept {
     pin_this_thread(cpus_);
     name_this_thread("vcpu " + std::to_string(index_));
     state_.tid.store(static_cast<std::uint32_t>(::syscall(SYS_gettid)), std::memory_order_release);
+    order_.prepare();
     const std::unique_ptr<Engine::Seat> seat = engine.enter(*this);
     if (wait_at_barrier()) {
       seen_.add_current();
@@ -38,6 +44,7 @@ void Vcpu::run(Engine& engine) noexcept {
       const ThreadUsage before = ThreadUsage::of_this_thread();
       locks_.begin();
       start_ = clock_.now();
+      arrivals_.begin(start_);
       if (vmm_.populate_first != nullptr) populate_first();
       seat->walk();
       if (config_.hold_ns != 0) wait_until(start_ + clock_.from_ns(static_cast<double>(config_.hold_ns)));
@@ -97,9 +104,8 @@ void Vcpu::populate_everything(PopulateFirst& all) {
     for (std::uint32_t i = 0; i < run.count; ++i) {
       if (!vmm_.resolver.record().claim(run.first + i, PageRecord::vcpu_claim())) continue;  // mapped before the start
       vmm_.resolver.record().resolve(run.first + i);
-      ++resolved_;
+      count_resolved(1, vmm_.guest.first_resolved(run.first + i));
     }
-    state_.resolved_by_vcpu.store(resolved_, kRelaxed);
     page = run.first + run.count;
     milestones_.populated(clock_.now(), resolved_, pages);
   }

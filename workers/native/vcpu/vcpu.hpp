@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "guest/access_order.hpp"
+#include "guest/arrivals.hpp"
 #include "guest/milestones.hpp"
 #include "kernel/clock.hpp"
 #include "kernel/lock_counter.hpp"
@@ -101,6 +102,10 @@ class Vcpu : private Trips {
   bool met_memory_error() const noexcept { return memory_error_; }
   const Books& books() const noexcept { return books_; }
   AccessOrder& order() noexcept { return order_; }
+  Arrivals& arrivals() noexcept { return arrivals_; }
+  /// Time that the engine spends between two batches of accesses, in which the vCPU makes none.
+  void add_bookkeeping(Ticks ticks) noexcept { bookkeeping_ += ticks; }
+  Ticks bookkeeping() const noexcept { return bookkeeping_; }
   const AccessConfig& access_config() const noexcept { return config_; }
   void end_of_pass() { pass_ends_.push_back(now()); }
   bool owns(const void* address) const noexcept {
@@ -141,12 +146,14 @@ class Vcpu : private Trips {
 
   AccessConfig config_;
   AccessOrder order_;
+  Arrivals arrivals_;
   CpuList cpus_;
   CpusSeen seen_;
   ThreadUsage usage_;
   Milestones milestones_;
   std::vector<Ticks> pass_ends_;
   std::string failure_;
+  Ticks bookkeeping_ = 0;
   Ticks start_ = 0, end_ = 0;
 };
 

@@ -71,7 +71,7 @@ Vmm::Vmm(const Guest& guest, VmmConfig config)
   if (std::max(fault_around, populate) > memory.request_pages)
     throw ConfigError("strategy " + info_.name + " asks for more pages at a time than request_pages of the guest");
   make_tables();
-  resolver_ = std::make_unique<Resolver>(registration_.shards, record_in(record_), memory, fault_around);
+  resolver_ = std::make_unique<Resolver>(registration_.shards, record_in(record_), memory, fault_around, &guest_);
   shared_ = std::make_unique<VmmShared>(VmmShared{
       .guest = guest_,
       .strategy = *strategy_,
@@ -228,11 +228,17 @@ void Vmm::finish() {
 // first vCPU's account.
 void Vmm::credit_unclaimed() const noexcept {
   if (guest_.header().server_epoch.load() == 0) return;
-  std::uint64_t resolved = 0, counted = 0;
-  for (std::uint64_t page = 0; page < guest_.pages(); ++page)
-    resolved += resolver_->record().state(page) == PageState::resolved && !resolved_at_start(guest_, page);
+  std::uint64_t resolved = 0, counted = 0, first = 0;
+  const bool alone = config_.vcpus == guest_.config().vcpus;
+  for (std::uint64_t page = 0; page < guest_.pages(); ++page) {
+    if (resolver_->record().state(page) != PageState::resolved || resolved_at_start(guest_, page)) continue;
+    ++resolved;
+    first += !alone && guest_.first_resolved(page);
+  }
   for (const auto& vcpu : vcpus_) counted += vcpu->state().resolved_by_vcpu.load() + vcpu->state().resolved_by_reader.load();
-  if (resolved > counted) vcpus_.front()->state().resolved_by_reader.fetch_add(resolved - counted);
+  if (resolved <= counted) return;
+  vcpus_.front()->state().resolved_by_reader.fetch_add(resolved - counted);
+  vcpus_.front()->state().first_by_reader.fetch_add(alone ? resolved - counted : first);
 }
 
 Verified Vmm::verify() const { return verify_region(guest_, registration_.region, resolver_->record()); }

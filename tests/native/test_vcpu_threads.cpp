@@ -1,0 +1,87 @@
+// What a vCPU's thread owes to its signals, its stamps and its number.
+#include <chrono>
+#include <csignal>
+#include <thread>
+
+#include "check.hpp"
+#include "kernel/error.hpp"
+#include "vcpu/calibration.hpp"
+#include "vcpu/signals.hpp"
+#include "vcpu/thread_engine.hpp"
+#include "vcpu/touch.hpp"
+#include "vmm/stamps.hpp"
+#include "whole_guest.hpp"
+
+using namespace uffd;
+
+TEST("a kicked sleeper leaves its touch for good, while its page is still registered") {
+  const Guest guest(GuestConfig{.region_bytes = 16 * 4096, .vcpus = 1, .vcpus_per_vmm = 1});
+  fill(guest, std::vector<std::uint8_t>(guest.pages(), static_cast<std::uint8_t>(Kind::minor)));
+  VmmConfig config;
+  config.strategy = "uffd_wait";
+  config.record_capacity = 16;
+  Vmm vmm(guest, config);
+  Vcpu& vcpu = *vmm.vcpus()[0];
+  const Mapping none;
+  ThreadEngine engine({guest, vcpu.vmm(), none, none, none, 0, 1, {}});
+  std::thread thread([&] { vcpu.run(engine); });
+  const auto finished = [&] { return vcpu.state().finished.load() != 0; };
+  while (vcpu.state().stage.load() != Stage::raised) std::this_thread::yield();
+  guest.stop("asked to");
+  for (int i = 0; i < 1000 && !finished(); ++i) {
+    engine.kick(0, thread.native_handle());
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  const bool left = finished();
+  vmm.finish();  // ends registration: a sleeper that went back to sleep is free now
+  thread.join();
+  CHECK(left);
+  CHECK_EQUAL(vcpu.counters()[Counter::abandoned], 1u);
+}
+
+TEST("a guest without stamps of its own has its records' stamps converted once") {
+  const Guest guest(GuestConfig{.region_bytes = 16 * 4096, .vcpus = 1, .vcpus_per_vmm = 1});
+  TickLine line;
+  line.begin();
+  std::vector<FaultRecord> records(2);
+  const Ticks now = Clock::get().now();
+  records[0].page = 3;
+  records[0].outcome = FaultOutcome::resolved;
+  records[0].delivered = now + 1000;
+  records[0].installed = now + 5000;
+  records[1].page = 4;
+  records[1].outcome = FaultOutcome::waited;
+  records[1].raised = now + 100;
+  records[1].delivered = now + 200;
+  records[1].resumed = now + 900;
+  std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  line.end();
+  LongestFault longest;
+  convert_stamps(guest, line, records, longest);
+  CHECK_EQUAL(records[0].raised, line.to_ns(now + 1000));
+  CHECK_EQUAL(records[0].delivered.load(), line.to_ns(now + 1000));
+  CHECK_EQUAL(records[0].resumed, line.to_ns(now + 5000));
+  CHECK_EQUAL(records[0].fetched.load(), 0u);
+  CHECK_EQUAL(records[1].raised, line.to_ns(now + 100));
+  CHECK_EQUAL(records[1].resumed, line.to_ns(now + 900));
+}
+
+TEST("a thread that may not leave a handler by itself leaves it by rt_sigreturn, and its touches go on") {
+  CHECK(!has_shadow_stack());  // else this very process would run by rt_sigreturn alone
+  return_by_kernel(true);
+  const double by_kernel_ns =
+      calibrate(ExitKind::signal, MemoryType::shmem, 1024).exit.median_ns;  // throws unless each one is taken
+  return_by_kernel(false);
+  CHECK(by_kernel_ns > 0.0);
+  CHECK(calibrate(ExitKind::signal, MemoryType::shmem, 1024).exit.median_ns > 0.0);
+}
+
+TEST("more vCPUs than a fault record can number are refused") {
+  std::string said;
+  try {
+    const Guest guest(GuestConfig{.region_bytes = 1ull << 32, .vcpus = 65537, .vcpus_per_vmm = 1});
+  } catch (const ConfigError& error) {
+    said = error.what();
+  }
+  CHECK_EQUAL(said, "vcpus must be at most 65536: a fault record has 16 bits for its vCPU");
+}
