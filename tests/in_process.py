@@ -30,6 +30,10 @@ class Ran:
     page_states: Counter[str] = field(default_factory=Counter)
     stop_reason: str = ""
     broken: list[str] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    rounds_ended: str = ""
+    fault_rounds: list[int] = field(default_factory=list)
+    fault_pages: list[int] = field(default_factory=list)
 
 
 def run_in_process(spec: RunSpec) -> Ran:
@@ -51,6 +55,7 @@ def run_in_process(spec: RunSpec) -> Ran:
         ran.stop_reason = server.stop_reason()
         served = server.finish()
         ran.server.update(served.counters)
+        ran.rounds_ended = served.rounds_ended
         rows: list[dict[str, Any]] = []
         for vmm in vmms:
             report = vmm.finish()
@@ -62,12 +67,16 @@ def run_in_process(spec: RunSpec) -> Ran:
             verified = vmm.verify()
             ran.wrong_words += verified["wrong_words"]
             ran.refused += verified["poisoned"]
-            _, records = vmm.fault_chunk(0, 1 << 20)
+            ran.unprepared += report.unprepared
+            _, rounds, records = vmm.fault_chunk(0, 1 << 20)
+            ran.fault_rounds += rounds.tolist()
+            ran.fault_pages += records["page"].tolist()
             ran.faults.update(
                 (_native.KINDS[kind], _native.OUTCOMES[outcome])
                 for kind, outcome in zip(records["kind"], records["outcome"], strict=True)
             )
         ended = {f"ended_{state.replace(' ', '_')}": count for state, count in ran.page_states.items()}
+        ran.rows = rows
         row = {"pages": spec.memory.pages, "vcpus": spec.vcpus, "vcpus_per_vmm": spec.vcpus_per_vmm, **ended}
         row["status"] = "stopped" if ran.stop_reason else "ok"
         ran.broken = list(broken(row, rows, served.threads))

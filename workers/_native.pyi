@@ -74,6 +74,15 @@ class Guest:
         """Until all vCPUs are at the barrier of a guest made with `gated`; False: not within the time, or the run was stopped."""
     def release(self, at_ns: int) -> None:
         """Open that barrier at this CLOCK_MONOTONIC time, at once when it has passed."""
+    def wait_round(self, finished: int, timeout_s: float) -> float:
+        """Until every vCPU has finished this many rounds: seconds measured so far; 0: not within the time, or the run was
+        stopped."""
+    def rounds_full(self) -> bool:
+        """Whether a vCPU has no room for the records of another round."""
+    def decide_round(self, finished: int, another: bool) -> None:
+        """Of a guest made with `gated`: whether there is a round after the first `finished`."""
+    def rounds_ended(self) -> str:
+        """What ended the rounds: `measure_s`, `rounds_limit`, `records`, or `measure_s of all guests`; empty: they go on."""
     def stop(self, reason: str) -> None:
         """End the measured phase from outside: every native wait of every process of the guest returns."""
     def stop_reason(self) -> str: ...
@@ -125,6 +134,8 @@ class Vmm:
     def __init__(self, guest: Guest, config: Mapping[str, Any]) -> None: ...
     def userfaultfds(self) -> list[tuple[int, list[dict[str, int]]]]:
         """Each descriptor with its regions: `base_host_virt_addr`, `size`, `offset`, `page_size`, in bytes."""
+    unprepared: int
+    """Pages that could not be brought into their state between rounds."""
     record_fd: int
     faults_fd: int
     def prepare(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ One that was killed is succeeded by another: `take_over` in the place of `open`,
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import threading
 import time
@@ -163,6 +164,17 @@ class PageServer(Actor):
         guest.release(at_ns)
         return max(0, late_ns)
 
+    def round_finished(self, finished: int, timeout_s: float) -> float:
+        """Until every vCPU of a gated guest has finished this many rounds: seconds measured so far, infinite when another round
+        has no room; 0: not within the time, or the run was stopped."""
+        guest = self._opened()[1]
+        seconds = guest.wait_round(finished, timeout_s)
+        return math.inf if seconds and guest.rounds_full() else seconds
+
+    def decide_round(self, finished: int, another: bool) -> None:
+        """Whether a gated guest has a round after the first `finished`."""
+        self._opened()[1].decide_round(finished, another)
+
     def look(self) -> dict[str, Any]:
         """What the guest is doing now, as `_native.PageServer.look` returns it. Raises HandshakeError before `serve`."""
         if self._server is None:
@@ -192,15 +204,14 @@ class PageServer(Actor):
 
     def finish(self) -> ServerReport:
         """Stop serving. Raises what a reader thread raised."""
-        _, _, acceptor = self._opened()
+        _, guest, acceptor = self._opened()
         server = self._stop_serving()
         if self._failure is not None:
             raise self._failure
         if server is None:
             return ServerReport({}, [], list(acceptor.refused))
-        return ServerReport(
-            server.counters(), server.threads(), list(acceptor.refused), server.source_counts(), server.prefetch_marks()
-        )
+        refused, ended = list(acceptor.refused), guest.rounds_ended()
+        return ServerReport(server.counters(), server.threads(), refused, server.source_counts(), server.prefetch_marks(), ended)
 
     def close(self) -> None:
         """Free everything of this run; the actor stays for the next. Idempotent."""

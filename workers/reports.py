@@ -30,21 +30,25 @@ class Pulse:
 @dataclass(frozen=True)
 class ServerReport:
     """The page server's side of a run: counters summed over its threads, each thread's own with what it used, the peers it
-    refused, what a remote source sent it (empty when there is none), and how far the prefetcher had got by when."""
+    refused, what a remote source sent it (empty when there is none), how far the prefetcher had got by when, and what ended the
+    rounds."""
 
     counters: dict[str, int]
     threads: list[dict[str, Any]]
     refused: list[str]
     source: dict[str, Any] = field(default_factory=dict)
     prefetch: dict[str, list[int]] = field(default_factory=dict)
+    rounds_ended: str = ""
 
 
 @dataclass(frozen=True)
 class VmmReport:
     """One VMM process's side of a run: counters summed over its vCPUs and disturbances, one mapping a vCPU, how many pages
-    ended in each state of its page record, and one mapping a thread of a disturbance."""
+    ended in each state of its page record, one mapping a thread of a disturbance, and the pages that could not be brought into
+    their state between rounds."""
 
     counters: dict[str, int]
     vcpus: list[dict[str, Any]]
     page_states: dict[str, int] = field(default_factory=dict)
     disturbers: list[dict[str, Any]] = field(default_factory=list)
+    unprepared: int = 0

@@ -195,6 +195,8 @@ class RunSpec:
 
     `sample_every`: every how-many-th fault of a vCPU leaves a record (1: all of them).
     `record_capacity`: fault records preallocated for each vCPU.
+    `measure_s`: rounds are added until their measured time sums to it, at most `rounds_limit`. `one_round`: why the run keeps
+    one round whatever is asked; empty: it does not, and `rounds_limit` is then 1.
     `gated`: the vCPUs wait at their barrier until the page server's `release`.
     `recover`: a page server that dies is replaced (failover).
     `count_mmap_lock`: count acquisitions of the mmap_lock for reading, where tracefs is mounted; it slows each of them down.
@@ -220,6 +222,9 @@ class RunSpec:
     watchdog_s: float
     sample_every: int
     record_capacity: int
+    measure_s: float = 0.0
+    rounds_limit: int = 1
+    one_round: str = ""
     source: SourceSpec = field(default_factory=SourceSpec)
     on_memory_error: str = "inject"
     recover: bool = False

@@ -23,6 +23,9 @@ from workers.protocol import handshake
 from workers.reports import GuestAddress, VmmReport
 from workers.spec import RunSpec
 
+FaultChunk = tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16], npt.NDArray[np.void]]
+"""Of each record its vCPU and its round, and the records, `_native.FAULT_DTYPE`; all of shape (n,)."""
+
 
 class Vcpu(Actor):
     """One VMM process of `vcpus_per_vmm` vCPUs: `open`, `prepare`, `run`, `finish`, `verify`, `close`; then the next run.
@@ -37,6 +40,7 @@ class Vcpu(Actor):
         self._connections: list[socket.socket] = []
         self._number = 0
         self._recorded: list[int] = []
+        self._rounds: list[npt.NDArray[np.int64]] = []  # by vCPU: records there were at the end of each round
         self._lets_go = False
 
     def calibrate(self, kind: str, memory_type: str, pages: int) -> dict[str, float]:
@@ -85,6 +89,8 @@ class Vcpu(Actor):
                 "watchdog_s": spec.watchdog_s,
                 "sample_every": spec.sample_every,
                 "record_capacity": spec.record_capacity,
+                "measure_s": spec.measure_s,
+                "rounds_limit": spec.rounds_limit,
                 "count_mmap_lock": spec.count_mmap_lock,
                 "vcpu_cpus": [list(cpus) for cpus in spec.placement.vcpu_cpus[first : first + spec.vcpus_per_vmm]],
                 "access": access,
@@ -171,27 +177,30 @@ class Vcpu(Actor):
         vmm.finish()
         vcpus = vmm.vcpus()
         self._recorded = [int(vcpu["recorded"]) for vcpu in vcpus]
-        return VmmReport(vmm.counters(), vcpus, vmm.page_states(), vmm.disturbers())
+        self._rounds = [np.asarray(vcpu.pop("round_recorded"), np.int64) for vcpu in vcpus]
+        return VmmReport(vmm.counters(), vcpus, vmm.page_states(), vmm.disturbers(), vmm.unprepared)
 
     def verify(self) -> dict[str, Any]:
         """Read every resolved page in full; the native core's report."""
         return self._opened().verify()
 
-    def fault_chunk(self, start: int, count: int) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.void]]:
-        """Records `start` to `start + count` of this VMM process's vCPUs one after the other: each one's vCPU, shape (n,),
-        and the records, shape (n,), `_native.FAULT_DTYPE`. Shorter than asked at the end, empty past it."""
+    def fault_chunk(self, start: int, count: int) -> FaultChunk:
+        """Records `start` to `start + count` of this VMM process's vCPUs one after the other. Shorter than asked at the end,
+        empty past it."""
         vmm = self._opened()
         first = self._first_vcpu(vmm)
-        numbers, parts, begin = [], [], 0
+        numbers, rounds, parts, begin = [], [], [], 0
         for index, recorded in enumerate(self._recorded):
             low, high = max(start, begin), min(start + count, begin + recorded)
             if low < high:
                 parts.append(vmm.records(index)[low - begin : high - begin])
                 numbers.append(np.full(high - low, first + index, dtype=np.uint16))
+                at = np.arange(low - begin, high - begin)
+                rounds.append(np.searchsorted(self._rounds[index], at, side="right").astype(np.uint16))
             begin += recorded
         if not parts:
-            return np.empty(0, np.uint16), np.empty(0, _native.FAULT_DTYPE)
-        return np.concatenate(numbers), np.concatenate(parts)
+            return np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, _native.FAULT_DTYPE)
+        return np.concatenate(numbers), np.concatenate(rounds), np.concatenate(parts)
 
     def close(self) -> None:
         """Free everything of this run; the actor stays for the next. Idempotent."""

@@ -19,6 +19,7 @@ PAGES_FIT = "page numbers have 32 bits"
 DAY_S = 86400
 MOST_VCPUS = 1 << 16
 MOST_REPEATS = 1000
+MOST_ROUNDS = (1 << 16) - 1
 MOST_RATE = 1e9
 MOST_US = 1e9
 MOST_MIB_PER_S = 1e6
@@ -80,6 +81,8 @@ RUN = (
     ),
     Key("cores", 0, "CPUs that vCPUs and readers may use; 0: all this process may use", "CPUs", 0, 8192, "Linux has no more"),
     Key("repeats", 1, "runs of each configuration", "runs", 1, MOST_REPEATS, "run ids number repeats with three digits"),
+    Key("measure_s", 0.5, "measured time of a run: rounds are added until they sum to it; 0: one round", "s", 0, DAY_S, "a day"),
+    Key("rounds_limit", 100, "most rounds of a run", "rounds", 1, MOST_ROUNDS, "round numbers have 16 bits"),
     Key("seed", 1, "seed of contents, access order and order of runs", "", 0, 1 << 62, "seeds of repeats and guests fit 64 bits"),
     Key(
         "verify", "word", "contents checked: none, a word an access, or every word of each page", choices=("none", "word", "page")

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from loadgen.host.probe import Host
 from loadgen.plan.fault_shares import settle
+from loadgen.plan.rounds import measured_s
 from loadgen.plan.specs import run_spec
 from workers.spec import (
     AccessSpec,
@@ -80,10 +81,7 @@ def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
         + (spec.vmms + 1) * ACTOR_BYTES
         + _source_bytes(spec)
         + _zram_bytes(spec),
-        estimated_s=ESTIMATED_OVERHEAD_S
-        + memory.pages / ESTIMATED_PAGES_PER_S
-        + max(_open_loop_s(memory, access, values["vcpus"]), access.hold_ns / 1e9)
-        + memory.pages * spec.fault_mix.absent * spec.source.rtt_us / 1e6 / spec.vcpus,
+        estimated_s=ESTIMATED_OVERHEAD_S + measured_s(spec, _round_s(spec)),
     )
 
 
@@ -109,6 +107,16 @@ def _source_bytes(spec: RunSpec) -> int:
 def _zram_bytes(spec: RunSpec) -> int:
     """The pages it swaps out stay in memory, and ours do not compress."""
     return round(spec.memory.region_bytes * spec.fault_mix.swapped) if spec.swap.kind == "zram" else 0
+
+
+def _round_s(spec: RunSpec) -> float:
+    """A rough guess of what a round takes."""
+    memory, access = spec.memory, spec.access
+    return (
+        memory.pages / ESTIMATED_PAGES_PER_S
+        + max(_open_loop_s(memory, access, spec.vcpus), access.hold_ns / 1e9)
+        + memory.pages * spec.fault_mix.absent * spec.source.rtt_us / 1e6 / spec.vcpus
+    )
 
 
 def _open_loop_s(memory: MemorySpec, access: AccessSpec, vcpus: int) -> float:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from loadgen.host.probe import Host
 from loadgen.plan.legality import memory_type_of
 from loadgen.plan.placement import place
+from loadgen.plan.rounds import one_round, records
 from loadgen.plan.swap_size import MIB, plan_swap
 from loadgen.plan.trace import read_trace
 from workers.disturb_spec import DisturbSpec
@@ -34,7 +35,9 @@ def run_spec(values: Values, host: Host, job: int) -> RunSpec:
     """The run of a configuration whose shares are settled, on `host`, as number `job` of its sweep."""
     strategy, engine = strategy_entry(values["strategy"]["name"]), engine_entry(values["engine"]["name"])
     memory, access = memory_spec(values), access_spec(values["access"])
-    capacity, sample_every = records(memory.pages, access, values["vcpus"], values["faults_limit"])
+    reason = one_round(values, strategy)
+    rounds = 1 if reason else values["rounds_limit"]
+    capacity, sample_every = records(memory.pages, access, values["vcpus"], values["faults_limit"], values["measure_s"], rounds)
     return spec_of(
         RunSpec,
         values,
@@ -51,6 +54,8 @@ def run_spec(values: Values, host: Host, job: int) -> RunSpec:
         cores=values["cores"] or len(host.cpus),
         sample_every=sample_every,
         record_capacity=capacity,
+        rounds_limit=rounds,
+        one_round=reason,
         source=source_spec(values),
         swap=plan_swap(values),
         gated=values["guests"] > 1,
@@ -114,17 +119,6 @@ def native_options(entry: Values, values: Values) -> dict[str, int]:
         option["name"]: option["choices"].index(values[option["name"]]) if option["choices"] else values[option["name"]]
         for option in entry["options"]
     }
-
-
-def records(pages: int, access: AccessSpec, vcpus: int, limit: int) -> tuple[int, int]:
-    """(records preallocated a vCPU, every how-many-th fault is kept), so that a run keeps at most `limit` of them; 0: none."""
-    if limit == 0:
-        return 0, 1
-    expected = pages if access.overlap else -(-pages // vcpus)
-    kept = max(1, min(expected, limit // vcpus))
-    sample_every = -(-expected // kept)
-    # A page that is lost to a race or resolved again faults more than once: leave room for some.
-    return kept + kept // 8 + 64, sample_every
 
 
 def _placement(values: Values, host: Host, userfaultfd: bool) -> PlacementSpec:

@@ -43,6 +43,11 @@ class Reports:
         """The VMM processes' reports of all guests."""
         return [report for guest in self.vmms for report in guest]
 
+    @property
+    def unprepared(self) -> int:
+        """Pages that could not be brought into their state between rounds."""
+        return sum(report.unprepared for report in self.of_all_vmms)
+
     def vcpu_rows(self) -> list[dict[str, Any]]:
         """Rows of `vcpus`."""
         return [row for seat, guest in zip(self.seats, self.vmms, strict=True) for row in vcpu_rows(seat, guest)]
@@ -61,6 +66,8 @@ class Reports:
         columns |= {run: sum(vcpu[one] for vcpu in vcpus) for run, one in SUMS_OF_VCPUS.items()}
         for state in PAGE_STATES:
             columns[f"ended_{state.replace(' ', '_')}"] = sum(report.page_states.get(state, 0) for report in reports)
+        columns["rounds"] = min((len(vcpu["round_end_ns"]) for vcpu in vcpus), default=0)
+        columns["rounds_ended"] = next((one.rounds_ended for one in self.served if one.rounds_ended), None)
         columns |= lock_reads(vcpus) | achieved(reports) | device_sleeps(reports)
         columns["pages_gone"] = sum(one.get("gone", 0) for one in self.verified) if self.verified else None
         columns["wrong_words"] = sum(one["wrong_words"] for one in self._checked(vcpus))

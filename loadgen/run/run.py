@@ -23,6 +23,7 @@ from loadgen.run.measured import ENDING_ERRORS, Measured, ending
 from loadgen.run.measuring import Progress, measure
 from loadgen.run.pressure import Pressures
 from loadgen.run.recovery import Guests, prepared_anew
+from loadgen.run.rounds import CommonRounds
 from loadgen.run.run_row import describe, environment
 from loadgen.run.start_barrier import open_gate
 from results.store.dataset import DataSet, RunWriter
@@ -80,11 +81,15 @@ def _go(
     runs = guests.run()
     if spec.gated:
         columns["start_gate_s"] = open_gate(seats, runs, answers)
-    lag_s = measure(guests, spec, measured, progress)
+    with CommonRounds(guests, spec, answers):
+        lag_s = measure(guests, spec, measured, progress)
     watch.end()
     pressures.end()
     stop_reason = next(filter(None, guests.ask("stop", "stop_reason")), "")
     reports = _reports(guests, spec, columns, answers)
+    if later := reports.unprepared:
+        columns["unprepared"] += later
+        measured.reason = measured.reason or f"{later} pages could not be brought into the state asked for between rounds"
     _fill(measured, reports, watch, guests, lag_s)
     columns |= pressures.columns(columns["distrust"])
     if stop_reason:
@@ -139,22 +144,22 @@ def _store(seats: Sequence[Seat], writer: RunWriter, answers: Answers) -> None:
     """The fault records of every VMM process."""
     for seat in seats:
         stored = writer.faults(_native.KINDS, _native.OUTCOMES, exits=_native.EXITS, guest=seat.number, host=seat.node.name)
-        for numbers, faults in _fault_chunks(seat.vcpus, answers):
-            stored.add(numbers + np.uint16(seat.first_vcpu), faults)
+        for numbers, rounds, faults in _fault_chunks(seat.vcpus, answers):
+            stored.add(numbers + np.uint16(seat.first_vcpu), faults, rounds)
 
 
-def _fault_chunks(vcpus: Sequence[Any], answers: Answers) -> Iterator[tuple[Any, Any]]:
+def _fault_chunks(vcpus: Sequence[Any], answers: Answers) -> Iterator[tuple[Any, Any, Any]]:
     """Chunks of every VMM process's records, the next one under way while one is written."""
     for vcpu in vcpus:
         start = 0
         ahead = asked([vcpu], "fault_chunk", start, CHUNK_FAULTS)
         while True:
-            [(numbers, faults)] = answers.get("store", ahead)
+            [(numbers, rounds, faults)] = answers.get("store", ahead)
             start += numbers.size
             if numbers.size == CHUNK_FAULTS:
                 ahead = asked([vcpu], "fault_chunk", start, CHUNK_FAULTS)
             if numbers.size:
-                yield numbers, faults
+                yield numbers, rounds, faults
             if numbers.size < CHUNK_FAULTS:
                 break
 

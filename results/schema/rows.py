@@ -24,7 +24,7 @@ VCPU_COLUMNS = (
     Column("end_ns", NS, "ns", "when its last access was done"),
     Column("round_start_ns", TIMES, "ns", "when it left the barrier, in each round in turn"),
     Column("round_end_ns", TIMES, "ns", "when its last access was done, in each round that it finished"),
-    Column("round_pages", COUNTS, "pages", "pages resolved for it in each round"),
+    Column("round_pages", COUNTS, "pages", "pages of the guest resolved for it in each round, each counted once in the guest"),
     Column("round_cpu_ns", COUNTS, "ns", "its CPU time in each round, from barrier to last access"),
     Column("cpus", pa.list_(pa.int32()), "", "CPUs it ran on"),
     Column("wrong_words", COUNT, "words", "wrong words it read"),

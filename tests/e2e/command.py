@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -31,8 +31,15 @@ def remove_temporary() -> None:
 def run(
     folder: Path, command: str, *arguments: str, timeout_s: float = 100, settings: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run `loadgen`, `loadgen-doctor` or `loadgen-report` in `folder`; `settings`: environment variables of its own."""
+    """Run `loadgen`, `loadgen-doctor` or `loadgen-report` in `folder`; `settings`: environment variables of its own. A run keeps one
+    round unless the arguments say how many: tests count."""
+    arguments = (*arguments, "measure_s=0") if command == "loadgen" and _runs(arguments) else arguments
     return run_program(folder, str(BIN / command), *arguments, timeout_s=timeout_s, settings=settings)
+
+
+def _runs(arguments: Sequence[str]) -> bool:
+    overrides = any("=" in one and not one.startswith("-") for one in arguments)
+    return overrides and not any(one.startswith("measure_s=") or "help" in one for one in arguments)
 
 
 def run_program(
@@ -53,7 +60,7 @@ def run_program(
 def start(folder: Path, *arguments: str, output: int = subprocess.PIPE) -> subprocess.Popen[str]:
     """Start `loadgen` in `folder`, in a process group of its own, and go on; `output`: where what it prints goes."""
     return subprocess.Popen(
-        [str(BIN / "loadgen"), *arguments],
+        [str(BIN / "loadgen"), *arguments, *(["measure_s=0"] if _runs(arguments) else [])],
         cwd=folder,
         env=environment(),
         stdout=output,

@@ -23,7 +23,7 @@ from results.store.dataset import DataSet
 def configured(*overrides: str) -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize_config_module(config_path().removeprefix("pkg://"), version_base="1.3"):
-        cfg = compose("config", [quote_null(override) for override in overrides])
+        cfg = compose("config", ["measure_s=0", *(quote_null(override) for override in overrides)])
     with open_dict(cfg):
         cfg.sweep_id, cfg.repeat = "bench", 0
     return cfg

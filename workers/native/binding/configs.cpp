@@ -186,6 +186,8 @@ VmmConfig vmm_config(nb::dict dict) {
   keys.take("watchdog_s", config.watchdog_s);
   keys.take("sample_every", config.sample_every);
   keys.take("record_capacity", config.record_capacity);
+  keys.take("measure_s", config.rounds.measure_s);
+  keys.take("rounds_limit", config.rounds.limit);
   keys.take("count_mmap_lock", config.count_mmap_lock);
   keys.take("vcpu_cpus", config.vcpu_cpus);
   std::uint64_t seed = 0;

@@ -105,6 +105,17 @@ NB_MODULE(_native, m) {
           [](const Guest& guest, double timeout_s) { return guest.wait_armed(static_cast<std::uint64_t>(timeout_s * 1e9)); },
           "timeout_s"_a, nb::call_guard<nb::gil_scoped_release>())
       .def("release", &Guest::release, "at_ns"_a, nb::call_guard<nb::gil_scoped_release>())
+      .def(
+          "wait_round",
+          [](const Guest& guest, std::uint32_t finished, double timeout_s) {
+            return static_cast<double>(wait_finished(guest, finished, static_cast<std::uint64_t>(timeout_s * 1e9))) / 1e9;
+          },
+          "finished"_a, "timeout_s"_a, nb::call_guard<nb::gil_scoped_release>())
+      .def("rounds_full", [](const Guest& guest) { return guest.header().rounds.full.load() != 0; })
+      .def(
+          "decide_round", [](const Guest& guest, std::uint32_t finished, bool another) { decide(guest, finished, another); },
+          "finished"_a, "another"_a)
+      .def("rounds_ended", [](const Guest& guest) { return rounds_ended_name(guest); })
       .def("stop", &Guest::stop, "reason"_a)
       .def("stop_reason", &Guest::stop_reason);
 
@@ -169,6 +180,7 @@ NB_MODULE(_native, m) {
       .def("finish", &Vmm::finish, nb::call_guard<nb::gil_scoped_release>())
       .def("verify", [](const Vmm& vmm) { return to_dict(without_gil([&] { return vmm.verify(); })); })
       .def("counters", [](const Vmm& vmm) { return to_dict(vmm.counters()); })
+      .def_prop_ro("unprepared", &Vmm::unprepared)
       .def("vcpus", &vmm_vcpus)
       .def("disturbers", &vmm_disturbers)
       .def("device_userfaultfd", &vmm_device_userfaultfd)

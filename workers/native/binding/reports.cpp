@@ -123,6 +123,25 @@ nb::dict to_dict(const Live::Look& look) {
   return out;
 }
 
+void put_rounds(nb::dict& entry, const Vcpu& vcpu, const TickLine& line) {
+  nb::list starts, ends, pages, cpu, recorded;
+  std::uint64_t resolved = 0;
+  for (const Vcpu::Round& round : vcpu.rounds()) {
+    starts.append(line.to_ns(round.start));
+    ends.append(line.to_ns(round.end));
+    pages.append(round.resolved - resolved);
+    resolved = round.resolved;
+    cpu.append(round.cpu_ns);
+    recorded.append(round.recorded);
+  }
+  if (vcpu.start() > (vcpu.rounds().empty() ? 0 : vcpu.rounds().back().start)) starts.append(line.to_ns(vcpu.start()));
+  entry["round_start_ns"] = starts;
+  entry["round_end_ns"] = ends;
+  entry["round_pages"] = pages;
+  entry["round_cpu_ns"] = cpu;
+  entry["round_recorded"] = recorded;
+}
+
 nb::list vmm_vcpus(const Vmm& vmm) {
   nb::list out;
   for (std::uint32_t i = 0; i < vmm.vcpus().size(); ++i) {
@@ -137,7 +156,7 @@ nb::list vmm_vcpus(const Vmm& vmm) {
     entry["pages_resolved"] = state.resolved_by_vcpu.load() + state.resolved_by_reader.load();
     entry["guest_pages_resolved"] = state.first_by_vcpu.load() + state.first_by_reader.load();
     entry["stray_waits"] = state.stray_waits.load();
-    entry["start_ns"] = vmm.line().to_ns(vcpu.start());
+    entry["start_ns"] = vmm.line().to_ns(vcpu.first_start());
     entry["end_ns"] = vmm.line().to_ns(vcpu.end());
     entry["cpus"] = vcpu.cpus_seen();
     entry["wrong_words"] = vcpu.wrong_words();
@@ -151,6 +170,7 @@ nb::list vmm_vcpus(const Vmm& vmm) {
       entry[(std::string("mmap_lock_reads_") + kLockCauseNames[cause]).c_str()] =
           vcpu.locks().valid() ? nb::object(nb::int_(reads[cause])) : nb::none();
     put_progress(entry, vcpu, vmm.line());
+    put_rounds(entry, vcpu, vmm.line());
     out.append(entry);
   }
   return out;
@@ -168,7 +188,7 @@ nb::list vmm_disturbers(const Vmm& vmm) {
     entry["usage"] = to_dict(thread.usage);
     entry["done"] = thread.work->done;
     entry["rate_per_s"] = thread.rate_per_s;
-    entry["seconds"] = static_cast<double>(thread.ended - thread.began) / clock.ticks_per_s();
+    entry["seconds"] = static_cast<double>(thread.ended - thread.began - thread.work->rested) / clock.ticks_per_s();
     entry["wrong_words"] = thread.work->wrong_words;
     entry["first_wrong"] = thread.work->first_wrong;
     nb::list sleeps;

@@ -70,15 +70,22 @@ struct Scene {
   GuestView devices;  ///< the one that devices reach: the same, or a second one
 };
 
+/// What ends and holds all disturbances of a VMM process.
+struct DisturbControl {
+  std::atomic<bool> over{false};
+  FutexWord hold_until{0};                ///< they rest until so many rounds have been released
+  std::atomic<std::uint32_t> resting{0};  ///< threads that do
+};
+
 /// One thread of a disturbance: its pace, and what it has done.
 class Disturber {
  public:
-  Disturber(const Guest& guest, const std::atomic<bool>& over, double rate_per_s)
-      : guest_(guest), over_(over), rate_per_s_(rate_per_s) {}
+  Disturber(const Guest& guest, DisturbControl& control, double rate_per_s)
+      : guest_(guest), control_(control), rate_per_s_(rate_per_s) {}
 
   /// Waits until the next unit is due; false when it is time to end.
   bool next();
-  bool ending() const noexcept { return over_.load(std::memory_order_relaxed) || guest_.stopping(); }
+  bool ending() const noexcept { return control_.over.load(std::memory_order_relaxed) || guest_.stopping(); }
 
   Counters counters;
   std::atomic<bool> ended{false};
@@ -87,11 +94,14 @@ class Disturber {
   std::string first_wrong;
   DurationHistogram sleeps;  ///< how long those of its accesses took that slept in the kernel
   Ticks longest_sleep = 0;
+  Ticks rested = 0;  ///< between rounds
 
  private:
   friend class Disturbances;
+  void rest();  ///< until the round that it is held for is released
+
   const Guest& guest_;
-  const std::atomic<bool>& over_;
+  DisturbControl& control_;
   double rate_per_s_;
   Ticks due_ = 0;
 };

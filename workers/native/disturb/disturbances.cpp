@@ -22,16 +22,37 @@ constexpr double kLongestBacklogS = 0.1;            // what could not be done in
 // more, so at a high rate several are done in a row, and then it sleeps again.
 bool Disturber::next() {
   const Clock& clock = Clock::get();
+  rest();
   if (rate_per_s_ <= 0.0) return !ending();
   Ticks now = clock.now();
   due_ = std::max(due_ + clock.from_ns(1e9 / rate_per_s_), now - clock.from_ns(kLongestBacklogS * 1e9));
   for (; now < due_; now = clock.now()) {
     if (ending()) return false;
-    const auto left = clock.to_ns(due_ - now);
-    const timespec nap{0, static_cast<long>(std::min(left, kLookAgainNs))};
-    ::nanosleep(&nap, nullptr);
+    // A nap that hold() cuts short.
+    const std::uint32_t hold = control_.hold_until.load(std::memory_order_acquire);
+    rest();
+    futex_wait(control_.hold_until, hold, std::min(clock.to_ns(due_ - now), kLookAgainNs));
   }
   return !ending();
+}
+
+// What would have been due meanwhile is not made up for: it was no part of the measured time.
+void Disturber::rest() {
+  FutexWord& released = guest_.header().released;
+  const auto held = [&](std::uint32_t rounds) {
+    return rounds < control_.hold_until.load(std::memory_order_seq_cst) && !ending();
+  };
+  // Looked at once more after it no longer counts as resting: hold() may have counted it for the next round.
+  while (held(released.load(std::memory_order_acquire))) {
+    const Ticks began = Clock::get().now();
+    control_.resting.fetch_add(1, std::memory_order_seq_cst);
+    for (std::uint32_t rounds; held(rounds = released.load(std::memory_order_acquire));)
+      futex_wait(released, rounds, kLookAgainNs);
+    control_.resting.fetch_sub(1, std::memory_order_seq_cst);
+    const Ticks rested_now = Clock::get().now() - began;
+    rested += rested_now;
+    due_ += rested_now;
+  }
 }
 
 Disturbances::Disturbances(const DisturbConfig& config, const Scene& scene) : guest_(scene.guest) {
@@ -43,7 +64,7 @@ Disturbances::Disturbances(const DisturbConfig& config, const Scene& scene) : gu
       thread.role = disturbance->role();
       thread.number = i;
       thread.rate_per_s = disturbance->rate_per_s() / disturbance->threads();
-      thread.work = std::make_unique<Disturber>(guest_, over_, thread.rate_per_s);
+      thread.work = std::make_unique<Disturber>(guest_, control_, thread.rate_per_s);
     }
 }
 
@@ -80,6 +101,19 @@ void Disturbances::run(Disturbance& disturbance, Thread& thread) noexcept {
   thread.usage = ThreadUsage::of_this_thread();
   thread.work->ended.store(true, std::memory_order_relaxed);
   running_.fetch_sub(1, std::memory_order_release);
+}
+
+bool Disturbances::hold(std::uint32_t rounds, double patience_s) {
+  const std::uint64_t began = Clock::monotonic_ns();
+  control_.hold_until.store(rounds, std::memory_order_seq_cst);
+  futex_wake(control_.hold_until, 0x7fffffff);
+  while (control_.resting.load(std::memory_order_seq_cst) < running_.load(std::memory_order_acquire)) {
+    if (guest_.stopping()) return false;
+    if (patience_s > 0 && static_cast<double>(Clock::monotonic_ns() - began) > patience_s * 1e9)
+      guest_.stop("stuck: between rounds, " + still_running() + " did not rest");
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
+  }
+  return !guest_.stopping();
 }
 
 std::string Disturbances::still_running() const {

@@ -29,10 +29,13 @@ class Disturbances {
   bool none() const noexcept { return all_.empty(); }
   /// The threads wait for the vCPUs to leave their barrier.
   void start();
+  /// Between rounds: none of them touches the guest until `rounds` rounds have been released. Returns when all rest. False: the
+  /// run is being stopped, by this call when one does not rest within `patience_s` (0: for ever).
+  bool hold(std::uint32_t rounds, double patience_s);
   /// Ends them. `unblock` is called again and again while one does not end: something it sleeps in is to be ended.
   template <typename Unblock>
   void stop(Unblock unblock) {
-    over_.store(true, std::memory_order_release);
+    control_.over.store(true, std::memory_order_release);
     while (running_.load(std::memory_order_acquire) != 0) {
       unblock();
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -51,7 +54,7 @@ class Disturbances {
   std::vector<std::unique_ptr<Disturbance>> all_;
   std::vector<Thread> threads_;
   std::vector<std::thread> handles_;
-  std::atomic<bool> over_{false};
+  DisturbControl control_;
   std::atomic<std::uint32_t> running_{0};
 };
 

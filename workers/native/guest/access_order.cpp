@@ -65,7 +65,8 @@ AccessOrder::AccessOrder(const AccessConfig& config, std::uint64_t pages, std::u
                          std::uint64_t seed)
     : range_(range_of(pages, vcpu, vcpus, config.overlap)),
       stride_(config.stride_pages),
-      random_(seed ^ (0xA0761D6478BD642Full * (vcpu + 1))),
+      seed_(seed ^ (0xA0761D6478BD642Full * (vcpu + 1))),
+      random_(seed_),
       coin_(seed ^ (0xE7037ED1A0B428DBull * (vcpu + 1))),
       read_threshold_(threshold(config.read_share)) {
   if (config.read_share < 0.0 || config.read_share > 1.0) throw ConfigError("access.read_share must be between 0 and 1");
@@ -117,6 +118,12 @@ void AccessOrder::prepare() {
   list_.resize(range_.count);
   std::iota(list_.begin(), list_.end(), static_cast<std::uint32_t>(range_.first));
   shuffle(list_, random_);
+}
+
+void AccessOrder::begin_round(std::uint32_t round) {
+  next_ = 0;
+  random_ = Random(seed_ ^ (0x8EBC6AF09C88C6E3ull * round));
+  if (shuffled_) shuffle(list_, random_);
 }
 
 [[gnu::hot]] std::uint64_t AccessOrder::next_page() noexcept {

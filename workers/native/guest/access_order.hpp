@@ -76,6 +76,8 @@ class AccessOrder {
 
   std::uint64_t per_pass() const noexcept { return per_pass_; }
   void rewind() noexcept { next_ = 0; }
+  /// Another order of the same kind, from the seed and the round's number (0: the one it was made with). A trace stays as it is.
+  void begin_round(std::uint32_t round);
   std::uint64_t next_page() noexcept;
   bool next_is_read() noexcept {
     return read_threshold_ == ~std::uint64_t{0} || (read_threshold_ != 0 && coin_.next() < read_threshold_);
@@ -92,6 +94,8 @@ class AccessOrder {
   std::uint64_t per_lane_ = 1;
   std::vector<std::uint32_t> list_;
   std::unique_ptr<Zipf> zipf_;
+  bool shuffled_ = false;  ///< the list is a permutation
+  std::uint64_t seed_;
   Random random_;
   Random coin_;
   std::uint64_t read_threshold_;

@@ -59,6 +59,7 @@ const char* stage_name(Stage stage) {
     case Stage::installing: return "installing (resolving)";
     case Stage::populating: return "populating (MADV_POPULATE_WRITE)";
     case Stage::thinking: return "thinking";
+    case Stage::between_rounds: return "between rounds";
     case Stage::done: return "done";
   }
   return "?";
@@ -162,6 +163,7 @@ bool Guest::next_request(std::uint32_t index, std::uint32_t& vcpu) const noexcep
 void Guest::succeed_server() const noexcept {
   header().server_epoch.fetch_add(1, std::memory_order_acq_rel);
   for (std::atomic<std::uint32_t>& slot : marking()) slot.store(0, std::memory_order_release);
+  for (SharedHeader::Answering& slot : header().answering) slot.readers.store(0, std::memory_order_release);
   for (std::uint64_t word = 0; word < (pages_ + 63) / 64; ++word)
     bits(header().fetching_offset)[word].store(bits(header().contents_offset)[word].load());
   for (std::uint32_t i = 0; i < config().vcpus; ++i) {
@@ -186,25 +188,28 @@ void Guest::succeed_server() const noexcept {
 
 void Guest::all_arrived() const noexcept {
   if (!config().gated) return release(0);
-  header().armed.store(1, std::memory_order_release);
+  header().armed.fetch_add(1, std::memory_order_acq_rel);
   futex_wake(header().armed, kEverybody);
 }
 
 bool Guest::wait_armed(std::uint64_t timeout_ns) const noexcept {
   const std::uint64_t deadline = Clock::monotonic_ns() + timeout_ns;
-  while (header().armed.load(std::memory_order_acquire) == 0) {
+  while (true) {
+    const std::uint32_t armed = header().armed.load(std::memory_order_acquire);
+    if (armed > header().released.load(std::memory_order_acquire)) break;
     const std::uint64_t now = Clock::monotonic_ns();
     if (stopping() || now >= deadline) return false;
-    futex_wait(header().armed, 0, deadline - now);
+    futex_wait(header().armed, armed, deadline - now);
   }
   return true;
 }
 
 void Guest::release(std::uint64_t at_ns) const noexcept {
   SharedHeader& shared = header();
-  for (std::uint64_t now; !stopping() && (now = Clock::monotonic_ns()) < at_ns;) futex_wait(shared.released, 0, at_ns - now);
+  const std::uint32_t before = shared.released.load(std::memory_order_acquire);
+  for (std::uint64_t now; !stopping() && (now = Clock::monotonic_ns()) < at_ns;) futex_wait(shared.released, before, at_ns - now);
   shared.start.store(Clock::get().now(), std::memory_order_relaxed);
-  shared.released.store(1, std::memory_order_release);
+  shared.released.store(before + 1, std::memory_order_release);
   futex_wake(shared.released, kEverybody);
 }
 
@@ -221,6 +226,7 @@ void Guest::stop(const std::string& reason) const noexcept {
   futex_wake(shared.ended, kEverybody);
   futex_wake(shared.armed, kEverybody);
   futex_wake(shared.released, kEverybody);
+  wake_rounds(shared.rounds);
   for (std::uint32_t i = 0; i < config().rings; ++i) ring(i).wake();
   for (std::uint32_t i = 0; i < config().vcpus; ++i) futex_wake(vcpu(i).request, kEverybody);
 }

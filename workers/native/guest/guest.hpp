@@ -70,6 +70,11 @@ class Guest {
     const std::uint64_t bit = 1ull << (page % 64);
     return (bits(header().resolved_offset)[page / 64].fetch_or(bit, std::memory_order_relaxed) & bit) == 0;
   }
+  /// Between rounds: no page has been resolved in any mapping.
+  void forget_resolved() const noexcept {
+    for (std::uint64_t word = 0; word < (pages() + 63) / 64; ++word)
+      bits(header().resolved_offset)[word].store(0, std::memory_order_relaxed);
+  }
 
   /// The page's contents are gone: they are to be fetched once more.
   void forget(std::uint64_t page) const noexcept {

@@ -19,6 +19,7 @@ enum class Stage : std::uint32_t {
   installing,
   populating,
   thinking,
+  between_rounds,
   done
 };
 const char* stage_name(Stage stage);
@@ -43,11 +44,13 @@ struct alignas(64) VcpuState {
   std::atomic<std::uint64_t> slot;              ///< index of the record of the fault being raised
   std::atomic<std::uint64_t> resolved_by_vcpu;  ///< pages of its mapping
   std::atomic<std::uint64_t> first_by_vcpu;     ///< of them, those that no other mapping of the guest had resolved before
-  std::atomic<std::uint32_t> finished;
+  std::atomic<std::uint32_t> finished;          ///< all of its rounds
+  std::atomic<std::uint32_t> rounds;            ///< that it has finished
 
   alignas(64) std::atomic<std::uint64_t> resolved_by_reader;
   std::atomic<std::uint64_t> first_by_reader;
   std::atomic<std::uint64_t> stray_waits;
+  std::atomic<std::uint64_t> round_end;  ///< by the vCPU, in ticks: of its latest round
 
   alignas(64) FutexWord request;  ///< RequestState
   FutexWord request_asleep;       ///< 1 while the vCPU sleeps on `request`: an answer has to wake it

@@ -42,7 +42,7 @@ std::uint64_t LockCounter::total() const noexcept {
 LockReads LockCounter::reads() const noexcept {
   LockReads reads = reads_;
   std::uint64_t& fault = reads[static_cast<std::size_t>(LockCause::fault)];
-  fault = ended_ - began_ - std::accumulate(reads_.begin(), reads_.end(), std::uint64_t{0});
+  fault = counted_ - std::accumulate(reads_.begin(), reads_.end(), std::uint64_t{0});
   return reads;
 }
 

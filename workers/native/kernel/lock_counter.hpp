@@ -36,19 +36,16 @@ class LockCounter {
     reads_[static_cast<std::size_t>(cause)] += total() - before;
     return result;
   }
-  /// Since begin().
+  /// Between begin() and end(), all such times together.
   LockReads reads() const noexcept;
-  void begin() noexcept {
-    reads_ = {};
-    began_ = valid() ? total() : 0;
-  }
-  void end() noexcept { ended_ = valid() ? total() : 0; }
+  void begin() noexcept { began_ = valid() ? total() : 0; }
+  void end() noexcept { counted_ += valid() ? total() - began_ : 0; }
 
  private:
   std::uint64_t total() const noexcept;
   Descriptor event_;
   LockReads reads_{};
-  std::uint64_t began_ = 0, ended_ = 0;
+  std::uint64_t began_ = 0, counted_ = 0;
 };
 
 }  // namespace uffd

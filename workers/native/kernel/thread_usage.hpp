@@ -28,6 +28,18 @@ struct ThreadUsage {
             count(usage.ru_nivcsw), count(usage.ru_minflt), count(usage.ru_majflt)};
   }
 
+  std::uint64_t cpu_ns() const noexcept { return user_ns + system_ns; }
+
+  ThreadUsage& operator+=(const ThreadUsage& more) noexcept {
+    user_ns += more.user_ns;
+    system_ns += more.system_ns;
+    voluntary_switches += more.voluntary_switches;
+    involuntary_switches += more.involuntary_switches;
+    minor_faults += more.minor_faults;
+    major_faults += more.major_faults;
+    return *this;
+  }
+
   ThreadUsage since(const ThreadUsage& begin) const noexcept {
     return {user_ns - begin.user_ns,
             system_ns - begin.system_ns,

@@ -61,13 +61,14 @@ class KvmSeat final : public Engine::Seat {
   const Clock& clock_ = Clock::get();
   const std::uint64_t page_bytes_;
   const bool opens_records_;
-  bool stamps_ = false;          ///< the guest's counter is this host's
-  Ticks entry_ = 0;              ///< from the host's KVM_RUN to the guest's next instruction
-  std::uint16_t cpu_ = 0;        ///< as of the last entry into the guest
-  std::uint64_t first_ = 0;      ///< accesses done before those that the guest has been asked for
-  std::uint64_t accounted_ = 0;  ///< of these
-  bool raised_ = false;          ///< the next of them is under way, and the books know
-  Touching touching_;            // for the accesses completed here, and for SIGBUS BUS_MCEERR_AR
+  bool stamps_ = false;            ///< the guest's counter is this host's
+  Ticks entry_ = 0;                ///< from the host's KVM_RUN to the guest's next instruction
+  std::uint16_t cpu_ = 0;          ///< as of the last entry into the guest
+  std::uint64_t first_ = 0;        ///< accesses done before those that the guest has been asked for
+  std::uint64_t accounted_ = 0;    ///< of these
+  bool raised_ = false;            ///< the next of them is under way, and the books know
+  std::uint64_t wrong_words_ = 0;  ///< found by the guest in earlier rounds
+  Touching touching_;              // for the accesses completed here, and for SIGBUS BUS_MCEERR_AR
 };
 
 /// A vCPU that is meant to sleep names its record to the reader before it does.
@@ -133,7 +134,9 @@ void KvmSeat::walk() {
     if (!pass() || vcpu_.stopping()) break;
     vcpu_.end_of_pass();
   }
-  vcpu_.found_wrong(guest_.wrong_word());
+  WrongWord found = guest_.wrong_word();  // of all rounds together
+  found.count -= std::exchange(wrong_words_, found.count);
+  vcpu_.found_wrong(found);
 }
 
 bool KvmSeat::pass() {

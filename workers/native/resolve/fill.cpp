@@ -21,6 +21,12 @@ bool here(const Guest& guest, std::uint64_t page) {
   return guest.kinds()[page] != static_cast<std::uint8_t>(Kind::absent) && !poisoned_at_source(guest, page);
 }
 
+void populate(const Guest& guest, const Mapping& alias, std::uint64_t first, std::uint64_t end) {
+  const std::uint64_t page_bytes = guest.config().page_bytes;
+  if (::madvise(alias.data() + first * page_bytes, (end - first) * page_bytes, MADV_POPULATE_WRITE) != 0)
+    throw KernelError("populating the guest region", errno, alias.address() + first * page_bytes, (end - first) * page_bytes);
+}
+
 // Stretches of wanted pages are populated by one call (the kernel's cheapest way to make pages), then written.
 void fill_slice(const Guest& guest, const Mapping& alias, std::uint64_t first, std::uint64_t end) {
   const std::uint64_t page_bytes = guest.config().page_bytes;
@@ -31,8 +37,7 @@ void fill_slice(const Guest& guest, const Mapping& alias, std::uint64_t first, s
     }
     std::uint64_t stretch = at + 1;
     while (stretch < end && here(guest, stretch)) ++stretch;
-    if (::madvise(alias.data() + at * page_bytes, (stretch - at) * page_bytes, MADV_POPULATE_WRITE) != 0)
-      throw KernelError("populating the guest region", errno, alias.address() + at * page_bytes, (stretch - at) * page_bytes);
+    populate(guest, alias, at, stretch);
     for (; at < stretch; ++at) {
       guest.contents().fill(at, alias.data() + at * page_bytes);
       guest.claim_fetch(at);
@@ -59,17 +64,39 @@ void fill_all(const Guest& guest, const Mapping& alias) {
   if (failure != nullptr) std::rethrow_exception(failure);
 }
 
-// The proof: mincore says which pages are in the page cache.
-std::uint64_t unprepared(const Guest& guest, const Mapping& alias) {
+/// By page: whether it is in the page cache, as mincore says.
+std::vector<bool> in_page_cache(const Guest& guest, const Mapping& alias) {
   const std::uint64_t step = guest.config().page_bytes / kBasePageBytes;
   std::vector<unsigned char> resident(guest.pages() * step);
   if (::mincore(alias.data(), alias.bytes(), resident.data()) != 0)
     throw KernelError("mincore", errno, alias.address(), alias.bytes());
+  std::vector<bool> cached(guest.pages());
+  for (std::uint64_t page = 0; page < guest.pages(); ++page) cached[page] = (resident[page * step] & 1) != 0;
+  return cached;
+}
+
+/// The proof.
+std::uint64_t unprepared(const Guest& guest, const Mapping& alias) {
+  const std::vector<bool> cached = in_page_cache(guest, alias);
   std::uint64_t wrong = 0;
-  for (std::uint64_t page = 0; page < guest.pages(); ++page) wrong += here(guest, page) != ((resident[page * step] & 1) != 0);
+  for (std::uint64_t page = 0; page < guest.pages(); ++page) wrong += here(guest, page) != cached[page];
   return wrong;
 }
 
+Mapping alias_of(const Guest& guest) {
+  Mapping alias = Mapping::shared(guest.region_fd(), guest.config().region_bytes);
+  if (guest.config().memory == MemoryType::shmem)
+    alias.advise(guest.config().transparent_huge_pages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE, "madvise for huge pages");
+  return alias;
+}
+
+void punch(const Guest& guest, std::uint64_t first, std::uint64_t end) {
+  const std::uint64_t page_bytes = guest.config().page_bytes;
+  if (::fallocate(guest.region_fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(first * page_bytes),
+                  static_cast<off_t>((end - first) * page_bytes)) != 0)
+    throw KernelError("fallocate FALLOC_FL_PUNCH_HOLE between rounds", errno, first * page_bytes, (end - first) * page_bytes);
+  for (std::uint64_t page = first; page < end; ++page) guest.forget(page);
+}
 }  // namespace
 
 Filled fill(const Guest& guest, std::span<const std::uint8_t> kinds) {
@@ -81,13 +108,40 @@ Filled fill(const Guest& guest, std::span<const std::uint8_t> kinds) {
   std::copy(kinds.begin(), kinds.end(), guest.kinds().begin());
   for (std::uint64_t page = 0; page < guest.pages(); ++page) filled.filled += here(guest, page);
   if (guest.region_fd() >= 0) {
-    const Mapping alias = Mapping::shared(guest.region_fd(), guest.config().region_bytes);
-    if (guest.config().memory == MemoryType::shmem)
-      alias.advise(guest.config().transparent_huge_pages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE, "madvise for huge pages");
+    const Mapping alias = alias_of(guest);
     fill_all(guest, alias);
     filled.unprepared = unprepared(guest, alias);
   }
   filled.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return filled;
+}
+
+// By stretches of pages that are alike: one call each.
+Filled refill(const Guest& guest) {
+  Filled filled;
+  if (guest.region_fd() < 0) return filled;
+  const Mapping alias = alias_of(guest);
+  // Of huge pages mincore sees those that this mapping has: their contents stay unless a balloon is at work.
+  const bool kept = guest.config().memory == MemoryType::hugetlb && !guest.config().drops;
+  const std::vector<bool> cached = in_page_cache(guest, alias);
+  enum class Lack { nothing, contents, hole };
+  const auto lack = [&](std::uint64_t page) {
+    if (here(guest, page)) return cached[page] ? Lack::nothing : Lack::contents;
+    return cached[page] || guest.complete(page) ? Lack::hole : Lack::nothing;
+  };
+  for (std::uint64_t first = 0, end = 0; first < guest.pages(); first = end) {
+    const Lack lacks = lack(first);
+    for (end = first; end < guest.pages() && lack(end) == lacks;) ++end;
+    if (lacks == Lack::hole) punch(guest, first, end);
+    if (lacks != Lack::contents) continue;
+    if (kept) {
+      populate(guest, alias, first, end);
+    } else {
+      fill_slice(guest, alias, first, end);
+      filled.filled += end - first;
+    }
+  }
+  filled.unprepared = unprepared(guest, alias);
   return filled;
 }
 

@@ -16,5 +16,8 @@ struct Filled {
 
 /// `kinds`: a byte a page. Throws ConfigError when it does not fit the guest, KernelError.
 Filled fill(const Guest& guest, std::span<const std::uint8_t> kinds);
+/// Between rounds, when no page is mapped: contents that were fetched are dropped, contents that a balloon has dropped are
+/// written again. Throws KernelError.
+Filled refill(const Guest& guest);
 
 }  // namespace uffd

@@ -10,6 +10,13 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 // A look takes this many new records at most of a vCPU, evenly spread: under a millisecond, however fast the faults come.
 constexpr std::uint64_t kMostRecordsPerLook = 1 << 14;
 
+/// Measured so far: the rounds that are over, and what has passed of the one under way.
+double measured_s(const SharedHeader& shared, const Clock& clock) {
+  const double before = static_cast<double>(shared.rounds.measured_ns.load(kRelaxed)) / 1e9;
+  if (shared.released.load(std::memory_order_acquire) <= shared.rounds.finished.load(std::memory_order_acquire)) return before;
+  return before + static_cast<double>(clock.now() - shared.start.load(kRelaxed)) / clock.ticks_per_s();
+}
+
 }  // namespace
 
 Live::Live(const Guest& guest)
@@ -48,8 +55,7 @@ Live::Look Live::look() {
   Look look;
   const Clock& clock = Clock::get();
   const SharedHeader& shared = guest_.header();
-  if (shared.released.load(std::memory_order_acquire) != 0)
-    look.seconds = static_cast<double>(clock.now() - shared.start.load(kRelaxed)) / clock.ticks_per_s();
+  if (shared.released.load(std::memory_order_acquire) != 0) look.seconds = measured_s(shared, clock);
   for (std::uint32_t i = 0; i < guest_.config().vcpus; ++i) {
     const VcpuState& state = guest_.vcpu(i);
     const std::uint64_t faults = state.faults.load(std::memory_order_acquire);
@@ -65,7 +71,7 @@ Live::Look Live::look() {
 
     Seen& seen = seen_[i];
     const bool moved = here.accesses != seen.accesses || here.page != seen.page || here.stage != seen.stage;
-    if (!started || finished || moved || here.stage == Stage::thinking) {
+    if (!started || finished || moved || here.stage == Stage::thinking || here.stage == Stage::between_rounds) {
       seen = here;
       continue;
     }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "guest/fault_record.hpp"
 #include "guest/guest.hpp"
 #include "resolve/resolver.hpp"
 

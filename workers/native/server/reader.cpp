@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "kernel/error.hpp"
 #include "kernel/vocabulary.hpp"
@@ -28,6 +29,7 @@ Reader::Reader(ServerState& server, ThreadInfo& thread, std::uint32_t index)
       messages_(server.config.events_per_read),
       answers_(server, thread, index),
       vcpus_(guest_),
+      answering_(guest_.header().answering[index % SharedHeader::kAnsweringSlots]),
       marking_(guest_.marking()[index]),
       dropping_(server.config.seed ^ (index + 1)),
       wake_interval_(Clock::get().from_ns(server.config.inject.wake_every_ms * 1e6)),
@@ -46,7 +48,10 @@ void Reader::serve() {
   ::prctl(PR_SET_TIMERSLACK, 1);  // a due time is kept to what the timers can, not to the default 50 us
   RemoteSource* const remote = server_.source->remote();
   while (!server_.stops()) {
-    if (!answers_.none()) answers_.run_due();
+    if (!answers_.none()) {
+      answers_.run_due();
+      end_answering();
+    }
     if (wake_due_ != 0 && Clock::get().now() >= wake_due_) wake_all();
     if (remote != nullptr) remote->flush();
     wait();
@@ -114,7 +119,26 @@ void Reader::epoll_once(const timespec* timeout) {
   for (int i = 0; i < count; ++i) read_events(*static_cast<Peer*>(ready[static_cast<std::size_t>(i)].data.ptr));
 }
 
+// Between rounds the VMM processes wait until no event is left without an answer.
+[[gnu::hot]] void Reader::begin_answering() noexcept {
+  if (!std::exchange(counted_, true)) answering_.readers.fetch_add(1, std::memory_order_seq_cst);
+}
+
+[[gnu::hot]] void Reader::end_answering() noexcept {
+  if (!counted_ || !answers_.none()) return;
+  counted_ = false;
+  answering_.times.fetch_add(1, std::memory_order_relaxed);
+  answering_.readers.fetch_sub(1, std::memory_order_release);
+}
+
 [[gnu::hot]] bool Reader::read_events(Peer& peer) {
+  begin_answering();
+  const bool any = read_and_answer(peer);
+  end_answering();
+  return any;
+}
+
+[[gnu::hot]] bool Reader::read_and_answer(Peer& peer) {
   const bool tracks = server_.config.track_removes;
   if (tracks) marking_.fetch_add(1, std::memory_order_seq_cst);
   const ssize_t bytes = ::read(peer.uffd().fd(), messages_.data(), messages_.size() * sizeof(uffd_msg));

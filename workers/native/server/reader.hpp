@@ -25,6 +25,9 @@ class Reader {
   void poll_once(const timespec* timeout);
   void epoll_once(const timespec* timeout);
   bool read_events(Peer& peer);  ///< false: there was none
+  bool read_and_answer(Peer& peer);
+  void begin_answering() noexcept;
+  void end_answering() noexcept;
   void take_fault(Peer& peer, const uffd_msg& message, Ticks delivered);
   void count_waiter(std::uint32_t vcpu) noexcept;
   void mark_removes(Peer& peer, std::size_t messages);
@@ -42,6 +45,8 @@ class Reader {
   FaultAnswers answers_;
   VcpuThreads vcpus_;
   Descriptor epoll_;
+  SharedHeader::Answering& answering_;   ///< this reader's slot
+  bool counted_ = false;                 ///< in it, as one that has events
   std::atomic<std::uint32_t>& marking_;  ///< this reader's, in the guest's shared memory
   Random dropping_;
   Ticks wake_interval_, wake_due_;  ///< 0: never

@@ -16,6 +16,7 @@ namespace uffd {
 namespace {
 
 constexpr std::uint64_t kLookAgainNs = 100'000'000;  // how long a wait sleeps before it looks whether the run was stopped
+constexpr int kEverybody = 0x7fffffff;
 
 Ticks interval_of(const AccessConfig& access) {
   return access.rate_per_s > 0.0 ? Clock::get().from_ns(1e9 / access.rate_per_s) : 0;
@@ -38,21 +39,14 @@ void Vcpu::run(Engine& engine) noexcept {
     state_.tid.store(static_cast<std::uint32_t>(::syscall(SYS_gettid)), std::memory_order_release);
     order_.prepare();
     const std::unique_ptr<Engine::Seat> seat = engine.enter(*this);
-    if (wait_at_barrier()) {
-      seen_.add_current();
-      if (vmm_.count_mmap_lock) locks_ = LockCounter::of_this_thread();
-      const ThreadUsage before = ThreadUsage::of_this_thread();
-      locks_.begin();
-      start_ = clock_.now();
-      arrivals_.begin(start_);
-      if (vmm_.populate_first != nullptr) populate_first();
-      seat->walk();
-      if (config_.hold_ns != 0) wait_until(start_ + clock_.from_ns(static_cast<double>(config_.hold_ns)));
-      end_ = clock_.now();
-      locks_.end();
-      usage_ = ThreadUsage::of_this_thread().since(before);
-      seen_.add_current();
-    }
+    std::uint32_t round = 0;
+    do {
+      if (round != 0) order_.begin_round(round);
+      if (!wait_at_barrier(round)) break;
+      if (round == 0 && vmm_.count_mmap_lock) locks_ = LockCounter::of_this_thread();
+      if (!one_round(*seat)) break;
+      end_round();
+    } while (wait_for_next_round(vmm_.guest, ++round));
   } catch (const std::exception& error) {
     failure_ = error.what();
     vmm_.guest.stop("vCPU " + std::to_string(index_) + ": " + failure_);
@@ -60,14 +54,56 @@ void Vcpu::run(Engine& engine) noexcept {
   state_.stage.store(Stage::done, kRelaxed);
   state_.finished.store(1, std::memory_order_release);
   vmm_.guest.header().ended.fetch_add(1, std::memory_order_release);
-  futex_wake(vmm_.guest.header().ended, 0x7fffffff);
+  futex_wake(vmm_.guest.header().ended, kEverybody);
 }
 
-bool Vcpu::wait_at_barrier() noexcept {
+bool Vcpu::one_round(Engine::Seat& seat) {
+  seen_.add_current();
+  const ThreadUsage before = ThreadUsage::of_this_thread();
+  locks_.begin();
+  start_ = clock_.now();
+  arrivals_.begin(start_);
+  Round round{.start = start_};
+  if (vmm_.populate_first != nullptr) populate_first();
+  seat.walk();
+  if (config_.hold_ns != 0) wait_until(start_ + clock_.from_ns(static_cast<double>(config_.hold_ns)));
+  const Ticks end = clock_.now();
+  locks_.end();
+  const ThreadUsage used = ThreadUsage::of_this_thread().since(before);
+  usage_ += used;
+  seen_.add_current();
+  round.end = end;
+  round.cpu_ns = used.cpu_ns();
+  round.recorded = recorded_;
+  rounds_.push_back(round);
+  settle_round();
+  return !stopping();
+}
+
+// The last vCPU of the guest to end a round wakes the VMM processes: they have nothing to do before.
+void Vcpu::end_round() noexcept {
+  SharedHeader& shared = vmm_.guest.header();
+  state_.stage.store(Stage::between_rounds, kRelaxed);
+  state_.round_end.store(rounds_.back().end, kRelaxed);
+  state_.rounds.fetch_add(1, std::memory_order_release);
+  if ((shared.ended.fetch_add(1, std::memory_order_acq_rel) + 1) % vmm_.guest.config().vcpus == 0)
+    futex_wake(shared.ended, kEverybody);
+}
+
+bool Vcpu::has_room() const noexcept {
+  if (books_.record_capacity == 0 || rounds_.empty()) return true;
+  const std::uint64_t before = rounds_.size() < 2 ? 0 : rounds_[rounds_.size() - 2].recorded;
+  const std::uint64_t latest = rounds_.back().recorded - before;
+  return recorded_ + latest + latest / 8 <= books_.record_capacity;
+}
+
+bool Vcpu::wait_at_barrier(std::uint32_t round) noexcept {
   SharedHeader& shared = vmm_.guest.header();
   state_.stage.store(Stage::at_barrier, kRelaxed);
-  if (shared.arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == vmm_.guest.config().vcpus) vmm_.guest.all_arrived();
-  while (shared.released.load(std::memory_order_acquire) == 0 && !stopping()) futex_wait(shared.released, 0, kLookAgainNs);
+  if (shared.arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == vmm_.guest.config().vcpus * (round + 1))
+    vmm_.guest.all_arrived();
+  for (std::uint32_t released; (released = shared.released.load(std::memory_order_acquire)) <= round && !stopping();)
+    futex_wait(shared.released, released, kLookAgainNs);
   return !stopping();
 }
 

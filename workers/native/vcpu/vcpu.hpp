@@ -107,7 +107,9 @@ class Vcpu : private Trips {
   void add_bookkeeping(Ticks ticks) noexcept { bookkeeping_ += ticks; }
   Ticks bookkeeping() const noexcept { return bookkeeping_; }
   const AccessConfig& access_config() const noexcept { return config_; }
-  void end_of_pass() { pass_ends_.push_back(now()); }
+  void end_of_pass() {
+    if (rounds_.empty()) pass_ends_.push_back(now());  // of the first round
+  }
   bool owns(const void* address) const noexcept {
     return static_cast<const std::byte*>(address) >= vmm_.region &&
            static_cast<const std::byte*>(address) < vmm_.region + vmm_.guest.config().region_bytes;
@@ -131,15 +133,33 @@ class Vcpu : private Trips {
   Ticks longest_fault() const noexcept { return longest_.resumed - longest_.raised; }
   const LongestFault& longest() const noexcept { return longest_; }
   LongestFault& longest() noexcept { return longest_; }
-  const ThreadUsage& usage() const noexcept { return usage_; }  ///< of the measured phase
+  const ThreadUsage& usage() const noexcept { return usage_; }  ///< of all rounds
+
+  /// One round as this vCPU saw it.
+  struct Round {
+    Ticks start = 0, end = 0;  ///< end 0: it was given up
+    std::uint64_t cpu_ns = 0;
+    std::uint64_t recorded = 0;  ///< records there are at its end
+    std::uint64_t resolved = 0;  ///< pages of the guest that were first resolved for it by then, by readers too
+  };
+  const std::vector<Round>& rounds() const noexcept { return rounds_; }
+  /// After a round, when no reader has an event of it left: what has been resolved for this vCPU by now.
+  void settle_round() noexcept {
+    if (!rounds_.empty()) rounds_.back().resolved = state_.first_by_vcpu.load() + state_.first_by_reader.load();
+  }
+  /// Whether there is room for the records of a round as long as the latest.
+  bool has_room() const noexcept;
   std::uint64_t wrong_words() const noexcept { return wrong_.count; }
   std::string first_wrong() const;  ///< empty: none
   const std::string& failure() const noexcept { return failure_; }
-  Ticks start() const noexcept { return start_; }
-  Ticks end() const noexcept { return end_; }
+  Ticks start() const noexcept { return start_; }  ///< of the round under way, or the latest
+  Ticks first_start() const noexcept { return rounds_.empty() ? start_ : rounds_.front().start; }
+  Ticks end() const noexcept { return rounds_.empty() ? 0 : rounds_.back().end; }
 
  private:
-  bool wait_at_barrier() noexcept;
+  bool wait_at_barrier(std::uint32_t round) noexcept;
+  bool one_round(Engine::Seat& seat);  ///< false: the run is being stopped
+  void end_round() noexcept;
   Ticks now() const noexcept { return clock_.now(); }
   void populate_first();
   void populate_everything(PopulateFirst& all);
@@ -154,7 +174,8 @@ class Vcpu : private Trips {
   std::vector<Ticks> pass_ends_;
   std::string failure_;
   Ticks bookkeeping_ = 0;
-  Ticks start_ = 0, end_ = 0;
+  std::vector<Round> rounds_;
+  Ticks start_ = 0;
 };
 
 }  // namespace uffd

@@ -28,6 +28,7 @@ class Preparation {
         userfaultfd_(job.userfaultfd),
         cold_(job.cold),
         first_vmm_(job.first_vmm),
+        again_(job.again),
         anon_(job.guest.config().memory == MemoryType::anon),
         huge_(job.guest.config().memory == MemoryType::hugetlb),
         page_bytes_(job.guest.config().page_bytes),
@@ -97,7 +98,7 @@ class Preparation {
       record_.hide_poison(page);
       poisoned_[page] = true;
     }
-    if (anon_ || !first_vmm_) return;
+    if (anon_ || !first_vmm_ || again_) return;
     if (!alias_.data()) alias_ = Mapping::shared(guest_.region_fd(), guest_.config().region_bytes);
     auto* words = reinterpret_cast<std::uint64_t*>(alias_.data() + page * page_bytes_);
     for (std::uint64_t i = 0; i < page_bytes_ / sizeof *words; ++i) words[i] = ~words[i];
@@ -187,7 +188,7 @@ class Preparation {
   const Mapping& region_;
   const Resolver& resolver_;
   const PageRecord& record_;
-  const bool userfaultfd_, cold_, first_vmm_, anon_, huge_;
+  const bool userfaultfd_, cold_, first_vmm_, again_, anon_, huge_;
   const std::uint64_t page_bytes_;
   Descriptor pagemap_;
   std::vector<std::byte> contents_;

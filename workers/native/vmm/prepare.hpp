@@ -23,8 +23,9 @@ struct PrepareJob {
   const Mapping& region;
   const Resolver& resolver;
   bool userfaultfd;
-  bool cold;       ///< a snapshot's pages are not to be in the page cache either
-  bool first_vmm;  ///< shared memory is swapped out by one mapper, before the others map it
+  bool cold;           ///< a snapshot's pages are not to be in the page cache either
+  bool first_vmm;      ///< shared memory is swapped out by one mapper, before the others map it
+  bool again = false;  ///< not for the first time: what the page cache holds of poisoned pages has been spoiled
 };
 
 /// Throws KernelError.

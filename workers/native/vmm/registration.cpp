@@ -46,19 +46,23 @@ std::uint64_t userfaultfd_features(MemoryType memory, std::uint64_t own) {
 }
 
 Registration::Registration(const Guest& guest, const RegistrationPlan& plan)
-    : region(map_region(guest, plan.snapshot)), page_bytes(guest.config().page_bytes) {
-  const GuestConfig& memory = guest.config();
-  const std::uint64_t features = userfaultfd_features(memory.memory, plan.features);
-  const std::uint64_t minor = memory.memory == MemoryType::anon ? 0 : UFFDIO_REGISTER_MODE_MINOR;
+    : region(map_region(guest, plan.snapshot)),
+      page_bytes(guest.config().page_bytes),
+      mode(UFFDIO_REGISTER_MODE_MISSING | (guest.config().memory == MemoryType::anon ? 0 : UFFDIO_REGISTER_MODE_MINOR)) {
+  const std::uint64_t features = userfaultfd_features(guest.config().memory, plan.features);
   for (std::uint64_t i = 0; i < plan.uffds; ++i) {
     const std::uint64_t first = guest.pages() * i / plan.uffds;
     const std::uint64_t count = guest.pages() * (i + 1) / plan.uffds - first;
-    shards.push_back({nullptr, region.address() + first * memory.page_bytes, first, count});
+    shards.push_back({nullptr, region.address() + first * page_bytes, first, count});
     if (!plan.userfaultfd) continue;
     uffds.push_back(std::make_unique<Userfaultfd>(features));
-    uffds.back()->register_range(shards.back().address, count * memory.page_bytes, UFFDIO_REGISTER_MODE_MISSING | minor);
     shards.back().uffd = uffds.back().get();
   }
+  register_again();
+}
+
+void Registration::register_again() {
+  for (std::size_t i = 0; i < uffds.size(); ++i) uffds[i]->register_range(shards[i].address, shards[i].pages * page_bytes, mode);
 }
 
 void Registration::end_sleepers() const noexcept {

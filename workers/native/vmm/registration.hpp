@@ -28,9 +28,12 @@ struct Registration {
   Registration(const Guest& guest, const RegistrationPlan& plan);
   /// Ends registration: no thread sleeps in it any more.
   void end_sleepers() const noexcept;
+  /// Registers what end_sleepers() has let go. Throws KernelError.
+  void register_again();
 
   Mapping region;
   std::uint64_t page_bytes;
+  std::uint64_t mode;  ///< of registration
   std::vector<std::unique_ptr<Userfaultfd>> uffds;
   std::vector<Shard> shards;
 };

@@ -126,9 +126,11 @@ void Vmm::make_engine() {
   engine_ = engine.make({guest_, *shared_, registration_.region, record_, faults_, config_.first_vcpu, config_.vcpus, options});
 }
 
-Prepared Vmm::prepare() const {
-  return uffd::prepare({guest_, registration_.region, *resolver_, info_.userfaultfd, config_.cold, config_.vmm == 0});
+PrepareJob Vmm::prepare_job() const noexcept {
+  return {guest_, registration_.region, *resolver_, info_.userfaultfd, config_.cold, config_.vmm == 0};
 }
+
+Prepared Vmm::prepare() const { return uffd::prepare(prepare_job()); }
 
 std::uint64_t Vmm::reclaim() const {
   const std::uint64_t own = uffd::reclaim(guest_, registration_.region, resolver_->record());
@@ -138,8 +140,9 @@ std::uint64_t Vmm::reclaim() const {
 void Vmm::run() {
   line_.begin();
   watchdog_ = std::make_unique<Watchdog>(guest_, resolver_->record(), config_.first_vcpu, config_.vcpus, config_.watchdog_s);
+  make_next_round();
   std::vector<std::thread> threads;
-  std::vector<std::thread::native_handle_type> handles;
+  Threads handles;
   threads.reserve(vcpus_.size());
   try {
     disturbances_->start();
@@ -150,34 +153,74 @@ void Vmm::run() {
   } catch (const std::system_error& error) {
     guest_.stop(std::string("a thread could not be started: ") + error.what());
   }
-  watch(handles);
+  run_rounds(handles);
   stop_disturbances();
   for (std::thread& thread : threads) thread.join();
   line_.end();
 }
 
-// Runs beside the vCPUs until all of them have ended. Asleep but for a look twice a second, and for a stop, which wakes it.
-void Vmm::watch(const std::vector<std::thread::native_handle_type>& threads) {
-  const auto finished = [&](std::size_t i) { return vcpus_[i]->state().finished.load(std::memory_order_acquire) != 0; };
-  const auto all_finished = [&] {
+void Vmm::make_next_round() {
+  next_round_ = std::make_unique<NextRound>(BetweenRounds{
+      .guest = guest_,
+      .config = config_.rounds,
+      .patience_s = config_.watchdog_s,
+      .leads = config_.vmm == 0,
+      .registration = registration_,
+      .tracks_removes = info_.userfaultfd && config_.disturb.balloon.track_removes,
+      .record = record_,
+      .devices = device_mapping_.get(),
+      .disturbances = *disturbances_,
+      .vcpus = vcpus_,
+      .prepare = prepare_job(),
+  });
+}
+
+void Vmm::run_rounds(const Threads& threads) {
+  std::uint32_t finished = 0;
+  try {
+    do watch(threads, ++finished);
+    while (!guest_.stopping() && next_round_->prepare(finished));
+  } catch (const std::exception& error) {
+    guest_.stop(std::string("between rounds: ") + error.what());
+  }
+  end(threads);
+}
+
+// Asleep but for a look twice a second, and for a stop, which wakes it. The guest's last vCPU to end a round bumps `ended` last,
+// and so does a stop; what is read before the second look cannot be missed.
+void Vmm::watch(const Threads& threads, std::uint32_t rounds) {
+  const auto over = [&] {
     for (std::size_t i = 0; i < threads.size(); ++i)
-      if (!finished(i)) return false;
+      if (vcpus_[i]->state().rounds.load(std::memory_order_acquire) < rounds && !ended(i)) return false;
     return true;
   };
+  while (!guest_.stopping()) {
+    FutexWord& ended = guest_.header().ended;
+    const std::uint32_t before = ended.load(std::memory_order_acquire);
+    if (over()) return;
+    if (const std::string reason = watchdog_->look(std::chrono::steady_clock::now()); !reason.empty()) guest_.stop(reason);
+    if (!guest_.stopping()) futex_wait(ended, before, kWatchIntervalNs);
+  }
+}
+
+// Until every vCPU's thread has ended: at once when all rounds are over, and with a kick or two when the run is being stopped.
+void Vmm::end(const Threads& threads) {
   auto stopped = std::chrono::steady_clock::time_point::max();
-  while (!all_finished()) {
+  const auto all_ended = [&] {
+    for (std::size_t i = 0; i < threads.size(); ++i)
+      if (!ended(i)) return false;
+    return true;
+  };
+  while (!all_ended()) {
     const auto now = std::chrono::steady_clock::now();
     if (!guest_.stopping()) {
-      if (const std::string reason = watchdog_->look(now); !reason.empty()) guest_.stop(reason);
-      // A vCPU that ends bumps `ended`, and so does a stop; what is read before the second look cannot be missed.
-      FutexWord& ended = guest_.header().ended;
-      const std::uint32_t before = ended.load(std::memory_order_acquire);
-      if (!all_finished() && !guest_.stopping()) futex_wait(ended, before, kWatchIntervalNs);
+      const std::uint32_t before = guest_.header().ended.load(std::memory_order_acquire);
+      if (!all_ended() && !guest_.stopping()) futex_wait(guest_.header().ended, before, kWatchIntervalNs);
       continue;
     }
     stopped = std::min(stopped, now);
     for (std::size_t i = 0; i < threads.size(); ++i)
-      if (!finished(i)) engine_->kick(static_cast<std::uint32_t>(i), threads[i]);
+      if (!ended(i)) engine_->kick(static_cast<std::uint32_t>(i), threads[i]);
     // A thread asleep in a fault taken inside the kernel takes no signal but SIGKILL; without registration it need not sleep.
     if (now - stopped > std::chrono::seconds(1)) end_sleepers();
     std::this_thread::sleep_for(kKickInterval);
@@ -221,6 +264,7 @@ void Vmm::finish() {
   finished_ = true;
   end_sleepers();
   credit_unclaimed();
+  for (const auto& vcpu : vcpus_) vcpu->settle_round();
   for (const auto& vcpu : vcpus_) convert_stamps(guest_, line_, {vcpu->records(), vcpu->recorded()}, vcpu->longest());
 }
 

@@ -14,6 +14,7 @@
 #include "vcpu/populate_first.hpp"
 #include "vcpu/vcpu.hpp"
 #include "vcpu/verify.hpp"
+#include "vmm/next_round.hpp"
 #include "vmm/prepare.hpp"
 #include "vmm/registration.hpp"
 #include "vmm/watchdog.hpp"
@@ -40,6 +41,7 @@ struct VmmConfig {
   AccessConfig access;
   bool count_mmap_lock = false;
   DisturbConfig disturb;
+  RoundsConfig rounds;
 };
 
 /// Pages of one mapping by what its record says of them, indexed by PageState.
@@ -67,8 +69,11 @@ class Vmm {
   std::uint64_t reclaim() const;
   /// Closes this process's userfaultfds: what the page server holds are then the last ones.
   void let_go() noexcept;
-  /// Starts the vCPU threads and the disturbances, and returns when all have ended; the watchdog runs on the calling thread.
+  /// Starts the vCPU threads and the disturbances, and returns when all rounds are over; the watchdog, and what is done between
+  /// rounds, run on the calling thread.
   void run();
+  /// Pages that could not be brought into their state between rounds.
+  std::uint64_t unprepared() const noexcept { return next_round_ == nullptr ? 0 : next_round_->unprepared(); }
   /// Ends registration (nothing can sleep any more) and turns the records' stamps into CLOCK_MONOTONIC nanoseconds.
   void finish();
   Verified verify() const;
@@ -84,7 +89,14 @@ class Vmm {
   void make_tables();
   void add_disturbances();
   void make_engine();
-  void watch(const std::vector<std::thread::native_handle_type>& threads);
+  using Threads = std::vector<std::thread::native_handle_type>;
+  PrepareJob prepare_job() const noexcept;
+  void make_next_round();
+  void run_rounds(const Threads& threads);
+  /// Until this process's vCPUs have finished `rounds` rounds, or have ended.
+  void watch(const Threads& threads, std::uint32_t rounds);
+  void end(const Threads& threads);
+  bool ended(std::size_t vcpu) const noexcept { return vcpus_[vcpu]->state().finished.load(std::memory_order_acquire) != 0; }
   void end_sleepers() const noexcept;
   void credit_unclaimed() const noexcept;
   void read_events() const noexcept;
@@ -110,6 +122,7 @@ class Vmm {
   std::unique_ptr<Engine> engine_;
   std::vector<std::unique_ptr<Vcpu>> vcpus_;
   std::unique_ptr<Watchdog> watchdog_;
+  std::unique_ptr<NextRound> next_round_;
   TickLine line_;
   bool finished_ = false;
 };

@@ -19,7 +19,8 @@ bool Watchdog::moved(std::uint32_t vcpu, Time now) {
   const std::uint64_t accesses = state.accesses.load(), page = state.page.load();
   const Stage stage = state.stage.load();
   const bool same = accesses == seen.accesses && page == seen.page && stage == seen.stage;
-  if (same && stage != Stage::thinking && state.finished.load(std::memory_order_acquire) == 0) return false;
+  if (same && stage != Stage::thinking && stage != Stage::between_rounds && state.finished.load(std::memory_order_acquire) == 0)
+    return false;
   seen.accesses = accesses;
   seen.page = page;
   seen.stage = stage;
