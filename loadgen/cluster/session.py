@@ -169,9 +169,10 @@ class Session:
         there = nodes[(nodes.index(seat.node) + 1) % len(nodes)]
         return self._guests[seat.number].source_on(there), there.address
 
-    def begin_run(self) -> float:
-        """When the run's time begins (perf_counter): where the last one's ended, so that nothing between them is lost."""
-        return time.perf_counter() if self._ended is None else self._ended
+    def begin_run(self, waited_s: float) -> float:
+        """When the run's time begins (perf_counter): where the last one's ended, so that nothing between them is lost but the
+        wait for its hosts."""
+        return time.perf_counter() if self._ended is None else self._ended + waited_s
 
     def end_run(self) -> float:
         """The run's time ends now (perf_counter)."""

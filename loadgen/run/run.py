@@ -39,7 +39,7 @@ def run_guests(session: Session, planned: PlannedRun, dataset: DataSet, progress
     Raises KeyboardInterrupt after having stored what was measured, and DataSetError.
     """
     spec = planned.spec
-    began = session.begin_run() + waited_s
+    began = session.begin_run(waited_s)
     measured = Measured({"started_at": datetime.now(UTC), "waited_s": waited_s}, [])
     nodes = session.nodes_of(planned)  # now: a node that is lost meanwhile is forgotten
     pressures = Pressures(nodes)

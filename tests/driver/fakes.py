@@ -318,8 +318,8 @@ class FakeSession:
                 actor.node = seat.node
         return seats
 
-    def begin_run(self) -> float:
-        return 0.0
+    def begin_run(self, waited_s: float) -> float:
+        return waited_s
 
     def end_run(self) -> float:
         return 10.0

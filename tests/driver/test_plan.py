@@ -60,7 +60,8 @@ def test_records_are_kept_under_the_limit_and_every_one_where_there_is_room(conf
     whole = plan_run(configure("sweep_id=s", "vcpus=4", "memory.region_mib=16"), host).spec
     assert whole.sample_every == 1
     assert whole.record_capacity >= 1024
-    sampled = plan_run(configure("sweep_id=s", "vcpus=4", "memory.region_mib=16", "faults_limit=400"), host).spec
+    one_round = ("sweep_id=s", "vcpus=4", "memory.region_mib=16", "measure_s=0")
+    sampled = plan_run(configure(*one_round, "faults_limit=400"), host).spec
     assert sampled.sample_every == 11  # 1024 faults a vCPU, 100 records
     assert sampled.record_capacity >= 1024 // 11
     none = plan_run(configure("sweep_id=s", "vcpus=4", "memory.region_mib=16", "faults_limit=0"), host).spec

@@ -31,8 +31,8 @@ def remove_temporary() -> None:
 def run(
     folder: Path, command: str, *arguments: str, timeout_s: float = 100, settings: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run `loadgen`, `loadgen-doctor` or `loadgen-report` in `folder`; `settings`: environment variables of its own. A run keeps one
-    round unless the arguments say how many: tests count."""
+    """Run `loadgen`, `loadgen-doctor` or `loadgen-report` in `folder`; `settings`: environment variables of its own. A run keeps
+    one round unless the arguments say how many: tests count."""
     arguments = (*arguments, "measure_s=0") if command == "loadgen" and _runs(arguments) else arguments
     return run_program(folder, str(BIN / command), *arguments, timeout_s=timeout_s, settings=settings)
 
