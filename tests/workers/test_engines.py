@@ -30,7 +30,7 @@ def test_every_engine_leaves_the_same_records_with_its_own_exits(engine: str, st
     for vcpu, one in zip(vcpus, reports, strict=True):
         assert vcpu.verify()["wrong_words"] == 0
         assert one.vcpus[0]["wrong_words"] == 0
-        _, faults = vcpu.fault_chunk(0, 1024)
+        _, _, faults = vcpu.fault_chunk(0, 1024)
         arrived = {_native.EXITS[code] for code in np.unique(faults["exit"])}
         assert arrived <= (EXITS[engine] if strategy == "no_uffd_wait" else {"none"})
         assert (faults["raised_ns"] <= faults["resumed_ns"]).all()

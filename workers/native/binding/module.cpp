@@ -7,6 +7,7 @@
 #include "binding/configs.hpp"
 #include "binding/describe.hpp"
 #include "binding/reports.hpp"
+#include "guest/rounds.hpp"
 #include "resolve/fill.hpp"
 #include "source/snapshot.hpp"
 #include "vcpu/calibration.hpp"

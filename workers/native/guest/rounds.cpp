@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <string>
 
-#include "guest/guest.hpp"
+#include "kernel/clock.hpp"
 
 namespace uffd {
 
@@ -122,10 +122,6 @@ const char* rounds_ended_name(const Guest& guest) noexcept {
     case RoundsEnded::outside: return "measure_s of all guests";
   }
   return "?";
-}
-
-void wake_rounds(RoundWords& words) noexcept {
-  for (FutexWord* word : {&words.met, &words.finished, &words.prepared, &words.decided, &words.over}) futex_wake(*word, kAll);
 }
 
 }  // namespace uffd

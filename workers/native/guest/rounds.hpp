@@ -3,35 +3,11 @@
 // race with a waiter.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 
-#include "kernel/clock.hpp"
-#include "kernel/futex.hpp"
+#include "guest/guest.hpp"
 
 namespace uffd {
-
-class Guest;
-
-/// What ended the rounds of a run.
-enum class RoundsEnded : std::uint32_t {
-  not_yet,
-  measured,  ///< the measured time asked for is reached
-  limit,     ///< rounds_limit is
-  records,   ///< the records of another round would have no room
-  outside,   ///< a gated guest: the rounds of a run of several guests end together
-};
-
-/// In the shared header.
-struct alignas(64) RoundWords {
-  FutexWord met;       ///< arrivals of VMM processes at the steps between rounds, of all steps together
-  FutexWord finished;  ///< rounds that every vCPU has finished
-  FutexWord prepared;  ///< rounds whose page states are ready, beyond the first, which is prepared before the vCPUs start
-  FutexWord decided;   ///< rounds that are to be run, beyond the first
-  FutexWord over;      ///< RoundsEnded: no further round
-  std::atomic<std::uint32_t> full;  ///< 1: a vCPU has no room for the records of another round
-  std::atomic<std::uint64_t> measured_ns;
-};
 
 struct RoundsConfig {
   double measure_s = 0.0;
@@ -63,8 +39,5 @@ void decide(const Guest& guest, std::uint32_t finished, bool another) noexcept;
 
 /// What ended the rounds, as results name it; empty while they go on.
 const char* rounds_ended_name(const Guest& guest) noexcept;
-
-/// Lets everything that waits here look at the stop.
-void wake_rounds(RoundWords& words) noexcept;
 
 }  // namespace uffd

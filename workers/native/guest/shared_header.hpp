@@ -1,12 +1,13 @@
 // The header of the guest's shared memory: its layout, the start barrier, and how a run is stopped.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 
 #include "guest/guest_config.hpp"
 #include "guest/page_waiters.hpp"
-#include "guest/rounds.hpp"
+#include "guest/round_words.hpp"
 #include "kernel/clock.hpp"
 #include "kernel/futex.hpp"
 

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <utility>
 
+#include "guest/rounds.hpp"
 #include "kernel/vocabulary.hpp"
 
 namespace uffd {
