@@ -235,12 +235,12 @@ class FakeVcpu(Actor):
     def do_verify(self) -> dict[str, Any]:
         return self.found
 
-    def do_fault_chunk(self, start: int, count: int) -> tuple[Any, Any]:
+    def do_fault_chunk(self, start: int, count: int) -> tuple[Any, Any, Any]:
         pages = np.arange(start, min(start + count, self.records))
         faults = np.zeros(pages.size, _native.FAULT_DTYPE)
         faults["page"] = pages
         faults["raised_ns"], faults["resumed_ns"] = 1000, 2000
-        return np.full(pages.size, self.number, np.uint16), faults
+        return np.full(pages.size, self.number, np.uint16), np.zeros(pages.size, np.uint16), faults
 
 
 class FakeSource(Actor):

@@ -220,7 +220,7 @@ def test_a_guest_whose_page_server_is_gone_is_said_so() -> None:
     address, _ = server.open(SPEC)
     server.close()
     gone = dataclasses.replace(address, pid=2**22 - 1)
-    with pytest.raises(ConnectionError, match="the page server \\(pid [0-9]+\\) has ended"):
+    with pytest.raises(ConnectionError, match=r"the page server \(pid [0-9]+\) has ended"):
         Vcpu().open(SPEC, 0, gone)
 
 

@@ -94,7 +94,6 @@ class AccessOrder {
   std::uint64_t per_lane_ = 1;
   std::vector<std::uint32_t> list_;
   std::unique_ptr<Zipf> zipf_;
-  bool shuffled_ = false;  ///< the list is a permutation
   std::uint64_t seed_;
   Random random_;
   Random coin_;
