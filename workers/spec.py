@@ -196,7 +196,7 @@ class RunSpec:
     `sample_every`: every how-many-th fault of a vCPU leaves a record (1: all of them).
     `record_capacity`: fault records preallocated for each vCPU.
     `measure_s`: rounds are added until their measured time sums to it, at most `rounds_limit`. `one_round`: why the run keeps
-    one round whatever is asked; empty: it does not, and `rounds_limit` is then 1.
+    one round whatever is asked; empty: it does not.
     `gated`: the vCPUs wait at their barrier until the page server's `release`.
     `recover`: a page server that dies is replaced (failover).
     `count_mmap_lock`: count acquisitions of the mmap_lock for reading, where tracefs is mounted; it slows each of them down.
@@ -234,6 +234,11 @@ class RunSpec:
     disturb: DisturbSpec = field(default_factory=DisturbSpec)
     count_mmap_lock: bool = False
     prefetch: PrefetchSpec = field(default_factory=PrefetchSpec)
+
+    @property
+    def most_rounds(self) -> int:
+        """Rounds that the run may have."""
+        return 1 if self.one_round else self.rounds_limit
 
     @property
     def userfaultfds_per_vmm(self) -> int:

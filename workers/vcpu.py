@@ -90,7 +90,7 @@ class Vcpu(Actor):
                 "sample_every": spec.sample_every,
                 "record_capacity": spec.record_capacity,
                 "measure_s": spec.measure_s,
-                "rounds_limit": spec.rounds_limit,
+                "rounds_limit": spec.most_rounds,
                 "count_mmap_lock": spec.count_mmap_lock,
                 "vcpu_cpus": [list(cpus) for cpus in spec.placement.vcpu_cpus[first : first + spec.vcpus_per_vmm]],
                 "access": access,

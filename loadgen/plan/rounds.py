@@ -52,4 +52,4 @@ def records(pages: int, access: AccessSpec, vcpus: int, limit: int, measure_s: f
 
 def measured_s(spec: RunSpec, round_s: float) -> float:
     """Measured seconds of a run whose rounds take `round_s`."""
-    return min(max(round_s, spec.measure_s), round_s * spec.rounds_limit)
+    return min(max(round_s, spec.measure_s), round_s * spec.most_rounds)

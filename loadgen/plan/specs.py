@@ -54,7 +54,6 @@ def run_spec(values: Values, host: Host, job: int) -> RunSpec:
         cores=values["cores"] or len(host.cpus),
         sample_every=sample_every,
         record_capacity=capacity,
-        rounds_limit=rounds,
         one_round=reason,
         source=source_spec(values),
         swap=plan_swap(values),

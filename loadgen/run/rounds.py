@@ -33,7 +33,7 @@ class CommonRounds:
         self._thread = threading.Thread(target=self._run, name="rounds", daemon=True)
 
     def __enter__(self) -> Self:
-        if self._spec.gated and self._spec.rounds_limit > 1:
+        if self._spec.gated and self._spec.most_rounds > 1:
             self._thread.start()
         return self
 
@@ -51,7 +51,7 @@ class CommonRounds:
     def _conduct(self) -> None:
         finished = 1
         while (measured := self._measured(finished)) is not None:
-            another = finished < self._spec.rounds_limit and max(measured) < self._spec.measure_s
+            another = finished < self._spec.most_rounds and max(measured) < self._spec.measure_s
             self._decide(finished, another)
             if not another:
                 return

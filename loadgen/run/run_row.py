@@ -15,7 +15,7 @@ from loadgen.host.probe import package_version
 from loadgen.plan.plan import PlannedRun
 from workers.disturb_spec import DisturbSpec
 from workers.registry import engine_entry, strategy_entry
-from workers.spec import PrefetchSpec, SourceSpec
+from workers.spec import AccessSpec, PrefetchSpec, SourceSpec
 
 
 def _in_words(entry: Mapping[str, Any], options: Mapping[str, int]) -> str:
@@ -57,17 +57,7 @@ def describe(planned: PlannedRun) -> dict[str, Any]:
         **_remote(spec.source),
         "prefetch": spec.prefetch.name,
         **_prefetch(spec.prefetch),
-        "access_order": spec.access.order,
-        "arrivals": spec.access.arrivals if spec.access.rate_per_s > 0 else None,
-        "overlap": spec.access.overlap,
-        "read_share": spec.access.read_share,
-        "passes": spec.access.passes,
-        "accesses_per_pass": spec.access.accesses,
-        "stride_pages": spec.access.stride_pages,
-        "zipf_exponent": spec.access.zipf_exponent,
-        "think_ns": spec.access.think_ns,
-        "rate_per_s": spec.access.rate_per_s,
-        "hold_ns": spec.access.hold_ns,
+        **_access(spec.access),
         "measure_s": spec.measure_s,
         "rounds_limit": spec.rounds_limit,
         "one_round": spec.one_round or None,
@@ -88,6 +78,22 @@ def describe(planned: PlannedRun) -> dict[str, Any]:
         "config_json": planned.config_json,
         "command": planned.command,
         "job_overrides": planned.job_overrides,
+    }
+
+
+def _access(access: AccessSpec) -> dict[str, Any]:
+    return {
+        "access_order": access.order,
+        "arrivals": access.arrivals if access.rate_per_s > 0 else None,
+        "overlap": access.overlap,
+        "read_share": access.read_share,
+        "passes": access.passes,
+        "accesses_per_pass": access.accesses,
+        "stride_pages": access.stride_pages,
+        "zipf_exponent": access.zipf_exponent,
+        "think_ns": access.think_ns,
+        "rate_per_s": access.rate_per_s,
+        "hold_ns": access.hold_ns,
     }
 
 

@@ -24,6 +24,9 @@ _NOT_SHOWN = ("strategy_options", "memory_type", "sweep_id", "readers", "reader_
 _AXES = tuple(column.name for column in RUN_COLUMNS if column.axis)
 _COLUMNS = ("pages", "pages_resolved", "prefetched_pages", "prefetch_late", "memory_errors", "emulated_s")
 
+_TIMES = ("first_touch_ns", "resident_50_ns", "resident_90_ns", "resident_100_ns", "longest_stall_ns")
+"""What is shown of a run's progress, in this order."""
+
 
 def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
     """One row a configuration, medians over repeats, soonest first for each state of the cache. Raises DataSetError: no run."""
@@ -44,16 +47,7 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
         row = (
             *map(cell, key),
             str(len(group)),
-            *(
-                _ms(median_or_none(values))
-                for values in (
-                    [one.first_touch_ns for one in measured],
-                    [one.resident_50_ns for one in measured],
-                    [one.resident_90_ns for one in measured],
-                    [one.resident_100_ns for one in measured],
-                    [one.longest_stall_ns for one in measured],
-                )
-            ),
+            *(_ms(median_or_none(getattr(one, name) for one in measured)) for name in _TIMES),
             decimals(median_or_none(None if run["emulated_s"] is None else run["emulated_s"] * 1e3 for run in group), 2),
             decimals(median_or_none(one.second_touch_ns for one in measured), 0),
             cell(median_or_none(run["pages_resolved"] for run in group)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TextIO
 
 from results.figures import cell, decimals, thousand, us
@@ -63,7 +64,7 @@ def _columns(summary: Summary) -> Iterator[_Shown]:
     yield _Shown("net CPU us", lambda row: net_text(row.cpu_ns_per_page_net, us))
     yield _Shown("prefetched kpages/s", lambda row: thousand(row.prefetched_pages_per_s or None))
     for name in (*LATENCIES, *OPEN_LATENCIES):
-        yield _Shown(_latency_head(name), lambda row, name=name: us(median_of(row.latencies[name])), wide="p999" in name)  # type: ignore[misc]
+        yield _Shown(_latency_head(name), partial(_latency, name), wide="p999" in name)
 
 
 def notes(summary: Summary, *, wide: bool = True) -> Iterator[str]:
@@ -109,6 +110,10 @@ def _ratio(row: SummaryRow, value: Estimate | None) -> str:
 def _pivot_cell(pivot: Pivot, row: Any, column: Any) -> str:
     text = estimate(pivot.cells.get((row, column)))
     return f"{text} !" if (row, column) in pivot.flagged else text
+
+
+def _latency(name: str, row: SummaryRow) -> str:
+    return us(median_of(row.latencies[name]))
 
 
 def _latency_head(column: str) -> str:

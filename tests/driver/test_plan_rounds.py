@@ -31,7 +31,7 @@ def test_what_asks_for_one_restore_keeps_one_round_and_says_why(
     configure: Configure, host: Host, overrides: tuple[str, ...], reason: str
 ) -> None:
     spec = plan_run(configure("sweep_id=s", *overrides), host).spec
-    assert (spec.rounds_limit, spec.one_round) == (1, reason)
+    assert (spec.most_rounds, spec.one_round) == (1, reason)
 
 
 def test_every_other_run_may_have_rounds(configure: Configure, host: Host) -> None:
@@ -43,7 +43,7 @@ def test_every_other_run_may_have_rounds(configure: Configure, host: Host) -> No
         ("memory=anon", "fault_mix=absent"),
     ):
         spec = plan_run(configure("sweep_id=s", *overrides), host).spec
-        assert (spec.rounds_limit, spec.one_round) == (100, "")
+        assert (spec.most_rounds, spec.one_round) == (100, "")
 
 
 def test_records_have_room_for_the_fastest_rounds(configure: Configure, host: Host) -> None:
