@@ -148,6 +148,12 @@ class FakeServer(Actor):
     def do_now(self) -> int:
         return 1000
 
+    def do_round_finished(self, finished: int, timeout_s: float) -> float:
+        return 3600.0  # more than any run asks for
+
+    def do_decide_round(self, finished: int, another: bool) -> None:
+        assert not another
+
     def do_release(self, at_ns: int) -> int:
         self.released_at = at_ns
         return 0
@@ -226,6 +232,10 @@ class FakeVcpu(Actor):
             "guest_pages_resolved": self.records,
             "start_ns": second,
             "end_ns": 3 * second,
+            "round_start_ns": [second],
+            "round_end_ns": [3 * second],
+            "round_pages": [0],
+            "round_cpu_ns": [1000],
             "cpus": [0],
             "usage": {**USAGE, "user_ns": 1000},
         }
