@@ -55,7 +55,9 @@ def test_the_report_on_a_real_sweep_is_drawn_by_a_real_browser(sweep: Sweep) -> 
     done = run(sweep.folder, "loadgen-report", "report", "outputs/dataset", "--out", "report.html")
     assert done.returncode == 0, done.stderr
     page = Path(sweep.folder) / "report.html"
-    command = "loadgen -m strategy=uffd_wait,no_slow_gup vcpus=1,2 fault_mix=minor,absent memory.region_mib=4 repeats=2"
+    command = (
+        "loadgen -m strategy=uffd_wait,no_slow_gup vcpus=1,2 fault_mix=minor,absent memory.region_mib=4 repeats=2 measure_s=0"
+    )
     assert f"<pre>{command}</pre>" in page.read_text()
     seen = visit(page, MARKS)
     assert seen.said == [] and seen.console == []

@@ -29,7 +29,7 @@ def run_preset(configure: Configure) -> Callable[[str], dict[tuple[str, ...], Ra
         found = {}
         for values in itertools.product(*(str(value).split(",") for value in params.values())):
             overrides = [f"{key}={value}" for key, value in zip(params, values, strict=True)]
-            cfg = configure(f"experiment={name}", *overrides, "sweep_id=s")
+            cfg = configure(f"experiment={name}", *overrides, "measure_s=0", "sweep_id=s")
             with open_dict(cfg):
                 cfg.pop("hydra", None)
             validate(cfg, probe())

@@ -25,6 +25,7 @@ VCPU: dict[str, Any] = {
     "accesses": 4,
     "faults": 4,
     "pages_resolved": 4,
+    "guest_pages_resolved": 4,
     "trips": len(TRIP_ENDS),
     **dict.fromkeys(TRIP_ENDS, 1),
 }
@@ -77,7 +78,7 @@ def test_every_event_that_a_reader_read_ends_in_one_way(part: str) -> None:
 @pytest.mark.parametrize("column", ["accesses", "faults", "pages_resolved"])
 def test_the_run_counts_what_its_vcpus_count(column: str) -> None:
     assert found({column: 9}) == [f"{column}=9 of the run, and its vCPUs sum to 8"]
-    assert found(vcpu={column: None}) == []
+    assert found(vcpu={"guest_pages_resolved" if column == "pages_resolved" else column: None}) == []
 
 
 def test_what_was_removed_was_announced() -> None:

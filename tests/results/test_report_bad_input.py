@@ -67,7 +67,7 @@ def test_an_export_that_is_refused_leaves_no_file(there: str, tmp_path: Path) ->
     assert not (tmp_path / "runs.csv").exists()
 
 
-@pytest.mark.parametrize("command", ["show", "table", "stages", "verify", "export", "report"])
+@pytest.mark.parametrize("command", ["show", "table", "stages", "export", "report"])
 def test_a_parquet_file_of_something_else_is_named(
     command: str, there: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,6 +75,13 @@ def test_a_parquet_file_of_something_else_is_named(
     pq.write_table(pa.table({"x": [1, 2]}), folder / "foreign.parquet")
     assert main([command, there]) == 2
     assert f"{folder}/foreign.parquet is not a file of a data set" in capsys.readouterr().err
+
+
+def test_verify_names_a_parquet_file_of_something_else(there: str, capsys: pytest.CaptureFixture[str]) -> None:
+    [folder] = (Path(there) / "runs").iterdir()
+    pq.write_table(pa.table({"x": [1, 2]}), folder / "foreign.parquet")
+    assert main(["verify", there]) == 1
+    assert f"foreign: cannot be read: {folder}/foreign.parquet is not a file of a data set" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["show", "table", "verify", "export"])

@@ -122,7 +122,10 @@ def test_percentiles_of_the_median_run_and_of_all_runs_pooled_differ_and_are_bot
     assert FaultDigest().pooled(500) is None
 
 
-def test_the_command_prints_parts_percentiles_and_humps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_parts_percentiles_and_humps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     dataset = DataSet.open(str(tmp_path))
     humps = [1000] * 300 + [9000] * 200
     store(dataset, "run-a", latencies_ns=humps)

@@ -191,7 +191,7 @@ def test_a_stage_before_the_one_ahead_of_it_is_counted_whichever_it_is(
 
 
 @pytest.mark.parametrize(
-    "exempt", [{"watched_s": 0.2}, {"watched_s": None}, {"machine_cpus": None}, {"guest_hosts": "a,b"}, {"trusted": None}]
+    "exempt", [{"watched_s": 0.04}, {"watched_s": None}, {"machine_cpus": None}, {"guest_hosts": "a,b"}, {"trusted": None}]
 )
 def test_shares_that_no_rule_judges_do_not_contradict_trusted(folder: Path, exempt: dict[str, Any]) -> None:
     edit(folder, "runs", lambda rows: rows[0].update({"other_cpu_share": 1.7, **exempt}))
