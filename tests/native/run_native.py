@@ -37,7 +37,7 @@ def main() -> int:
     except subprocess.CalledProcessError as error:
         print(error.stdout)
         return 1
-    return subprocess.run([str(program)], timeout=600, check=False).returncode
+    return subprocess.run([str(program)], timeout=1500, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -14,6 +14,9 @@
 
 using namespace uffd;
 
+// The thread sanitizer's runtime puts a signal off until the thread's next call that it intercepts: a thread asleep in a touch
+// makes none, so there a stop ends registration instead.
+#ifndef __SANITIZE_THREAD__
 TEST("a kicked sleeper leaves its touch for good, while its page is still registered") {
   const Guest guest(GuestConfig{.region_bytes = 16 * 4096, .vcpus = 1, .vcpus_per_vmm = 1});
   fill(guest, std::vector<std::uint8_t>(guest.pages(), static_cast<std::uint8_t>(Kind::minor)));
@@ -38,6 +41,7 @@ TEST("a kicked sleeper leaves its touch for good, while its page is still regist
   CHECK(left);
   CHECK_EQUAL(vcpu.counters()[Counter::abandoned], 1u);
 }
+#endif
 
 TEST("a guest without stamps of its own has its records' stamps converted once") {
   const Guest guest(GuestConfig{.region_bytes = 16 * 4096, .vcpus = 1, .vcpus_per_vmm = 1});
