@@ -44,11 +44,12 @@ class ServerReport:
 @dataclass(frozen=True)
 class VmmReport:
     """One VMM process's side of a run: counters summed over its vCPUs and disturbances, one mapping a vCPU, how many pages
-    ended in each state of its page record, one mapping a thread of a disturbance, and the pages that could not be brought into
-    their state between rounds."""
+    ended in each state of its page record, one mapping a thread of a disturbance, the pages that could not be brought into
+    their state between rounds, and what its own thread used, which prepares them: `tid` and the columns of `threads`."""
 
     counters: dict[str, int]
     vcpus: list[dict[str, Any]]
     page_states: dict[str, int] = field(default_factory=dict)
     disturbers: list[dict[str, Any]] = field(default_factory=list)
     unprepared: int = 0
+    thread: dict[str, Any] = field(default_factory=dict)

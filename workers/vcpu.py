@@ -10,7 +10,9 @@ import dataclasses
 import errno
 import fcntl
 import os
+import resource
 import socket
+import threading
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,8 @@ from workers.attach import attach
 from workers.protocol import handshake
 from workers.reports import GuestAddress, VmmReport
 from workers.spec import RunSpec
+
+NS_PER_S = 1_000_000_000
 
 FaultChunk = tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint16], npt.NDArray[np.void]]
 """Of each record its vCPU and its round, and the records, `_native.FAULT_DTYPE`; all of shape (n,)."""
@@ -39,6 +43,7 @@ class Vcpu(Actor):
         self._vmm: _native.Vmm | None = None
         self._connections: list[socket.socket] = []
         self._number = 0
+        self._thread: dict[str, Any] = {}
         self._recorded: list[int] = []
         self._rounds: list[npt.NDArray[np.int64]] = []  # by vCPU: records there were at the end of each round
         self._lets_go = False
@@ -169,7 +174,9 @@ class Vcpu(Actor):
         vmm = self._opened()
         if self._lets_go:
             vmm.let_go()
+        before = _used()
         vmm.run()
+        self._thread = {"tid": threading.get_native_id(), **{key: value - before[key] for key, value in _used().items()}}
 
     def finish(self) -> VmmReport:
         """After the page server has finished: the counters, and the records' time stamps in CLOCK_MONOTONIC."""
@@ -178,7 +185,7 @@ class Vcpu(Actor):
         vcpus = vmm.vcpus()
         self._recorded = [int(vcpu["recorded"]) for vcpu in vcpus]
         self._rounds = [np.asarray(vcpu.pop("round_recorded"), np.int64) for vcpu in vcpus]
-        return VmmReport(vmm.counters(), vcpus, vmm.page_states(), vmm.disturbers(), vmm.unprepared)
+        return VmmReport(vmm.counters(), vcpus, vmm.page_states(), vmm.disturbers(), vmm.unprepared, self._thread)
 
     def verify(self) -> dict[str, Any]:
         """Read every resolved page in full; the native core's report."""
@@ -222,3 +229,16 @@ class Vcpu(Actor):
     @staticmethod
     def _first_vcpu(vmm: _native.Vmm) -> int:
         return int(vmm.vcpus()[0]["vcpu"])
+
+
+def _used() -> dict[str, int]:
+    """What this thread has used so far, by the columns of `threads`."""
+    usage = resource.getrusage(resource.RUSAGE_THREAD)
+    return {
+        "user_ns": round(usage.ru_utime * NS_PER_S),
+        "system_ns": round(usage.ru_stime * NS_PER_S),
+        "voluntary_switches": usage.ru_nvcsw,
+        "involuntary_switches": usage.ru_nivcsw,
+        "minor_faults": usage.ru_minflt,
+        "major_faults": usage.ru_majflt,
+    }

@@ -25,6 +25,8 @@ SERVER_ROLES = ("reader", "ring")
 """Threads that live longer than the measured phase, so that the looks know them; of others only what they have counted."""
 PLACED_ROLES = ("vcpu", "reader")
 """Threads that the placement gives CPUs to; others go where the scheduler puts them, which may be a CPU of these."""
+BETWEEN_ROUNDS = "vmm"
+"""A VMM process's own thread: it prepares the page states while no vCPU runs, and sleeps while they do."""
 MOST_SWITCHES_PER_S = 100.0
 """Most involuntary context switches of a thread in a second where each has a CPU of its own: a thread that has to share takes
 turns of a few milliseconds, hundreds of times a second."""
@@ -147,7 +149,7 @@ def watched(
     rig = cpu_share(before, after, without=frozenset(int(thread["tid"]) for thread in threads))
     ours = rig + (inside_ns + server_ns) / NS_PER_S / watched_s
     placed = [thread["involuntary_switches"] for thread in threads if thread["role"] in PLACED_ROLES]
-    unplaced = [thread for thread in threads if thread["role"] not in PLACED_ROLES]
+    unplaced = [thread for thread in threads if thread["role"] not in (*PLACED_ROLES, BETWEEN_ROUNDS)]
     alone = exclusive and not any(
         max(_spent_ns(before, after, {int(thread["tid"])}), _counted_ns(thread)) > IDLE_BELOW * watched_s * NS_PER_S
         for thread in unplaced

@@ -105,8 +105,8 @@ def _vcpu_row(seat: Seat, vcpu: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def thread_rows(seat: Seat, served: ServerReport, reports: Iterable[VmmReport]) -> list[dict[str, Any]]:
-    """Rows of `threads` of one guest: each vCPU and each disturbance over the measured phase, each thread of the page server over
-    its life, with its counters. A vCPU's counters are in `vcpus`."""
+    """Rows of `threads` of one guest: each vCPU, each VMM process's own thread and each disturbance over the measured phase, each
+    thread of the page server over its life, with its counters. A vCPU's counters are in `vcpus`."""
     reports = list(reports)
     vcpus = [
         {"role": "vcpu", "number": seat.first_vcpu + vcpu["vcpu"], "vmm": _vmm(seat, vcpu)}
@@ -116,7 +116,12 @@ def thread_rows(seat: Seat, served: ServerReport, reports: Iterable[VmmReport]) 
     ]
     servers = [{key: value for key, value in one.items() if key != "usage"} | one["usage"] for one in served.threads]
     disturbers = [row | {"vmm": seat.first_vmm + row["vmm"]} for row in disturber_rows(reports)]
-    return [row | _place(seat) for row in (*vcpus, *disturbers, *servers)]
+    vmms = [
+        {"role": "vmm", "number": seat.first_vmm + number, "vmm": seat.first_vmm + number, **report.thread}
+        for number, report in enumerate(reports)
+        if report.thread
+    ]
+    return [row | _place(seat) for row in (*vcpus, *vmms, *disturbers, *servers)]
 
 
 def _vmm(seat: Seat, vcpu: Mapping[str, Any]) -> int:

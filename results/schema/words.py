@@ -5,7 +5,7 @@ STATUSES = ("ok", "failed", "corrupt", "crashed", "stuck", "interrupted", "broke
 DISTURBERS = ("balloon", "migrator", "mmap_writer", "device")
 """Threads of disturbances."""
 
-ROLES = ("vcpu", *DISTURBERS, "reader", "ring", "prefetch", "driver")
+ROLES = ("vcpu", "vmm", *DISTURBERS, "reader", "ring", "prefetch", "driver")
 """Whose a row of `threads` is: vCPUs, disturbances, the page server's readers, request rings and background stream, the driver's
 process."""
 

@@ -180,6 +180,15 @@ def test_threads_that_have_to_take_turns_are_not_held_to_having_a_cpu_of_their_o
     assert watched(before, after, threads, lag_s=None, unprepared=0, exclusive=True)["trusted"] is True
 
 
+def test_what_a_vmm_process_does_between_rounds_is_neither_overhead_nor_a_thread_beside_the_pinned_ones() -> None:
+    preparing = thread("vmm", 3, 0) | {"user_ns": 9 * 10**8}
+    before, after = snapshots(1.0, {3: 9 * 10**8})
+    assert watched(before, after, [], lag_s=None, unprepared=0, exclusive=True)["rig_cpu_share"] == pytest.approx(0.9)
+    columns = watched(before, after, [thread("vcpu", 1, 900), preparing], lag_s=None, unprepared=0, exclusive=True)
+    assert columns["rig_cpu_share"] == 0.0
+    assert columns["distrust"] == "pinned threads were preempted (900/s each)"
+
+
 def test_the_drivers_row_is_its_process() -> None:
     before = snapshot()
     burn(0.05)
