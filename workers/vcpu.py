@@ -211,7 +211,7 @@ class Vcpu(Actor):
 
     def close(self) -> None:
         """Free everything of this run; the actor stays for the next. Idempotent."""
-        self._recorded = []
+        self._recorded, self._rounds, self._thread = [], [], {}
         self._vmm = None
         self._guest = None
         self._disconnect()
