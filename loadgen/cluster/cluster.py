@@ -177,6 +177,7 @@ def _start_ray(folder: str) -> None:
         raise ConfigError(
             [f"Ray could not be started on this host: {_first_line(error)}; `loadgen-doctor` shows the limits it runs under"]
         ) from None
+    keep_off_stdout()
 
 
 @contextlib.contextmanager
@@ -196,8 +197,8 @@ def in_own_process_group() -> Iterator[None]:
 
 
 def keep_off_stdout() -> None:
-    """Ray prints on stdout, which is for results, that a node is gone; the run that lost it says so. `log_to_driver` has no say
-    in that, and nothing public has: a Ray without the flag that has goes on printing, and is used all the same."""
+    """Ray prints on stdout that an actor or a node is gone, whatever `log_to_driver` is. stdout is for results, and the run that
+    lost it has the reason. The flag is private: a Ray without it prints on."""
     worker: Any = getattr(getattr(ray, "_private", None), "worker", None)
     if hasattr(worker, "_worker_logs_enabled"):
         worker._worker_logs_enabled = False

@@ -19,8 +19,8 @@ from tests.cluster.machines import Network, bridged, require_machines
 from tests.cluster.ray_cluster import CONNECT, Place, ray_cluster, short_folder
 from tests.cluster.stored import assert_three_guests_on_three_hosts
 from tests.e2e.command import BIN, environment
-from tests.e2e.processes import wait_for
 from tests.e2e.stored import rows
+from tests.wait import wait_for
 from workers.host_lock import LOCK_FILE, HostLock
 
 pytestmark = pytest.mark.timeout(300)  # several Rays start

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 BIN = Path(sys.executable).parent
 
@@ -57,14 +58,16 @@ def run_program(
     )
 
 
-def start(folder: Path, *arguments: str, output: int = subprocess.PIPE) -> subprocess.Popen[str]:
-    """Start `loadgen` in `folder`, in a process group of its own, and go on; `output`: where what it prints goes."""
+def start(
+    folder: Path, *arguments: str, stdout: IO[str] | int = subprocess.DEVNULL, stderr: int = subprocess.DEVNULL
+) -> subprocess.Popen[str]:
+    """Start `loadgen` in `folder`, in a process group of its own."""
     return subprocess.Popen(
         [str(BIN / "loadgen"), *arguments, *(["measure_s=0"] if _runs(arguments) else [])],
         cwd=folder,
         env=environment(),
-        stdout=output,
-        stderr=output,
+        stdout=stdout,
+        stderr=stderr,
         text=True,
         start_new_session=True,
         preexec_fn=_as_from_a_shell,

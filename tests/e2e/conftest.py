@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import processes
+from tests.e2e import events, processes
 from tests.e2e.command import run
 from tests.e2e.command import start as start_in
 
@@ -18,11 +18,12 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """`loadgen` with these arguments in the test's folder; it is ended with the test."""
+    """`loadgen --json` with these arguments in the test's folder, its events in a file; it is ended with the test."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str) -> subprocess.Popen[str]:
-        started.append(start_in(tmp_path, *arguments))
+        with events.file_in(tmp_path).open("w") as file:
+            started.append(start_in(tmp_path, "--json", *arguments, stdout=file, stderr=subprocess.PIPE))
         return started[-1]
 
     yield start

@@ -6,11 +6,10 @@ import glob
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from tests.e2e.command import temporary
+from tests.wait import wait_for
 
 
 def below(pid: int) -> list[int]:
@@ -37,8 +36,14 @@ def command_line(pid: int) -> str:
 
 
 def actors(driver: int, kind: str) -> list[int]:
-    """Pids of a driver's actors of one class, which are idle or busy."""
+    """Pids of a driver's actors of one class, idle or in one of its methods. A title is `ray::Class` or `ray::Class.method`, and
+    changes with every call: name a method in `kind` only to wait for it."""
     return sorted(pid for pid in below(driver) if command_line(pid).startswith(f"ray::{kind}"))
+
+
+def one_of(driver: int, kind: str) -> int:
+    """Pid of one of a driver's actors of a class."""
+    return wait_for(lambda: actors(driver, kind), f"an actor {kind}", 100)[0]
 
 
 def told_of(folder: str) -> list[int]:
@@ -79,15 +84,6 @@ def memfds(folder: str) -> list[str]:
             except OSError:
                 continue
     return found
-
-
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
-    """Until it holds. Fails with `what` when it does not within the time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what}")
-        time.sleep(0.05)
 
 
 def end(process: subprocess.Popen[str]) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import processes
+from tests.e2e import events, processes
 from tests.e2e.conftest import Start
 from tests.e2e.stored import rows
+from tests.wait import wait_for
 
 SLOW = ("access.rate_per_s=100", "memory.region_mib=4", "cluster.exclusive=false", "watchdog_s=5", "repeats=2")
 """A measured phase of some seconds in the first of two runs."""
@@ -20,18 +21,16 @@ WITHIN_S = 5 + 10
 """The watchdog's time and a few seconds, on a machine that is busy with other tests."""
 
 
-def stop_one(driver: subprocess.Popen[str], kind: str, doing: str) -> int:
-    """Stop an actor of a class once another one is in a step, or it is itself; its pid."""
-    processes.wait_for(lambda: processes.actors(driver.pid, doing), f"{doing}", 100)
-    pid = processes.actors(driver.pid, kind)[0]
+def stop_one(driver: subprocess.Popen[str], kind: str) -> int:
+    """Stop an actor of a class, or the first that is in the method named behind it; its pid."""
+    pid = processes.one_of(driver.pid, kind)
     os.kill(pid, signal.SIGSTOP)
     return pid
 
 
 def ended_first(folder: Path, since: float) -> float:
     """Seconds until the first run was stored."""
-    there = folder / "outputs/dataset/runs"
-    processes.wait_for(lambda: there.exists() and len(rows(folder)) >= 1, "the run's end", 60)
+    events.first_run_stored(folder, 60)
     return time.monotonic() - since
 
 
@@ -40,9 +39,10 @@ def test_a_stopped_page_server_ends_its_run_stuck_and_by_name_and_the_sweep_goes
     tmp_path: Path, start: Start, fault_mix: str
 ) -> None:
     driver = start("-m", "strategy=uffd_wait", "vcpus=2", f"fault_mix={fault_mix}", *SLOW)
-    pid = stop_one(driver, "PageServer", "Vcpu.run")
+    events.measured_phase(tmp_path)
+    pid = stop_one(driver, "PageServer")
     took_s = ended_first(tmp_path, time.monotonic())
-    processes.wait_for(lambda: not processes.command_line(pid), "its end", 10)
+    wait_for(lambda: not processes.command_line(pid), "its end", 10)
     _, err = driver.communicate(timeout=100)
     stuck, second = rows(tmp_path)
     assert stuck["status"] == "stuck", (err, stuck["reason"])
@@ -55,10 +55,10 @@ def test_a_stopped_page_server_ends_its_run_stuck_and_by_name_and_the_sweep_goes
 
 def test_a_stopped_vmm_process_is_named_and_killed_and_the_others_are_stored(tmp_path: Path, start: Start) -> None:
     driver = start("-m", "strategy=uffd_wait", "vcpus=2", *SLOW)
-    processes.wait_for(lambda: len(processes.actors(driver.pid, "Vcpu.run")) == 2, "two VMM processes", 100)
-    pid = stop_one(driver, "Vcpu.run", "Vcpu.run")
+    events.measured_phase(tmp_path)
+    pid = stop_one(driver, "Vcpu")
     began = time.monotonic()
-    processes.wait_for(lambda: not processes.command_line(pid), "its end", WITHIN_S)
+    wait_for(lambda: not processes.command_line(pid), "its end", WITHIN_S)
     took_s = ended_first(tmp_path, began)
     _, err = driver.communicate(timeout=100)
     stuck, second = rows(tmp_path)
@@ -69,7 +69,7 @@ def test_a_stopped_vmm_process_is_named_and_killed_and_the_others_are_stored(tmp
 
 def test_a_page_server_stopped_while_it_is_opened_ends_the_run_within_the_watchdogs_time(tmp_path: Path, start: Start) -> None:
     driver = start("-m", "strategy=uffd_wait", "memory.region_mib=1024", "cluster.exclusive=false", "watchdog_s=5", "repeats=2")
-    pid = stop_one(driver, "PageServer.open", "PageServer.open")
+    pid = stop_one(driver, "PageServer.open")
     took_s = ended_first(tmp_path, time.monotonic())
     driver.send_signal(signal.SIGINT)
     _, err = driver.communicate(timeout=100)

@@ -12,27 +12,29 @@ import pytest
 
 from loadgen.host.swap_device import in_use
 from results.store.dataset import DataSet
-from tests.e2e import processes
+from tests.e2e import events, processes
 from tests.e2e.command import run, temporary
 from tests.e2e.conftest import Start
 from tests.e2e.stored import rows
+from tests.wait import wait_for
 
 
 def test_a_sweep_whose_driver_is_killed_goes_on_where_it_stopped(tmp_path: Path, start: Start) -> None:
-    arguments = ("-m", "strategy=uffd_wait,no_slow_gup", "repeats=2", "memory.region_mib=1", "access.rate_per_s=250")
+    cells = ("-m", "strategy=uffd_wait,no_slow_gup", "repeats=2", "memory.region_mib=1", "access.rate_per_s=250")
+    arguments = (*cells, "cluster.exclusive=false")
     driver = start(*arguments)
-    stored = tmp_path / "outputs/dataset/runs"
-    processes.wait_for(lambda: stored.exists() and len(list(stored.rglob("*.parquet"))) >= 1, "the first run")
+    events.first_run_stored(tmp_path, 100)
     time.sleep(random.Random(5).uniform(0, 1.5))
     driver.kill()
     driver.wait()
     before = {row["run_id"] for row in rows(tmp_path)}
     left = Path(temporary(), f"ulg-{driver.pid}-left")  # as if its keeper had been killed, too
     left.mkdir()
-    done = run(tmp_path, "loadgen", *arguments, "resume=true")
+    done = run(tmp_path, "loadgen", "--json", *arguments, "resume=true")
     assert done.returncode == 0, done.stderr
     assert not left.exists(), "the next driver clears what a killed one has left"
-    assert f"{len(before)} of 4 runs are stored" in done.stderr
+    [started] = events.of_kind(done.stdout, "sweep_started")
+    assert (started["stored"], started["runs"]) == (len(before), 4 - len(before))
     dataset = DataSet.existing(str(tmp_path / "outputs/dataset"))
     after = rows(tmp_path)
     assert before < {row["run_id"] for row in after}
@@ -48,11 +50,11 @@ def test_a_sweep_whose_driver_is_killed_goes_on_where_it_stopped(tmp_path: Path,
 
 @pytest.mark.usefixtures("host_alone")
 @pytest.mark.skipif(os.geteuid() != 0, reason="swap is set up by root only")
-def test_a_killed_driver_leaves_nothing_behind_within_ten_seconds_no_swap_either(start: Start) -> None:
+def test_a_killed_driver_leaves_nothing_behind_within_ten_seconds_no_swap_either(tmp_path: Path, start: Start) -> None:
     swap = in_use()
-    driver = start("fault_mix=swapped", "swap=zram", "memory.region_mib=4", "access.think_us=100000")
-    processes.wait_for(lambda: in_use() != swap and processes.actors(driver.pid, "Vcpu"), "a VMM process and swap", 100)
-    time.sleep(1)  # pages are in it by then, or on their way
+    driver = start("fault_mix=swapped", "swap=zram", "memory.region_mib=4", "access.think_us=100000", "cluster.exclusive=false")
+    events.measured_phase(tmp_path)
+    assert in_use() != swap
     [folder] = [one for one in processes.folders() if f"ulg-{driver.pid}-" in one]
     assert processes.memfds(folder)
     driver.send_signal(signal.SIGKILL)
@@ -61,4 +63,4 @@ def test_a_killed_driver_leaves_nothing_behind_within_ten_seconds_no_swap_either
     def nothing_left() -> bool:
         return not (processes.folders() or processes.told_of(folder) or in_use() != swap)
 
-    processes.wait_for(nothing_left, "the end of everything the driver had started", 10)
+    wait_for(nothing_left, "the end of everything the driver had started", 10)

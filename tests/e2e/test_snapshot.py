@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.e2e import processes
+from tests.e2e import events
 from tests.e2e.conftest import Start
 from tests.e2e.stored import rows
 from workers import _native
@@ -23,8 +22,7 @@ def test_a_snapshot_that_shrinks_while_it_is_read_is_named_with_its_sizes(tmp_pa
     _native.write_snapshot(str(snapshot), BYTES, 4096, SEED)
     asked = (f"strategy={strategy}", "fault_mix=absent", "source=file", f"source.file={snapshot}", f"seed={SEED}")
     driver = start(*asked, "memory.region_mib=4", "access.rate_per_s=100", "cluster.exclusive=false")
-    processes.wait_for(lambda: processes.actors(driver.pid, "Vcpu.run"), "a VMM process that runs its vCPUs", 100)
-    time.sleep(1)  # of the 10 s that it takes
+    events.measured_phase(tmp_path)
     os.truncate(snapshot, BYTES // 4)
     _, err = driver.communicate(timeout=110)
     [row] = rows(tmp_path)

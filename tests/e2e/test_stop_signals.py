@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.e2e import processes
+from tests.e2e import events, processes
 from tests.e2e.conftest import Start
 from tests.e2e.stored import rows
 
@@ -29,14 +28,14 @@ def test_a_signal_ends_a_sweep_as_ctrl_c_does(
     tmp_path: Path, start: Start, number: signal.Signals, send: Callable[[int, int], None], status: int
 ) -> None:
     process = start("-m", "strategy=uffd_wait", "access.rate_per_s=100", "memory.region_mib=4", "repeats=3")
-    processes.wait_for(lambda: processes.actors(process.pid, "Vcpu.run"), "a VMM process that runs its vCPUs", 100)
-    time.sleep(3)  # of the 10 s that they take
+    events.measured_phase(tmp_path)
     send(process.pid, number)
-    out, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == status, err
     assert "interrupted; what was measured is stored" in err and "Traceback" not in err and "***" not in err
     [row] = rows(tmp_path)
     assert (row["status"], row["reason"]) == ("interrupted", "Ctrl-C" if number == signal.SIGINT else number.name)
     assert 0 < row["faults"] < 1024
     assert processes.folders() == set()
-    assert "interrupted" in out
+    [ended] = events.so_far(tmp_path, "sweep_ended")
+    assert ended["by_status"] == {"interrupted": 1}

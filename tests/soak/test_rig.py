@@ -15,6 +15,7 @@ from tests.e2e import processes
 from tests.e2e.command import run, start
 from tests.e2e.test_rig_faults import kill_while_it_runs
 from tests.fuzz.run_fuzz import build, fuzz, have_clang
+from tests.wait import wait_for
 from workers.protocol.handshake import HandshakeError, Region, parse_extras, parse_regions
 from workers.protocol.receive import JsonEnd
 
@@ -27,9 +28,9 @@ KILLS = 100
 def test_a_hundred_page_servers_killed_in_one_sweep_lose_no_run_and_no_page(tmp_path: Path) -> None:
     arguments = ["-m", "strategy=uffd_wait,no_slow_gup,no_uffd_wait", "fault_mix=absent", "repeats=80", "recover=true", "vcpus=2"]
     arguments += ["access.rate_per_s=400", "memory.region_mib=4", "watchdog_s=60"]
-    driver = start(tmp_path, *arguments, output=subprocess.DEVNULL)
+    driver = start(tmp_path, *arguments)
     try:
-        processes.wait_for(lambda: processes.actors(driver.pid, "Vcpu"), "a VMM process")
+        wait_for(lambda: processes.actors(driver.pid, "Vcpu"), "a VMM process")
         assert kill_while_it_runs(driver, "PageServer", KILLS, 4.0) == KILLS
         ended = driver.wait(timeout=3000)
     finally:
@@ -42,15 +43,11 @@ def test_a_hundred_page_servers_killed_in_one_sweep_lose_no_run_and_no_page(tmp_
 
 @pytest.mark.timeout(3600)
 def test_five_hundred_runs_leave_the_drivers_memory_flat_and_cost_no_more_than_the_first_ones(tmp_path: Path) -> None:
-    driver = start(
-        tmp_path, "-m", "strategy=uffd_wait,no_slow_gup", "repeats=250", "memory.region_mib=1", output=subprocess.DEVNULL
-    )
+    driver = start(tmp_path, "-m", "strategy=uffd_wait,no_slow_gup", "repeats=250", "memory.region_mib=1")
     stored, sizes = tmp_path / "outputs/dataset/runs", []
     try:
         for runs in (100, 200, 300, 400, 490):
-            processes.wait_for(
-                lambda enough=runs: stored.exists() and len(list(stored.rglob("*.parquet"))) >= enough, "runs", 1800
-            )
+            wait_for(lambda enough=runs: stored.exists() and len(list(stored.rglob("*.parquet"))) >= enough, "runs", 1800)
             sizes.append(resident_mib(driver.pid))
         assert driver.wait(timeout=600) == 0
     finally:
@@ -105,7 +102,7 @@ def test_a_million_hostile_handshakes_are_refused_with_a_reason_or_lie_inside_th
 def test_killing_and_resuming_a_sweep_again_and_again_ends_with_the_runs_of_an_undisturbed_one(tmp_path: Path) -> None:
     arguments = ["-m", "strategy=uffd_wait,no_slow_gup", "vcpus=1,2", "repeats=5", "memory.region_mib=1", "quiet=true"]
     for seconds in (4, 6, 5, 8):
-        process = start(tmp_path, *arguments, "resume=true", output=subprocess.DEVNULL)
+        process = start(tmp_path, *arguments, "resume=true")
         try:
             process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
