@@ -49,7 +49,7 @@ def zram(host_alone: None) -> Iterator[None]:
     if os.geteuid() != 0:
         pytest.skip("swap is set up by root only")
     changes = HostChanges()
-    changes.keep(SwapSpec("zram", 32 << 20))
+    changes.keep(SwapSpec("zram", 32 << 20, ""))
     yield
     changes.close()
 

@@ -6,12 +6,9 @@ Every disturbance has a rate asked for; a rate or a number of threads of 0 means
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-DROP_METHODS = ("dontneed", "remove", "punch")
-STAGE2 = ("dropped", "stale")
-DEVICE_MAPPINGS = ("same", "second")
 ROLES = ("balloon", "migrator", "mmap_writer", "device")
 """Of the threads of disturbances, in the order of the columns."""
 
@@ -24,10 +21,10 @@ class BalloonSpec:
     whether the emulated stage-2 entry of a dropped page is removed, as by KVM's MMU notifier, or stays.
     """
 
-    rate_per_s: float = 0.0
-    method: str = "dontneed"
-    track_removes: bool = True
-    stage2: str = "dropped"
+    rate_per_s: float
+    method: str
+    track_removes: bool
+    stage2: str
 
     @property
     def tracks(self) -> bool:
@@ -39,17 +36,17 @@ class BalloonSpec:
 class MigratorSpec:
     """Makes the kernel move `rate_per_s` guest pages to other frames; fragments `fragment_mib` MiB before each compaction."""
 
-    rate_per_s: float = 0.0
-    fragment_mib: int = 64
+    rate_per_s: float
+    fragment_mib: int
 
 
 @dataclass(frozen=True)
 class MmapWritersSpec:
     """`threads` in each VMM process, each of which maps and unmaps `map_kib` `rate_per_s` times (0: without a limit)."""
 
-    threads: int = 0
-    rate_per_s: float = 0.0
-    map_kib: int = 2048
+    threads: int
+    rate_per_s: float
+    map_kib: int
 
 
 @dataclass(frozen=True)
@@ -59,19 +56,19 @@ class DevicesSpec:
     `device_mapping`: through the vCPUs' mapping, or a `second` one of the same memory with a userfaultfd in sleeping mode.
     """
 
-    threads: int = 0
-    rate_per_s: float = 0.0
-    device_mapping: str = "same"
+    threads: int
+    rate_per_s: float
+    device_mapping: str
 
 
 @dataclass(frozen=True)
 class DisturbSpec:
     """The disturbances of a guest."""
 
-    balloon: BalloonSpec = field(default_factory=BalloonSpec)
-    migrator: MigratorSpec = field(default_factory=MigratorSpec)
-    mmap_writers: MmapWritersSpec = field(default_factory=MmapWritersSpec)
-    devices: DevicesSpec = field(default_factory=DevicesSpec)
+    balloon: BalloonSpec
+    migrator: MigratorSpec
+    mmap_writers: MmapWritersSpec
+    devices: DevicesSpec
 
     @classmethod
     def of(cls, values: Mapping[str, Mapping[str, Any]]) -> DisturbSpec:

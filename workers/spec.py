@@ -1,13 +1,14 @@
 """The specification of one run for the actors: frozen, picklable, free of Hydra and of any file format.
 
 The driver's plan builds a `RunSpec`; the actors read it and change nothing. Every size is in bytes, every time in the
-unit its name ends with, every CPU is a number of this host as in `/proc/cpuinfo`.
+unit its name ends with, every CPU is a number of this host as in `/proc/cpuinfo`. No field has a default: defaults are those of
+the configuration.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 from workers.disturb_spec import DisturbSpec
@@ -15,17 +16,7 @@ from workers.disturb_spec import DisturbSpec
 FAULT_KINDS = ("hit", "minor", "absent", "swapped", "poisoned")
 """Page states of a fault mix, in the order of their codes in records and in the guest's table of kinds."""
 
-ACCESS_ORDERS = ("sequential", "permutation", "uniform", "zipf", "strided", "trace", "none")
 MEMORY_TYPES = ("shmem", "hugetlb", "anon")
-WAITS = ("poll", "epoll", "spin")
-DELAY_DISTRIBUTIONS = ("fixed", "exponential")
-SOURCES = ("local", "file", "remote")
-SOURCE_CACHES = ("warm", "cold")
-PREFETCHES = ("none", "order", "working_set")
-VERIFY_LEVELS = ("none", "word", "page")
-POISONED_AT = ("source", "resolved")
-ON_MEMORY_ERROR = ("inject", "crash")
-SWAPS = ("none", "zram", "file")
 
 
 @dataclass(frozen=True)
@@ -38,7 +29,7 @@ class MemorySpec:
     type: str
     region_bytes: int
     page_bytes: int
-    transparent_huge_pages: bool = False
+    transparent_huge_pages: bool
 
     @property
     def pages(self) -> int:
@@ -54,21 +45,24 @@ class FaultMixSpec:
     the VMM had resolved it; the VMM's page record still has it as resolved.
     """
 
-    hit: float = 0.0
-    minor: float = 1.0
-    absent: float = 0.0
-    swapped: float = 0.0
-    poisoned: float = 0.0
-    poisoned_at: str = "source"
+    hit: float
+    minor: float
+    absent: float
+    swapped: float
+    poisoned: float
+    poisoned_at: str
 
 
 @dataclass(frozen=True)
 class SwapSpec:
     """Swap that is set up for a run and removed afterwards: `none`, a `zram` device, or a `file` in `folder`."""
 
-    kind: str = "none"
-    size_bytes: int = 0
-    folder: str = ""
+    kind: str
+    size_bytes: int
+    folder: str
+
+
+NO_SWAP = SwapSpec("none", 0, "")
 
 
 @dataclass(frozen=True)
@@ -81,18 +75,18 @@ class AccessSpec:
     numbers of a recorded trace.
     """
 
-    order: str = "permutation"
-    overlap: bool = False
-    read_share: float = 1.0
-    passes: int = 1
-    accesses: int = 0
-    stride_pages: int = 1
-    zipf_exponent: float = 1.1
-    trace: tuple[int, ...] = ()
-    think_ns: int = 0
-    rate_per_s: float = 0.0
-    arrivals: str = "fixed"
-    hold_ns: int = 0
+    order: str
+    overlap: bool
+    read_share: float
+    passes: int
+    accesses: int
+    stride_pages: int
+    zipf_exponent: float
+    trace: tuple[int, ...]
+    think_ns: int
+    rate_per_s: float
+    arrivals: str
+    hold_ns: int
 
 
 @dataclass(frozen=True)
@@ -100,7 +94,7 @@ class StrategySpec:
     """A strategy of the native registry by name, with every one of its options."""
 
     name: str
-    options: Mapping[str, int] = field(default_factory=dict)
+    options: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -113,11 +107,11 @@ class InjectSpec:
     descriptors of them (0: never).
     """
 
-    drop_events_share: float = 0.0
-    wake_every_ms: float = 0.0
-    contents_bit: bool = True
-    fill_pause_us: float = 0.0
-    vanish_after_events: int = 0
+    drop_events_share: float
+    wake_every_ms: float
+    contents_bit: bool
+    fill_pause_us: float
+    vanish_after_events: int
 
 
 @dataclass(frozen=True)
@@ -127,14 +121,14 @@ class PageServerSpec:
     `allow_uids`: uids of peers it accepts; empty means only its own.
     """
 
-    readers_per_uffd: int = 1
-    wait: str = "poll"
-    events_per_read: int = 16
-    delay_us: float = 0.0
-    delay_distribution: str = "fixed"
-    allow_uids: tuple[int, ...] = ()
-    handshake_timeout_s: float = 10.0
-    inject: InjectSpec = field(default_factory=InjectSpec)
+    readers_per_uffd: int
+    wait: str
+    events_per_read: int
+    delay_us: float
+    delay_distribution: str
+    allow_uids: tuple[int, ...]
+    handshake_timeout_s: float
+    inject: InjectSpec
 
 
 @dataclass(frozen=True)
@@ -147,18 +141,18 @@ class SourceSpec:
     connection, `retries` times; then the run fails.
     """
 
-    name: str = "local"
-    seed: int = 0
-    file: str = ""
-    cache: str = "warm"
-    address: str = ""
-    rtt_us: float = 0.0
-    connections: int = 1
-    push: bool = False
-    batch_pages: int = 16
-    push_mib_per_s: float = 0.0
-    timeout_s: float = 2.0
-    retries: int = 3
+    name: str
+    seed: int
+    file: str
+    cache: str
+    address: str
+    rtt_us: float
+    connections: int
+    push: bool
+    batch_pages: int
+    push_mib_per_s: float
+    timeout_s: float
+    retries: int
 
 
 @dataclass(frozen=True)
@@ -168,10 +162,10 @@ class PrefetchSpec:
     It installs at most `batch_pages` neighbours at a time, and at most `mib_per_s` MiB in a second (0: without a limit).
     """
 
-    name: str = "none"
-    pages: tuple[int, ...] = ()
-    batch_pages: int = 16
-    mib_per_s: float = 0.0
+    name: str
+    pages: tuple[int, ...]
+    batch_pages: int
+    mib_per_s: float
 
 
 @dataclass(frozen=True)
@@ -222,18 +216,18 @@ class RunSpec:
     watchdog_s: float
     sample_every: int
     record_capacity: int
-    measure_s: float = 0.0
-    rounds_limit: int = 1
-    one_round: str = ""
-    source: SourceSpec = field(default_factory=SourceSpec)
-    on_memory_error: str = "inject"
-    recover: bool = False
-    swap: SwapSpec = field(default_factory=SwapSpec)
-    gated: bool = False
-    engine_options: Mapping[str, int] = field(default_factory=dict)
-    disturb: DisturbSpec = field(default_factory=DisturbSpec)
-    count_mmap_lock: bool = False
-    prefetch: PrefetchSpec = field(default_factory=PrefetchSpec)
+    measure_s: float
+    rounds_limit: int
+    one_round: str
+    source: SourceSpec
+    on_memory_error: str
+    recover: bool
+    swap: SwapSpec
+    gated: bool
+    engine_options: Mapping[str, int]
+    disturb: DisturbSpec
+    count_mmap_lock: bool
+    prefetch: PrefetchSpec
 
     @property
     def most_rounds(self) -> int:

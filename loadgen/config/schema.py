@@ -11,7 +11,6 @@ from typing import Any
 
 from loadgen.config.key import CHOSEN, Key, Values, When, chosen, positive
 from results import questions
-from workers.disturb_spec import DEVICE_MAPPINGS, DROP_METHODS, STAGE2
 from workers.registry import strategy_entry
 from workers.spec import FAULT_KINDS, MEMORY_TYPES
 
@@ -191,9 +190,15 @@ ACCESS = (
 
 DISTURB = (
     Key("disturb.balloon.rate_per_s", 0.0, "pages of the guest dropped; 0: none", "pages/s", 0, MOST_RATE, ONE_A_NS),
-    Key("disturb.balloon.method", "dontneed", "how pages are dropped", choices=DROP_METHODS, when=_balloon),
+    Key("disturb.balloon.method", "dontneed", "how pages are dropped", choices=("dontneed", "remove", "punch"), when=_balloon),
     Key("disturb.balloon.track_removes", True, "the VMM gets UFFD_EVENT_REMOVE", when=_balloon),
-    Key("disturb.balloon.stage2", "dropped", "the emulated stage-2 entry of a dropped page", choices=STAGE2, when=_balloon),
+    Key(
+        "disturb.balloon.stage2",
+        "dropped",
+        "the emulated stage-2 entry of a dropped page",
+        choices=("dropped", "stale"),
+        when=_balloon,
+    ),
     Key("disturb.migrator.rate_per_s", 0.0, "guest pages moved to other frames; 0: none", "pages/s", 0, MOST_RATE, ONE_A_NS),
     Key(
         "disturb.migrator.fragment_mib",
@@ -222,7 +227,7 @@ DISTURB = (
         "disturb.devices.device_mapping",
         "same",
         "the vCPUs' mapping, or a second one whose userfaultfd sleeps",
-        choices=DEVICE_MAPPINGS,
+        choices=("same", "second"),
         when=_devices,
     ),
 )

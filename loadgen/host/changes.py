@@ -8,7 +8,7 @@ import subprocess
 import sys
 from contextlib import suppress
 
-from workers.spec import SwapSpec
+from workers.spec import NO_SWAP, SwapSpec
 
 UNDO_TIMEOUT_S = 90.0
 
@@ -53,7 +53,7 @@ class HostChanges:
     """At most one swap space at a time, used again by the next run that needs no more. `close` undoes it."""
 
     def __init__(self) -> None:
-        self._swap = SwapSpec()
+        self._swap = NO_SWAP
         self._keeper: Keeper | None = None
 
     def keep(self, swap: SwapSpec) -> None:
@@ -73,7 +73,7 @@ class HostChanges:
 
     def close(self) -> None:
         """Undo what was set up and wait until it is done; idempotent."""
-        keeper, self._keeper, self._swap = self._keeper, None, SwapSpec()
+        keeper, self._keeper, self._swap = self._keeper, None, NO_SWAP
         if keeper is not None:
             keeper.undo()
 

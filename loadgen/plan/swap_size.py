@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from workers.spec import SwapSpec
+from workers.spec import NO_SWAP, SwapSpec
 
 MIB = 1 << 20
 SPARE_BYTES = 4 * MIB
@@ -25,5 +25,5 @@ def plan_swap(values: Mapping[str, Any]) -> SwapSpec:
     needed = pages_swapped_bytes(values)
     size = asked["mib"] * MIB or (needed + needed // 8 + SPARE_BYTES if needed else 0)
     if asked["name"] == "none" or size == 0:
-        return SwapSpec()
+        return NO_SWAP
     return SwapSpec(asked["name"], size, asked["folder"] if asked["name"] == "file" else "")

@@ -20,7 +20,7 @@ def swapped(asked: Asked) -> Iterator[Line]:
     if os.geteuid() != 0:
         return
     changes = HostChanges()
-    changes.keep(SwapSpec("zram", SWAP_BYTES))
+    changes.keep(SwapSpec("zram", SWAP_BYTES, ""))
     try:
         for vcpus in VCPUS:
             yield compare(asked, "swapped", Against("no_slow_gup", vcpus, BAR, swapped=True, note=", swapped out"), in_process)

@@ -9,12 +9,9 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any
 
+from tests import specs
 from tests.bench.ours import Measured, Shape, measured, options_of
 from workers.spec import (
-    AccessSpec,
-    FaultMixSpec,
-    MemorySpec,
-    PageServerSpec,
     PlacementSpec,
     RunSpec,
     StrategySpec,
@@ -72,17 +69,17 @@ class Process:
 def spec_of(shape: Shape, vcpus_per_vmm: int) -> RunSpec:
     """The run the actors are asked for: as the shape says, each VMM process of `vcpus_per_vmm` vCPUs."""
     readers = shape.readers * (shape.vcpus // vcpus_per_vmm)
-    return RunSpec(
+    return specs.run(
         run_id="bench",
         sweep_id="bench",
         repeat=0,
         seed=shape.seed,
         engine="thread",
         strategy=StrategySpec(shape.strategy, options_of(shape.strategy)),
-        memory=MemorySpec("shmem", shape.region_bytes, 4096),
-        fault_mix=FaultMixSpec(**{"hit": 0.0, "minor": 0.0, "absent": 0.0, shape.kind: 1.0}),
-        access=AccessSpec(order=shape.order, passes=shape.passes),
-        page_server=PageServerSpec(readers_per_uffd=shape.readers),
+        memory=specs.memory("shmem", shape.region_bytes, 4096),
+        fault_mix=specs.fault_mix(**{shape.kind: 1.0}),
+        access=specs.access(order=shape.order, passes=shape.passes),
+        page_server=specs.page_server(readers_per_uffd=shape.readers),
         placement=PlacementSpec(
             "explicit",
             tuple(tuple(cpus) for cpus in shape.cpus_of(shape.vcpu_cpus, shape.vcpus)),

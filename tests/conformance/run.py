@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from tests import specs
 from tests.conformance.table import COUNTED, Row
 from tests.in_process import Ran, run_in_process
 from workers.registry import strategy_entry
-from workers.spec import AccessSpec, FaultMixSpec, MemorySpec, PageServerSpec, PlacementSpec, RunSpec, StrategySpec
+from workers.spec import PlacementSpec, RunSpec, StrategySpec
 
 PAGES = {"shmem": 64, "anon": 64, "hugetlb": 8}
 PAGE_BYTES = {"shmem": 4096, "anon": 4096, "hugetlb": 2 << 20}
-ONE_STATE = {"hit": 0.0, "minor": 0.0, "absent": 0.0, "swapped": 0.0, "poisoned": 0.0}
 
 
 def spec_of(name: str, memory: str, state: str, vcpus: int = 1, readers: int = 1, fault_around_pages: int = 1) -> RunSpec:
@@ -28,18 +28,18 @@ def spec_of(name: str, memory: str, state: str, vcpus: int = 1, readers: int = 1
         asked["fault_around_pages"] = fault_around_pages
     kind, _, where = state.partition(" ")
     pages = PAGES[memory]
-    mix = FaultMixSpec(**ONE_STATE | {kind: 1.0}, poisoned_at="resolved" if where == "after resolving" else "source")
-    return RunSpec(
+    mix = specs.fault_mix(**{kind: 1.0}, poisoned_at="resolved" if where == "after resolving" else "source")
+    return specs.run(
         run_id="run",
         sweep_id="sweep",
         repeat=0,
         seed=5,
         engine="thread",
         strategy=StrategySpec(strategy, asked),
-        memory=MemorySpec(memory, pages * PAGE_BYTES[memory], PAGE_BYTES[memory]),
+        memory=specs.memory(memory, pages * PAGE_BYTES[memory], PAGE_BYTES[memory]),
         fault_mix=mix,
-        access=AccessSpec(order="sequential", overlap=vcpus > 1),
-        page_server=PageServerSpec(readers_per_uffd=readers),
+        access=specs.access(order="sequential", overlap=vcpus > 1),
+        page_server=specs.page_server(readers_per_uffd=readers),
         placement=PlacementSpec("none", ((),) * vcpus, ((),) * readers),
         vcpus=vcpus,
         vcpus_per_vmm=vcpus,

@@ -14,8 +14,8 @@ from loadgen.host.probe import Host
 from loadgen.plan.plan import plan_run
 from loadgen.run.columns import achieved, device_sleeps, disturber_rows
 from loadgen.run.run_row import describe_disturb
+from tests import specs
 from tests.driver.fakes import USAGE
-from workers.disturb_spec import BalloonSpec, DisturbSpec
 from workers.reports import VmmReport
 
 Configure = Callable[..., DictConfig]
@@ -29,7 +29,7 @@ def refusal(cfg: DictConfig, host: Host) -> str:
 
 def test_nothing_goes_on_by_default(configure: Configure, host: Host) -> None:
     spec = plan_run(configure(), host).spec
-    assert spec.disturb == DisturbSpec() and spec.disturb.active == ()
+    assert spec.disturb.active == ()
     assert describe_disturb(spec.disturb, 1)["disturb"] == "none"
 
 
@@ -135,4 +135,4 @@ def test_a_disturbance_has_rows_of_threads_with_its_counters() -> None:
 
 
 def test_a_balloon_that_is_off_tracks_nothing() -> None:
-    assert not BalloonSpec(rate_per_s=0.0, track_removes=True).tracks
+    assert not specs.run().disturb.balloon.tracks

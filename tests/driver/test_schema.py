@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from loadgen.config.options import of_registries
 from loadgen.config.schema import GROUPS, KEYS, SET_BY_THE_DRIVER
 from loadgen.config.validate import validate_cells
 from loadgen.errors import ConfigError
+from workers import disturb_spec, spec
 
 Configure = Callable[..., DictConfig]
 NUMBERS = [key for key in KEYS if key.type in (int, float, tuple) and key.least is not None]
@@ -145,3 +147,14 @@ def test_an_ordinary_key_is_in_the_schema_and_where_it_is_used() -> None:
     ]
     assert "loadgen/config/schema.py" in files
     assert len(files) <= 3, files
+
+
+def test_no_default_of_a_key_stands_a_second_time_in_a_spec() -> None:
+    specs = [one for module in (spec, disturb_spec) for one in vars(module).values() if is_dataclass(one)]
+    assert len(specs) > 15
+    assert [
+        f"{one.__name__}.{field.name}"
+        for one in specs
+        for field in fields(one)
+        if not (field.default is MISSING and field.default_factory is MISSING)
+    ] == []

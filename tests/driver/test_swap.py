@@ -20,7 +20,7 @@ from loadgen.host.changes import HostChangeError, HostChanges
 from loadgen.host.probe import Host
 from loadgen.host.swap_device import in_use
 from loadgen.plan.plan import plan_run
-from workers.spec import SwapSpec
+from workers.spec import NO_SWAP, SwapSpec
 
 MIB = 1 << 20
 SIZE = 16 * MIB
@@ -39,9 +39,9 @@ def problems(cfg: DictConfig, host: Host) -> list[str]:
 
 def test_swap_is_as_large_as_the_swapped_pages_and_an_eighth_more(configure: Configure, host: Host) -> None:
     spec = plan_run(configure("swap=zram", "fault_mix=swapped", "memory.region_mib=64", "sweep_id=s"), host).spec
-    assert spec.swap == SwapSpec("zram", (64 + 8 + 4) * MIB)
+    assert spec.swap == SwapSpec("zram", (64 + 8 + 4) * MIB, "")
     none = plan_run(configure("swap=zram", "fault_mix=minor", "sweep_id=s"), host).spec
-    assert none.swap == SwapSpec()
+    assert none.swap == NO_SWAP
 
 
 def test_pages_on_zram_still_count_as_memory_the_run_needs(configure: Configure, host: Host) -> None:
@@ -115,7 +115,7 @@ def test_swap_is_off_within_ten_seconds_of_its_drivers_end_however_it_went(how: 
     before = in_use()
     script = (
         "import time; from loadgen.host.changes import HostChanges; from workers.spec import SwapSpec\n"
-        f"HostChanges().keep(SwapSpec('zram', {SIZE})); print('kept', flush=True); time.sleep(60)"
+        f"HostChanges().keep(SwapSpec('zram', {SIZE}, '')); print('kept', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as driver:
         assert driver.stdout is not None and driver.stdout.readline() == "kept\n"

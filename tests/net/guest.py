@@ -11,15 +11,10 @@ import threading
 import time
 from typing import Any
 
+from tests import specs
 from workers.page_server import PageServer
 from workers.spec import (
-    AccessSpec,
-    FaultMixSpec,
-    MemorySpec,
-    PageServerSpec,
     PlacementSpec,
-    RunSpec,
-    SourceSpec,
     StrategySpec,
 )
 from workers.vcpu import Vcpu
@@ -28,18 +23,18 @@ from workers.vcpu import Vcpu
 def run(asked: dict[str, Any]) -> dict[str, Any]:
     pages, vcpus = asked.pop("pages", 1024), asked.pop("vcpus", 4)
     strategy = StrategySpec(asked.pop("strategy", "uffd_wait"), {"fault_around_pages": 1})
-    access = AccessSpec(rate_per_s=asked.pop("rate_per_s", 0.0))
-    spec = RunSpec(
+    access = specs.access(rate_per_s=asked.pop("rate_per_s", 0.0))
+    spec = specs.run(
         run_id="run",
         sweep_id="sweep",
         repeat=0,
         seed=3,
         engine="thread",
         strategy=strategy,
-        memory=MemorySpec("shmem", pages * 4096, 4096),
-        fault_mix=FaultMixSpec(hit=0.0, minor=0.0, absent=1.0),
+        memory=specs.memory("shmem", pages * 4096, 4096),
+        fault_mix=specs.fault_mix(absent=1.0),
         access=access,
-        page_server=PageServerSpec(),
+        page_server=specs.page_server(),
         placement=PlacementSpec("none", ((),) * vcpus, ((),)),
         vcpus=vcpus,
         vcpus_per_vmm=vcpus,
@@ -49,7 +44,7 @@ def run(asked: dict[str, Any]) -> dict[str, Any]:
         watchdog_s=asked.pop("watchdog_s", 20.0),
         sample_every=1,
         record_capacity=pages,
-        source=SourceSpec(name="remote", seed=1, **asked),
+        source=specs.source(name="remote", seed=1, **asked),
     )
     server, vcpu = PageServer(), Vcpu()
     try:

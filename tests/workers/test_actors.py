@@ -10,25 +10,26 @@ import threading
 import numpy as np
 import pytest
 
+from tests import specs
 from workers import _native
 from workers.page_server import PageServer
 from workers.protocol.handshake import HandshakeError
 from workers.reports import ServerReport, VmmReport
-from workers.spec import AccessSpec, FaultMixSpec, MemorySpec, PageServerSpec, PlacementSpec, RunSpec, StrategySpec
+from workers.spec import PlacementSpec, RunSpec, StrategySpec
 from workers.vcpu import Vcpu
 
 PAGES = 1024
-SPEC = RunSpec(
+SPEC = specs.run(
     run_id="run",
     sweep_id="sweep",
     repeat=0,
     seed=3,
     engine="thread",
     strategy=StrategySpec("uffd_wait", {"fault_around_pages": 1}),
-    memory=MemorySpec("shmem", PAGES * 4096, 4096),
-    fault_mix=FaultMixSpec(hit=0.25, minor=0.5, absent=0.25),
-    access=AccessSpec(),
-    page_server=PageServerSpec(),
+    memory=specs.memory("shmem", PAGES * 4096, 4096),
+    fault_mix=specs.fault_mix(hit=0.25, minor=0.5, absent=0.25),
+    access=specs.access(),
+    page_server=specs.page_server(),
     placement=PlacementSpec("none", ((),) * 4, ((),) * 4),
     vcpus=4,
     vcpus_per_vmm=1,
@@ -81,9 +82,9 @@ def test_four_vmm_processes_share_a_guest_and_every_page_is_right(strategy: str)
 
 
 MEMORIES = {
-    "shmem": MemorySpec("shmem", PAGES * 4096, 4096),
-    "anon": MemorySpec("anon", PAGES * 4096, 4096),
-    "hugetlb": MemorySpec("hugetlb", 16 << 21, 2 << 20),
+    "shmem": specs.memory("shmem", PAGES * 4096, 4096),
+    "anon": specs.memory("anon", PAGES * 4096, 4096),
+    "hugetlb": specs.memory("hugetlb", 16 << 21, 2 << 20),
 }
 
 
@@ -102,13 +103,13 @@ def test_every_fault_of_every_strategy_and_memory_is_counted_once(
     memory: str, strategy: str, vcpus: int, vcpus_per_vmm: int, uffds: int
 ) -> None:
     minor = 0.0 if memory == "anon" else 0.25  # anonymous memory has no page cache
-    mix = FaultMixSpec(hit=0.25, minor=minor, absent=0.75 - minor)
+    mix = specs.fault_mix(hit=0.25, minor=minor, absent=0.75 - minor)
     spec = dataclasses.replace(
         SPEC,
         strategy=StrategySpec(strategy, {"fault_around_pages": 1}),
         memory=MEMORIES[memory],
         fault_mix=mix,
-        access=AccessSpec(overlap=True),
+        access=specs.access(overlap=True),
         vcpus=vcpus,
         vcpus_per_vmm=vcpus_per_vmm,
         uffds_per_vmm=uffds,
@@ -140,7 +141,7 @@ def test_every_fault_of_every_strategy_and_memory_is_counted_once(
 
 
 def test_a_page_server_names_the_vmm_process_that_did_not_come() -> None:
-    spec = dataclasses.replace(SPEC, page_server=PageServerSpec(handshake_timeout_s=0.5))
+    spec = dataclasses.replace(SPEC, page_server=specs.page_server(handshake_timeout_s=0.5))
     server, vcpus = PageServer(), [Vcpu(), Vcpu()]
     address, _ = server.open(spec)
     for number, vcpu in zip((0, 3), vcpus, strict=True):
@@ -154,12 +155,12 @@ def test_a_page_server_names_the_vmm_process_that_did_not_come() -> None:
 
 def test_a_failed_open_leaves_nothing_behind_and_the_actor_can_be_used() -> None:
     server, vcpu = PageServer(), Vcpu()
-    spec = dataclasses.replace(SPEC, vcpus=1, fault_mix=FaultMixSpec(minor=1.0))
+    spec = dataclasses.replace(SPEC, vcpus=1, fault_mix=specs.fault_mix(minor=1.0))
     run(spec, server, [vcpu])
     vcpu.close()
     server.close()
     before = len(os.listdir("/proc/self/fd"))
-    impossible = dataclasses.replace(spec, memory=MemorySpec("hugetlb", 1 << 40, 2 << 20))
+    impossible = dataclasses.replace(spec, memory=specs.memory("hugetlb", 1 << 40, 2 << 20))
     with pytest.raises(_native.KernelError):
         server.open(impossible)
     assert len(os.listdir("/proc/self/fd")) == before
@@ -207,7 +208,7 @@ def test_actors_are_used_again_for_another_guest_and_leave_nothing_open() -> Non
     before = len(os.listdir("/proc/self/fd"))
     for strategy in ("no_uffd_wait", "null"):
         options = {} if strategy == "null" else {"fault_around_pages": 4}
-        mix = FaultMixSpec(minor=1.0)
+        mix = specs.fault_mix(minor=1.0)
         run(dataclasses.replace(SPEC, strategy=StrategySpec(strategy, options), fault_mix=mix), server, vcpus)
         for vcpu in vcpus:
             vcpu.close()
@@ -225,7 +226,7 @@ def test_a_guest_whose_page_server_is_gone_is_said_so() -> None:
 
 
 def test_a_real_failure_of_the_kernel_names_call_errno_address_and_length() -> None:
-    spec = dataclasses.replace(SPEC, memory=MemorySpec("hugetlb", 1 << 40, 2 << 20), fault_mix=FaultMixSpec(minor=1.0))
+    spec = dataclasses.replace(SPEC, memory=specs.memory("hugetlb", 1 << 40, 2 << 20), fault_mix=specs.fault_mix(minor=1.0))
     with pytest.raises(_native.KernelError, match=r"populating|mmap") as failure:
         PageServer().open(spec)
     assert failure.value.errno is not None

@@ -6,19 +6,20 @@ import dataclasses
 
 import pytest
 
+from tests import specs
 from tests.workers.test_actors import PAGES, SPEC, run
 from workers.page_server import PageServer
 from workers.reports import ServerReport, VmmReport
-from workers.spec import AccessSpec, FaultMixSpec, MemorySpec, PrefetchSpec, RunSpec, SourceSpec, StrategySpec
+from workers.spec import RunSpec, StrategySpec
 from workers.vcpu import Vcpu
 
-ABSENT = FaultMixSpec(minor=0.0, absent=1.0)
+ABSENT = specs.fault_mix(absent=1.0)
 
 
 def on_a_snapshot(spec: RunSpec, cache: str) -> RunSpec:
     """The same run on a private mapping of the snapshot file."""
-    source, memory = SourceSpec(name="file", cache=cache, seed=9), MemorySpec("file", PAGES * 4096, 4096)
-    return dataclasses.replace(spec, strategy=StrategySpec("file_map"), memory=memory, fault_mix=ABSENT, source=source)
+    source, memory = specs.source(name="file", cache=cache, seed=9), specs.memory("file", PAGES * 4096, 4096)
+    return dataclasses.replace(spec, strategy=StrategySpec("file_map", {}), memory=memory, fault_mix=ABSENT, source=source)
 
 
 def checked(spec: RunSpec) -> tuple[ServerReport, list[VmmReport]]:
@@ -52,8 +53,8 @@ def test_file_map_maps_the_snapshot_in_every_vmm_process(cache: str) -> None:
 def test_a_stream_reads_ahead_in_the_snapshot_that_vmm_processes_map() -> None:
     spec = dataclasses.replace(
         on_a_snapshot(SPEC, "cold"),
-        access=AccessSpec(order="none", hold_ns=1_000_000_000),
-        prefetch=PrefetchSpec("order", batch_pages=PAGES // 2),
+        access=specs.access(order="none", hold_ns=1_000_000_000),
+        prefetch=specs.prefetch("order", batch_pages=PAGES // 2),
     )
     report, reports = checked(spec)
     assert report.counters["prefetched_pages"] == PAGES
@@ -65,7 +66,7 @@ def test_eager_brings_everything_before_the_first_touch(memory: str) -> None:
     spec = dataclasses.replace(
         SPEC,
         strategy=StrategySpec("eager", {"populate_pages": 100}),
-        memory=MemorySpec(memory, PAGES * 4096, 4096),
+        memory=specs.memory(memory, PAGES * 4096, 4096),
         fault_mix=ABSENT,
         vcpus_per_vmm=4,
     )
@@ -84,10 +85,10 @@ def test_the_stream_and_the_vcpus_share_the_pages_of_every_mapping(strategy: str
         SPEC,
         strategy=StrategySpec(strategy, {"fault_around_pages": 1}),
         fault_mix=ABSENT,
-        access=AccessSpec(overlap=True),
+        access=specs.access(overlap=True),
         vcpus_per_vmm=2,
         uffds_per_vmm=2,
-        prefetch=PrefetchSpec("order"),
+        prefetch=specs.prefetch("order"),
     )
     report, reports = checked(spec)
     assert resolved(reports) + report.counters["prefetched_pages"] == 2 * PAGES
@@ -100,8 +101,8 @@ def test_a_working_set_is_brought_in_its_order_and_stamped() -> None:
         SPEC,
         fault_mix=ABSENT,
         vcpus_per_vmm=4,
-        access=AccessSpec(order="none", hold_ns=500_000_000),
-        prefetch=PrefetchSpec("working_set", (9, 3, 4, 5), mib_per_s=1000.0),
+        access=specs.access(order="none", hold_ns=500_000_000),
+        prefetch=specs.prefetch("working_set", pages=(9, 3, 4, 5), mib_per_s=1000.0),
     )
     report, _ = checked(spec)
     assert report.counters["prefetched_pages"] == 4

@@ -8,10 +8,11 @@ import os
 import numpy as np
 import pytest
 
+from tests import specs
 from tests.workers.test_actors import PAGES, SPEC, run
 from workers import _native
 from workers.page_server import PageServer
-from workers.spec import AccessSpec, PlacementSpec, StrategySpec
+from workers.spec import PlacementSpec, StrategySpec
 from workers.vcpu import Vcpu
 
 KVM = pytest.param("kvm", marks=pytest.mark.skipif(not os.access("/dev/kvm", os.W_OK), reason="/dev/kvm cannot be used"))
@@ -48,7 +49,7 @@ def test_every_engine_lets_overlapping_vcpus_resolve_each_page_once_for_each_map
         SPEC,
         engine=engine,
         strategy=StrategySpec(strategy, {"fault_around_pages": 1}),
-        access=AccessSpec(overlap=True),
+        access=specs.access(overlap=True),
         vcpus=vcpus,
         vcpus_per_vmm=vcpus_per_vmm,
         placement=PlacementSpec("none", ((),) * vcpus, ((),) * (vcpus // vcpus_per_vmm)),

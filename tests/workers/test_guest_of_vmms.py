@@ -7,10 +7,11 @@ import os
 
 import pytest
 
+from tests import specs
 from tests.workers.test_actors import PAGES, SPEC, run
 from workers.page_server import PageServer
 from workers.registry import pages_in_role
-from workers.spec import AccessSpec, FaultMixSpec, PlacementSpec, StrategySpec
+from workers.spec import PlacementSpec, StrategySpec
 from workers.vcpu import Vcpu
 
 
@@ -19,8 +20,8 @@ def test_a_page_that_every_mapping_resolves_is_one_page_of_the_guest(strategy: s
     spec = dataclasses.replace(
         SPEC,
         strategy=StrategySpec(strategy, {"fault_around_pages": 4}),
-        access=AccessSpec(overlap=True),
-        fault_mix=FaultMixSpec(minor=1.0),
+        access=specs.access(overlap=True),
+        fault_mix=specs.fault_mix(minor=1.0),
     )
     server, vcpus = PageServer(), [Vcpu() for _ in range(4)]
     _, reports = run(spec, server, vcpus)

@@ -7,12 +7,13 @@ import os
 
 import pytest
 
+from tests import specs
 from tests.workers.test_actors import PAGES, SPEC
 from tests.workers.test_baselines import ABSENT, checked, on_a_snapshot, resolved
-from workers.spec import AccessSpec, MemorySpec, StrategySpec
+from workers.spec import StrategySpec
 
 pytestmark = pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="/dev/kvm cannot be used")
-RESTORED = dataclasses.replace(SPEC, engine="kvm", fault_mix=ABSENT, access=AccessSpec(read_share=0.5, passes=2))
+RESTORED = dataclasses.replace(SPEC, engine="kvm", fault_mix=ABSENT, access=specs.access(read_share=0.5, passes=2))
 
 
 @pytest.mark.parametrize("cache", ["warm", "cold"])
@@ -30,7 +31,7 @@ def test_eager_maps_everything_before_a_guest_touches_it_and_the_guests_own_stam
     spec = dataclasses.replace(
         RESTORED,
         strategy=StrategySpec("eager", {"populate_pages": 100}),
-        memory=MemorySpec(memory, PAGES * 4096, 4096),
+        memory=specs.memory(memory, PAGES * 4096, 4096),
         vcpus_per_vmm=4,
     )
     report, [vmm] = checked(spec)

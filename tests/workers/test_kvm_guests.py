@@ -9,10 +9,11 @@ from operator import attrgetter
 
 import pytest
 
+from tests import specs
 from tests.conformance.run import PAGES, found, spec_of, told
 from tests.conformance.table import ONE_BY_ONE, Row, rows
 from tests.in_process import run_in_process
-from workers.spec import AccessSpec, FaultMixSpec, RunSpec
+from workers.spec import RunSpec
 
 pytestmark = [
     pytest.mark.usefixtures("huge_pages", "zram"),
@@ -57,8 +58,8 @@ def test_a_region_of_swapped_mapped_and_absent_pages_comes_back_whole_to_several
     spec = dataclasses.replace(
         on_kvm(spec),
         memory=dataclasses.replace(spec.memory, region_bytes=1024 * 4096),
-        fault_mix=FaultMixSpec(hit=0.25, minor=0.0, absent=0.25, swapped=0.5),
-        access=AccessSpec(overlap=True, read_share=0.5, passes=2),
+        fault_mix=specs.fault_mix(hit=0.25, absent=0.25, swapped=0.5),
+        access=specs.access(overlap=True, read_share=0.5, passes=2),
         vcpus_per_vmm=4 if memory == "anon" else 2,  # anonymous memory has one mapping, so one VMM process
         record_capacity=2048,
     )

@@ -16,14 +16,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests import specs
 from tests.workers.test_actors import SPEC, run
 from workers.page_server import PageServer
 from workers.protocol.source_address import join_address, split_address
 from workers.source import Source
-from workers.spec import FaultMixSpec, RunSpec, SourceSpec
+from workers.spec import RunSpec, SourceSpec
 from workers.vcpu import Vcpu
 
-ABSENT = dataclasses.replace(SPEC, fault_mix=FaultMixSpec(minor=0.0, absent=1.0))
+ABSENT = dataclasses.replace(SPEC, fault_mix=specs.fault_mix(absent=1.0))
 
 
 def fed_by(spec: SourceSpec) -> RunSpec:
@@ -46,14 +47,14 @@ def guest(spec: RunSpec) -> dict[str, int]:
 
 def test_a_source_serves_run_after_run_from_memory_it_keeps() -> None:
     source = Source()
-    spec = fed_by(SourceSpec(name="remote", seed=5, connections=2))
+    spec = fed_by(specs.source(name="remote", seed=5, connections=2))
     address = source.open(spec)
     for _ in range(2):
         assert source.open(spec) == address
         counts = guest(dataclasses.replace(spec, source=dataclasses.replace(spec.source, address=address)))
         assert counts["on_demand"] == spec.memory.pages
     assert source.served()["pages"] == 2 * spec.memory.pages
-    other = fed_by(SourceSpec(name="remote", seed=6))
+    other = fed_by(specs.source(name="remote", seed=6))
     assert source.open(other) != address
     source.close()
     source.close()
@@ -62,19 +63,19 @@ def test_a_source_serves_run_after_run_from_memory_it_keeps() -> None:
 
 def test_a_page_server_names_the_source_it_cannot_reach_or_that_holds_something_else() -> None:
     source = Source()
-    address = source.open(fed_by(SourceSpec(name="remote", seed=5)))
+    address = source.open(fed_by(specs.source(name="remote", seed=5)))
     with pytest.raises(ValueError, match=r"the source at 127.0.0.1:\d+ cannot be used: it refused: it holds contents of seed 5"):
-        guest(fed_by(SourceSpec(name="remote", seed=6, address=address)))
+        guest(fed_by(specs.source(name="remote", seed=6, address=address)))
     source.close()
     with pytest.raises(ValueError, match=r"the source at 127.0.0.1:\d+ cannot be used: connect: Connection refused"):
-        guest(fed_by(SourceSpec(name="remote", seed=5, address=address)))
+        guest(fed_by(specs.source(name="remote", seed=5, address=address)))
 
 
 @pytest.mark.parametrize("cache", ["warm", "cold"])
 def test_a_snapshot_of_our_own_is_written_when_none_is_given(cache: str, short_path: Path) -> None:
     server = PageServer()
     for seed in (1, 2):
-        spec = fed_by(SourceSpec(name="file", seed=seed, cache=cache))
+        spec = fed_by(specs.source(name="file", seed=seed, cache=cache))
         vcpus = [Vcpu() for _ in range(spec.vmms)]
         report, _ = run(spec, server, vcpus)
         assert report.source == {}
@@ -90,16 +91,16 @@ def test_a_snapshot_of_our_own_is_written_when_none_is_given(cache: str, short_p
 def test_a_snapshot_that_does_not_hold_the_runs_memory_is_refused_and_a_changed_one_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "memory"
     command(tmp_path, "--snapshot", str(path), "--region-mib", "4", "--seed", "9").communicate(timeout=30)
-    guest(fed_by(SourceSpec(name="file", seed=9, file=str(path))))
+    guest(fed_by(specs.source(name="file", seed=9, file=str(path))))
     with pytest.raises(ValueError, match=r"does not hold the contents of seed 8 \(page 0, word 0 differs\)"):
-        guest(fed_by(SourceSpec(name="file", seed=8, file=str(path))))
+        guest(fed_by(specs.source(name="file", seed=8, file=str(path))))
     server = PageServer()
-    server.open(fed_by(SourceSpec(name="file", seed=9, file=str(path))))
+    server.open(fed_by(specs.source(name="file", seed=9, file=str(path))))
     with path.open("r+b") as file:
         file.seek(100 * 4096 + 8)
         file.write(b"x")
     with pytest.raises(ValueError, match=r"\(page 100, word 1 differs\)"):
-        server.open(fed_by(SourceSpec(name="file", seed=9, file=str(path))))
+        server.open(fed_by(specs.source(name="file", seed=9, file=str(path))))
     server.close()
 
 
@@ -112,7 +113,7 @@ def test_a_cold_snapshot_in_memory_is_refused_for_what_it_is() -> None:
         with pytest.raises(
             ValueError, match=r"source.cache=cold, but 1024 pages of the snapshot .* put it on a disk's file system"
         ):
-            guest(fed_by(SourceSpec(name="file", seed=1, file=str(path), cache="cold")))
+            guest(fed_by(specs.source(name="file", seed=1, file=str(path), cache="cold")))
     finally:
         path.unlink()
 
@@ -131,7 +132,7 @@ def test_the_command_serves_until_it_is_told_to_end_and_says_what_it_did(tmp_pat
     process = command(tmp_path, "--listen", "127.0.0.1:0", "--region-mib", "4", "--seed", "5")
     assert process.stdout is not None
     address = process.stdout.readline().split()[-1]
-    assert guest(fed_by(SourceSpec(name="remote", seed=5, address=address)))["on_demand"] == 1024
+    assert guest(fed_by(specs.source(name="remote", seed=5, address=address)))["on_demand"] == 1024
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (0, "")
@@ -216,7 +217,7 @@ def _shared_source() -> str:
     """Where it is. One source for every input of the fuzz test: what one peer did must not be felt by the next."""
     if not _shared:
         source = Source()
-        _shared.append((source, source.open(fed_by(SourceSpec(name="remote", seed=5)))))
+        _shared.append((source, source.open(fed_by(specs.source(name="remote", seed=5)))))
     return _shared[0][1]
 
 

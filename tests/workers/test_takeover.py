@@ -11,10 +11,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import specs
 from tests.workers.server_process import ServerProcess
 from tests.workers.test_actors import SPEC
 from workers.source import Source
-from workers.spec import AccessSpec, FaultMixSpec, MemorySpec, PageServerSpec, RunSpec, SourceSpec, StrategySpec
+from workers.spec import RunSpec, SourceSpec, StrategySpec
 from workers.vcpu import Vcpu
 
 PAGES = 4096
@@ -26,11 +27,11 @@ def spec_for(strategy: str, memory: str, source: SourceSpec | None = None) -> Ru
     return dataclasses.replace(
         SPEC,
         strategy=StrategySpec(strategy, {"fault_around_pages": 1}),
-        memory=MemorySpec(memory, PAGES * 4096, 4096),
-        fault_mix=FaultMixSpec(minor=0.0, absent=1.0),
-        access=AccessSpec(overlap=True),
-        page_server=PageServerSpec(delay_us=50.0),
-        source=source or SourceSpec(seed=5),
+        memory=specs.memory(memory, PAGES * 4096, 4096),
+        fault_mix=specs.fault_mix(absent=1.0),
+        access=specs.access(overlap=True),
+        page_server=specs.page_server(delay_us=50.0),
+        source=source or specs.source(seed=5),
         vcpus_per_vmm=4 if one_mapping else 2,
         record_capacity=2 * PAGES,
     )
@@ -85,7 +86,7 @@ def source() -> Iterator[Source]:
 def test_a_run_whose_page_server_is_killed_at_random_moments_ends_with_every_page_right(
     strategy: str, memory: str, remote: bool, source: Source
 ) -> None:
-    spec = spec_for(strategy, memory, SourceSpec("remote", seed=5) if remote else None)
+    spec = spec_for(strategy, memory, specs.source(name="remote", seed=5) if remote else None)
     if remote:
         spec = dataclasses.replace(spec, source=dataclasses.replace(spec.source, address=source.open(spec)))
     kill_page_servers(spec)
