@@ -21,7 +21,7 @@ inline std::vector<Test>& tests() {
 }
 
 struct Register {
-  Register(const char* name, std::function<void()> body, bool first = false) {
+  Register(const char* name, std::function<void()> body, bool first) {
     tests().insert(first ? tests().begin() : tests().end(), {name, std::move(body)});
   }
 };
@@ -42,15 +42,13 @@ inline void that(bool condition, const char* text, int line) {
 
 #define JOIN2(a, b) a##b
 #define JOIN(a, b) JOIN2(a, b)
-#define TEST(name)                                                                       \
-  static void JOIN(test_, __LINE__)();                                                   \
-  static const check::Register JOIN(registered_, __LINE__)(name, JOIN(test_, __LINE__)); \
-  static void JOIN(test_, __LINE__)()
+#define TEST_AS(function, test_name, first)                                     \
+  static void function();                                                       \
+  static const check::Register JOIN(function, _is)(test_name, function, first); \
+  static void function()
+#define TEST(name) TEST_AS(JOIN(test_, __COUNTER__), name, false)
 // Runs before the others: the thread sanitizer knows threads of a forked child only while the parent has none, and some tests
 // leave a server behind for the next.
-#define TEST_THAT_FORKS(name)                                                                  \
-  static void JOIN(test_, __LINE__)();                                                         \
-  static const check::Register JOIN(registered_, __LINE__)(name, JOIN(test_, __LINE__), true); \
-  static void JOIN(test_, __LINE__)()
+#define TEST_THAT_FORKS(name) TEST_AS(JOIN(test_, __COUNTER__), name, true)
 #define CHECK(condition) check::that((condition), #condition, __LINE__)
 #define CHECK_EQUAL(a, b) check::equal((a), (b), #a " == " #b, __LINE__)

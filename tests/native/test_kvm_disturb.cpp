@@ -7,12 +7,12 @@ using namespace uffd;
 
 namespace {
 
-constexpr const char* kStrategies[] = {"uffd_wait", "no_uffd_wait"};
+constexpr const char* kDisturbed[] = {"uffd_wait", "no_uffd_wait"};
 
 // Every strategy of real vCPUs, in guests of both modes; an emulated one takes ten times as long over its accesses.
 template <class Check>
 void each(GuestPlan (*plan_for)(const char* strategy), const Check& check) {
-  for (const char* strategy : kStrategies) {
+  for (const char* strategy : kDisturbed) {
     check(strategy, *run_guest(on_kvm(plan_for(strategy))));
     GuestPlan emulated = in_kernel_mode(on_kvm(plan_for(strategy)));
     emulated.vmm.access.accesses /= 4;
@@ -104,7 +104,7 @@ TEST("kvm: a balloon and absent pages in blocks around faults: each page is reso
 TEST("kvm: hazard 6: a device beside real vCPUs gets EFAULT only on a mapping that refuses to sleep") {
   if (no_kvm()) return;
   for (const bool second : {false, true})
-    for (const char* strategy : kStrategies) {
+    for (const char* strategy : kDisturbed) {
       GuestPlan plan = on_kvm(disturbed(strategy));
       plan.kind = Kind::minor;
       plan.vmm.access.accesses = 100;
@@ -138,7 +138,7 @@ TEST("kvm: beside writers of the mmap_lock real vCPUs resolve every page once") 
 TEST("kvm: a background stream and real vCPUs share the pages out, whatever they raced for") {
   if (no_kvm()) return;
   for (const MemoryType memory : {MemoryType::shmem, MemoryType::anon})
-    for (const char* strategy : kStrategies) {
+    for (const char* strategy : kDisturbed) {
       GuestPlan plan = on_kvm();
       plan.vmm.strategy = strategy;
       plan.guest.memory = memory;

@@ -8,8 +8,6 @@ using namespace uffd;
 
 namespace {
 
-constexpr const char* kResolving[] = {"uffd_wait", "no_uffd_wait", "no_slow_gup", "populate"};
-
 GuestPlan poisoned(const char* strategy, MemoryType memory, bool when_resolved) {
   GuestPlan plan;
   plan.vmm.strategy = strategy;

@@ -10,7 +10,6 @@ using namespace uffd;
 namespace {
 
 constexpr std::uint64_t kPages = 1024;
-constexpr const char* kResolving[] = {"uffd_wait", "no_uffd_wait", "no_slow_gup", "populate"};
 
 GuestPlan plan_for(const char* strategy, const char* prefetch) {
   GuestPlan plan;

@@ -15,16 +15,16 @@ using namespace uffd;
 
 namespace {
 
-constexpr std::uint64_t kPages = 16;
+constexpr std::uint64_t kSourcePages = 16;
 
-SourceServerConfig memory(std::size_t connections, double idle_s, std::uint64_t pages = kPages) {
+SourceServerConfig memory(std::size_t connections, double idle_s, std::uint64_t pages = kSourcePages) {
   return {.region_bytes = pages * 4096, .seed = 7, .connections = connections, .idle_s = idle_s};
 }
 
 /// A peer that sends what the test wants.
 class RawPeer {
  public:
-  RawPeer(const SourceServer& source, std::uint64_t session, std::uint64_t pages = kPages)
+  RawPeer(const SourceServer& source, std::uint64_t session, std::uint64_t pages = kSourcePages)
       : shape_{pages, 4096},
         inbox_(sizeof(wire::Header) + shape_.largest_payload()),
         socket_(tcp::connect_to(tcp::resolve("127.0.0.1", source.port(), false), never_.get(), Clock::monotonic_ns() + kLimit)) {
@@ -98,8 +98,8 @@ TEST("a peer for whom there is no place is refused in words") {
 
 TEST("a remote source whose idle connection was ended connects again, and the run goes on") {
   SourceServer source(memory(1, 0.3));
-  const Guest guest({.region_bytes = kPages * 4096, .contents_seed = 7});
-  const Mapping alias = Mapping::shared(guest.region_fd(), kPages * 4096);
+  const Guest guest({.region_bytes = kSourcePages * 4096, .contents_seed = 7});
+  const Mapping alias = Mapping::shared(guest.region_fd(), kSourcePages * 4096);
   RemoteSource remote(guest, alias.data(), {.host = "127.0.0.1", .port = source.port(), .timeout_s = 0.5, .retries = 1});
   remote.start();
   ::usleep(500'000);

@@ -6,7 +6,7 @@ using namespace uffd;
 
 namespace {
 
-constexpr const char* kResolving[] = {"uffd_wait", "no_uffd_wait", "no_slow_gup"};
+constexpr const char* kInstalling[] = {"uffd_wait", "no_uffd_wait", "no_slow_gup"};
 
 GuestPlan plan_for(const char* strategy, std::uint32_t vcpus = 2, std::uint32_t vmms = 1) {
   GuestPlan plan;
@@ -48,7 +48,7 @@ TEST("every strategy resolves every minor page once, one fault a page") {
 }
 
 TEST("every strategy fetches absent pages, through the ring when it exits and through the reader when it sleeps") {
-  for (const char* strategy : kResolving) {
+  for (const char* strategy : kInstalling) {
     GuestPlan plan = plan_for(strategy);
     plan.kind = Kind::absent;
     const auto result = run_guest(plan);
@@ -75,7 +75,7 @@ TEST("pages that are hits fault under no strategy") {
 }
 
 TEST("anonymous memory is copied: by the reader, and through the ring's slot by an exiting vCPU") {
-  for (const char* strategy : kResolving) {
+  for (const char* strategy : kInstalling) {
     GuestPlan plan = plan_for(strategy);
     plan.guest.memory = MemoryType::anon;
     plan.guest.request_pages = 4;
@@ -85,7 +85,7 @@ TEST("anonymous memory is copied: by the reader, and through the ring's slot by 
 }
 
 TEST("overlapping vCPUs and several readers lose races and nothing else") {
-  for (const char* strategy : kResolving)
+  for (const char* strategy : kInstalling)
     for (const Kind kind : {Kind::minor, Kind::absent}) {
       GuestPlan plan = plan_for(strategy, 8);
       plan.kind = kind;
@@ -96,7 +96,7 @@ TEST("overlapping vCPUs and several readers lose races and nothing else") {
 }
 
 TEST("VMM processes that share the region resolve each page once in each mapping and fetch it once") {
-  for (const char* strategy : kResolving) {
+  for (const char* strategy : kInstalling) {
     GuestPlan plan = plan_for(strategy, 4, 2);
     plan.kind = Kind::absent;
     plan.guest.request_pages = 8;
@@ -120,7 +120,7 @@ TEST("shards of one VMM process are served by poll, epoll and spin alike") {
 }
 
 TEST("writes resolve pages and leave the contents as they were") {
-  for (const char* strategy : kResolving) {
+  for (const char* strategy : kInstalling) {
     GuestPlan plan = plan_for(strategy);
     plan.vmm.access.read_share = 0.0;
     plan.vmm.verify = "page";
@@ -198,7 +198,7 @@ TEST("a stop from outside ends a run at the barrier and a run asleep") {
 }
 
 TEST("the last descriptor outlives the vCPUs: 64 vCPUs in one VMM process run to the end") {
-  for (const char* strategy : kResolving) check_identities(*run_guest(plan_for(strategy, 64)), 1024);
+  for (const char* strategy : kInstalling) check_identities(*run_guest(plan_for(strategy, 64)), 1024);
 }
 
 TEST("page_server.wait=spin burns the CPU of those who answer and of nobody else") {

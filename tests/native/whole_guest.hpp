@@ -11,6 +11,9 @@
 #include "server/page_server.hpp"
 #include "vmm/vmm.hpp"
 
+/// The strategies under which something resolves a page at its first fault.
+constexpr const char* kResolving[] = {"uffd_wait", "no_uffd_wait", "no_slow_gup", "populate"};
+
 struct GuestPlan {
   uffd::GuestConfig guest{.region_bytes = 1024 * 4096, .vcpus = 2, .vcpus_per_vmm = 2, .seed = 7};
   uffd::Kind kind = uffd::Kind::minor;

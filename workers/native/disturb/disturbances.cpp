@@ -13,8 +13,8 @@ namespace uffd {
 
 namespace {
 
-constexpr std::uint64_t kLookAgainNs = 20'000'000;  // how long a pause sleeps before it looks whether it is time to end
-constexpr double kLongestBacklogS = 0.1;            // what could not be done in time is made up for, but not for ever
+constexpr std::uint64_t kPauseSliceNs = 20'000'000;  // how long a pause sleeps before it looks whether it is time to end
+constexpr double kLongestBacklogS = 0.1;             // what could not be done in time is made up for, but not for ever
 
 }  // namespace
 
@@ -31,7 +31,7 @@ bool Disturber::next() {
     // A nap that hold() cuts short.
     const std::uint32_t hold = control_.hold_until.load(std::memory_order_acquire);
     rest();
-    futex_wait(control_.hold_until, hold, std::min(clock.to_ns(due_ - now), kLookAgainNs));
+    futex_wait(control_.hold_until, hold, std::min(clock.to_ns(due_ - now), kPauseSliceNs));
   }
   return !ending();
 }
@@ -47,7 +47,7 @@ void Disturber::rest() {
     const Ticks began = Clock::get().now();
     control_.resting.fetch_add(1, std::memory_order_seq_cst);
     for (std::uint32_t rounds; held(rounds = released.load(std::memory_order_acquire));)
-      futex_wait(released, rounds, kLookAgainNs);
+      futex_wait(released, rounds, kPauseSliceNs);
     control_.resting.fetch_sub(1, std::memory_order_seq_cst);
     const Ticks rested_now = Clock::get().now() - began;
     rested += rested_now;
@@ -87,7 +87,7 @@ void Disturbances::run(Disturbance& disturbance, Thread& thread) noexcept {
   name_this_thread(thread.role + " " + std::to_string(thread.number));
   ::prctl(PR_SET_TIMERSLACK, 1);
   FutexWord& released = guest_.header().released;
-  while (released.load(std::memory_order_acquire) == 0 && !thread.work->ending()) futex_wait(released, 0, kLookAgainNs);
+  while (released.load(std::memory_order_acquire) == 0 && !thread.work->ending()) futex_wait(released, 0, kPauseSliceNs);
   thread.seen.add_current();
   thread.began = Clock::get().now();
   thread.work->due_ = thread.began;

@@ -9,7 +9,6 @@ namespace uffd {
 
 namespace {
 
-constexpr std::uint64_t kLookAgainNs = 100'000'000;  // how long a wait sleeps before it looks whether the run was stopped
 constexpr int kAll = 0x7fffffff;
 
 void raise_to(FutexWord& word, std::uint32_t value) noexcept {
@@ -18,7 +17,7 @@ void raise_to(FutexWord& word, std::uint32_t value) noexcept {
 }
 
 /// Sleeps while `word` is `seen`; not for long.
-void sleep_on(FutexWord& word, std::uint32_t seen) noexcept { futex_wait(word, seen, kLookAgainNs); }
+void sleep_on(FutexWord& word, std::uint32_t seen) noexcept { futex_wait(word, seen, kStopPollNs); }
 
 std::uint64_t round_ns(const Guest& guest) noexcept {
   const Ticks start = guest.header().start.load(std::memory_order_relaxed);

@@ -13,6 +13,10 @@ namespace uffd {
 
 using FutexWord = std::atomic<std::uint32_t>;
 
+constexpr auto kRelaxed = std::memory_order_relaxed;
+/// The longest sleep of a wait before it looks whether the run was stopped.
+constexpr std::uint64_t kStopPollNs = 100'000'000;
+
 /// Sleeps while `word` is `value`, for at most `timeout_ns`; spurious returns are normal, so callers loop.
 inline void futex_wait(FutexWord& word, std::uint32_t value, std::uint64_t timeout_ns) noexcept {
   const timespec timeout{static_cast<time_t>(timeout_ns / 1'000'000'000), static_cast<long>(timeout_ns % 1'000'000'000)};

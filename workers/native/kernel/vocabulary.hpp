@@ -50,5 +50,6 @@ inline constexpr std::array kFeatureNames{
 
 inline constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
 inline constexpr std::uint64_t kBasePageBytes = 4096;
+inline constexpr std::uint64_t kHugePageBytes = 2 << 20;
 
 }  // namespace uffd

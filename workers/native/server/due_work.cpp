@@ -4,19 +4,13 @@
 
 namespace uffd {
 
-namespace {
-
-constexpr double kLookAgainNs = 20'000;  // how soon a page that another thread has claimed is looked at again
-
-}  // namespace
-
 DueWork::DueWork(ServerState& server, ThreadInfo& thread, std::uint32_t number)
     : server_(server),
       guest_(server.guest),
       thread_(thread),
       counters_(*thread.counters),
       delay_(server.config.delay_us, server.config.delay_exponential, server.config.seed + number),
-      look_again_(Clock::get().from_ns(kLookAgainNs)) {}
+      look_again_(Clock::get().from_ns(kClaimedPollNs)) {}
 
 // What is due now and no more: a job that puts itself off is due again before a slow machine has come round to the others, and
 // the thread would neither read nor see that it is to stop.

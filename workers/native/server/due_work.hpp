@@ -11,6 +11,9 @@
 
 namespace uffd {
 
+/// How soon a page is looked at again that another thread has claimed or fetches.
+constexpr double kClaimedPollNs = 20'000;
+
 struct Request {
   static constexpr std::uint32_t kNobody = ~0u;
 

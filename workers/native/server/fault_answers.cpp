@@ -10,8 +10,6 @@ namespace {
 
 using End = Installed::End;
 
-constexpr auto kRelaxed = std::memory_order_relaxed;
-
 /// Contents of anonymous memory on their way; empty for shared memory.
 std::shared_ptr<std::vector<std::byte>> buffer_for(const Guest& guest, std::uint32_t pages) {
   const bool anonymous = guest.config().memory == MemoryType::anon;

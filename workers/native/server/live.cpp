@@ -6,7 +6,6 @@ namespace uffd {
 
 namespace {
 
-constexpr auto kRelaxed = std::memory_order_relaxed;
 // A look takes this many new records at most of a vCPU, evenly spread: under a millisecond, however fast the faults come.
 constexpr std::uint64_t kMostRecordsPerLook = 1 << 14;
 

@@ -10,10 +10,9 @@ namespace uffd {
 
 namespace {
 
-constexpr std::uint64_t kLongestNs = 100'000'000;  // how long a wait sleeps before it looks whether it is over
-constexpr double kLookAgainNs = 20'000;            // how soon contents that another thread fetches are looked at again
 constexpr std::uint64_t kMarks = 256;
-constexpr int kTries = 100;  // of a block that cannot be installed for now
+constexpr double kCatchUpNs = 100'000'000;  // how far it may lag behind its rate and still make up for it
+constexpr int kTries = 100;                 // of a block that cannot be installed for now
 constexpr double kBytesPerMib = 1 << 20;
 
 }  // namespace
@@ -42,7 +41,7 @@ void Prefetcher::serve() {
     if (run.count == 0) continue;
     if (!sleep_until(due)) break;
     if (config_.mib_per_s > 0.0)
-      due = std::max(due, clock.now() - clock.from_ns(kLongestNs)) +
+      due = std::max(due, clock.now() - clock.from_ns(kCatchUpNs)) +
             clock.from_ns(run.count * page_bytes / (config_.mib_per_s * kBytesPerMib) * 1e9);
     if (!delay_.none() && !server_.source->complete(run) && !sleep_until(clock.now() + clock.from_ns(delay_.next_ns()))) break;
     if (!bring(run)) break;
@@ -69,7 +68,7 @@ bool Prefetcher::wait_for_start() const {
   FutexWord& released = guest_.header().released;
   while (released.load(std::memory_order_acquire) == 0) {
     if (over()) return false;
-    futex_wait(released, 0, kLongestNs);
+    futex_wait(released, 0, kStopPollNs);
   }
   return true;
 }
@@ -106,7 +105,7 @@ bool Prefetcher::bring(const PageRun& run) {
   }
   const Clock& clock = Clock::get();
   while (!source.complete(run))
-    if (!sleep_until(clock.now() + clock.from_ns(kLookAgainNs))) return false;
+    if (!sleep_until(clock.now() + clock.from_ns(kClaimedPollNs))) return false;
   return true;
 }
 
@@ -127,7 +126,7 @@ bool Prefetcher::fetch_remotely(const PageRun& run, const std::vector<bool>& min
     remote.flush();
     while (arrival->here.load(std::memory_order_acquire) == 0) {
       if (over()) return false;
-      futex_wait(arrival->here, 0, kLongestNs);
+      futex_wait(arrival->here, 0, kStopPollNs);
     }
   }
   std::copy(arrival->contents.begin(), arrival->contents.end(), staging_.begin());
@@ -159,7 +158,7 @@ bool Prefetcher::sleep_until(Ticks due) const noexcept {
   for (Ticks now = clock.now(); now < due; now = clock.now()) {
     if (over()) return false;
     const auto ns = clock.to_ns(due - now);
-    const timespec nap{0, static_cast<long>(std::min(ns, kLongestNs))};
+    const timespec nap{0, static_cast<long>(std::min(ns, kStopPollNs))};
     ::nanosleep(&nap, nullptr);
   }
   return true;

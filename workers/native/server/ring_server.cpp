@@ -6,8 +6,7 @@ namespace uffd {
 
 namespace {
 
-constexpr std::uint64_t kLongestNs = 5'000'000'000;  // a stop rings: this only bounds a sleep that nothing else ends
-constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr std::uint64_t kRingSleepNs = 5'000'000'000;  // a stop rings: this only bounds a sleep that nothing else ends
 
 void reply(const Guest& guest, std::uint32_t vcpu, RequestState state) noexcept {
   VcpuState& line = guest.vcpu(vcpu);
@@ -57,7 +56,7 @@ void RingServer::take(std::uint32_t vcpu) {
 }
 
 void RingServer::sleep(std::uint32_t rung) {
-  std::uint64_t nap = kLongestNs;
+  std::uint64_t nap = kRingSleepNs;
   if (!none()) {
     const Clock& clock = Clock::get();
     const Ticks now = clock.now();

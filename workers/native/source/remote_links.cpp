@@ -12,9 +12,8 @@ namespace uffd {
 
 namespace {
 
-constexpr std::uint64_t kReconnectNs = 50'000'000;   // between two tries to reach a source that refuses
-constexpr std::uint64_t kLongestNs = 100'000'000;    // how long a wait sleeps before it looks at the time
-constexpr std::uint64_t kStalledNs = 2'000'000'000;  // how long the source may take nothing of a bitmap
+constexpr std::uint64_t kReconnectNs = 50'000'000;         // between two tries to reach a source that refuses
+constexpr std::uint64_t kBitmapStalledNs = 2'000'000'000;  // how long the source may take nothing of a bitmap
 
 std::string seconds(std::uint64_t ns) {
   char text[32];
@@ -28,7 +27,7 @@ std::string seconds(std::uint64_t ns) {
 Descriptor RemoteSource::connect(std::uint64_t deadline_ns) {
   const int stop = stop_event_.get();
   Descriptor socket = tcp::connect_to(address_, stop, deadline_ns);
-  tcp::limit_await(socket.get(), kLongestNs);
+  tcp::limit_await(socket.get(), kStopPollNs);
   const GuestConfig& config = guest_.config();
   const wire::Hello hello{session_, config.region_bytes, config.page_bytes, config.contents_seed};
   const wire::Header header = wire::header(wire::FrameType::hello, sizeof hello);
@@ -55,7 +54,7 @@ Descriptor RemoteSource::connect(std::uint64_t deadline_ns) {
 std::size_t RemoteSource::more_answers(Link& link, tcp::Inbox& inbox) {
   const int fd = link.socket.get();
   if (!link.waiting.load(std::memory_order_acquire)) return inbox.await(fd);
-  tcp::wait(fd, POLLIN | POLLOUT, stop_event_.get(), kLongestNs);
+  tcp::wait(fd, POLLIN | POLLOUT, stop_event_.get(), kStopPollNs);
   send_outbox(link);
   return inbox.receive(fd);
 }
@@ -163,7 +162,7 @@ void RemoteSource::receive_push(Link& link) {
   FutexWord& released = guest_.header().released;
   while (released.load(std::memory_order_acquire) == 0) {
     if (stopping_.load(std::memory_order_acquire) || guest_.stopping()) return;
-    futex_wait(released, 0, kLongestNs);
+    futex_wait(released, 0, kStopPollNs);
   }
   tcp::Inbox inbox(sizeof(wire::Header) + shape().largest_payload());
   bool asked = false;
@@ -177,7 +176,7 @@ void RemoteSource::receive_push(Link& link) {
       if (!asked) send_bitmap(link.socket.get());
       if (!asked) link.heard_ns = Clock::monotonic_ns();
       asked = true;
-      if (tcp::wait(link.socket.get(), POLLIN, stop_event_.get(), kLongestNs)) {
+      if (tcp::wait(link.socket.get(), POLLIN, stop_event_.get(), kStopPollNs)) {
         const std::size_t got = inbox.receive(link.socket.get());
         link.counts.bytes += got;
         if (got != 0) link.heard_ns = Clock::monotonic_ns();
@@ -197,7 +196,7 @@ void RemoteSource::send_bitmap(int fd) {
   const wire::Header header = wire::header(wire::FrameType::push, static_cast<std::uint32_t>(wanted.size()), config_.batch_pages,
                                            static_cast<std::uint64_t>(config_.push_mib_per_s * (1 << 20)));
   std::array parts{iovec{const_cast<wire::Header*>(&header), sizeof header}, iovec{wanted.data(), wanted.size()}};
-  tcp::send_all(fd, parts, stop_event_.get(), kStalledNs);
+  tcp::send_all(fd, parts, stop_event_.get(), kBitmapStalledNs);
 }
 
 }  // namespace uffd

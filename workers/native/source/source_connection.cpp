@@ -15,11 +15,11 @@ namespace uffd {
 namespace {
 
 constexpr std::size_t kMostOutstanding = 1 << 17;
-constexpr std::uint64_t kHelloNs = 10'000'000'000;    // how long a peer may take to greet
-constexpr std::uint64_t kStalledNs = 30'000'000'000;  // how long a peer may take nothing of what is sent to it
-constexpr std::uint64_t kGiveWayNs = 50'000;          // how often a push looks whether requests are being answered
-constexpr int kGiveWayTimes = 40;                     // ... and after how many looks it goes on: a push never starves
-constexpr std::size_t kSmallFrames = 2 << 10;         // what a connection's buffer holds when it pushes nothing
+constexpr std::uint64_t kHelloNs = 10'000'000'000;        // how long a peer may take to greet
+constexpr std::uint64_t kPeerStalledNs = 30'000'000'000;  // how long a peer may take nothing of what is sent to it
+constexpr std::uint64_t kGiveWayNs = 50'000;              // how often a push looks whether requests are being answered
+constexpr int kGiveWayTimes = 40;                         // ... and after how many looks it goes on: a push never starves
+constexpr std::size_t kSmallFrames = 2 << 10;             // what a connection's buffer holds when it pushes nothing
 
 }  // namespace
 
@@ -147,7 +147,7 @@ bool SourceServer::take_frame(Connection& connection, tcp::Inbox& inbox, Session
   }
 }
 
-void SourceServer::send_all(int fd, std::span<iovec> parts) const { tcp::send_all(fd, parts, stop_event_.get(), kStalledNs); }
+void SourceServer::send_all(int fd, std::span<iovec> parts) const { tcp::send_all(fd, parts, stop_event_.get(), kPeerStalledNs); }
 
 // Every request that is due leaves in as few system calls as they fit in, straight from the guest's memory.
 void SourceServer::answer(int fd, std::span<const Due> due, Session& session) {

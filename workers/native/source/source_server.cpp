@@ -20,9 +20,8 @@ namespace uffd {
 namespace {
 
 constexpr std::uint64_t kIdleNs = 60'000'000'000;  // how long a wait without anything due lasts
-constexpr std::uint64_t kHugePageBytes = 2 << 20;
-constexpr std::uint64_t kBufferBytes = 64 << 20;  // of all connections together, beside
-constexpr std::uint64_t kMostBitmaps = 8;         // ... this many bitmaps of the region
+constexpr std::uint64_t kBufferBytes = 64 << 20;   // of all connections together, beside
+constexpr std::uint64_t kMostBitmaps = 8;          // ... this many bitmaps of the region
 
 Mapping filled(const SourceServerConfig& config) {
   Mapping memory = Mapping::anonymous(config.region_bytes, kHugePageBytes);

@@ -72,7 +72,6 @@ class AccessAccount {
   explicit AccessAccount(const Books& books) noexcept : books_(books), state_(books.state), records_(books.records) {}
 
  protected:
-  static constexpr auto kRelaxed = std::memory_order_relaxed;
   static constexpr std::uint32_t kMostNoted = 255;  // of either kind of emulated operation in a record
 
   /// An access begins. `known`: its page's byte in the record; `due`: when an open loop wanted it, or 0.

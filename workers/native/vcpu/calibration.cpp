@@ -25,7 +25,6 @@ namespace uffd {
 
 namespace {
 
-constexpr std::uint64_t kHugePageBytes = 2 << 20;
 constexpr std::uint64_t kPages = 1024;  // as many PTEs as fill two page tables; enough for every batch to have pages of its own
 constexpr std::size_t kBatch = 16;
 constexpr std::size_t kBatches = 20;  // of each kind: three kinds walk 960 of the pages

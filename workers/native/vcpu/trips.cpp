@@ -14,9 +14,8 @@ namespace uffd {
 
 namespace {
 
-constexpr std::uint64_t kLookAgainNs = 100'000'000;  // how long a wait sleeps before it looks whether the run was stopped
-constexpr int kLooks = 8;                            // at a page in flight, before the vCPU sleeps until it is settled
-constexpr int kCrashed = 70;                         // the exit status of a VMM process that a memory error ended
+constexpr int kLooks = 8;     // at a page in flight, before the vCPU sleeps until it is settled
+constexpr int kCrashed = 70;  // the exit status of a VMM process that a memory error ended
 
 Books books_of(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, const AccessConfig& access) {
   const Clock& clock = Clock::get();
@@ -97,7 +96,7 @@ Verdict Trips::retry() noexcept {
   for (int look = 0; look < kLooks && in_flight(); ++look) sched_yield();
   while (in_flight() && !stopping()) {
     ++counters_[Counter::page_waits];
-    vmm_.guest.header().page_waiters.wait(page_, kLookAgainNs, in_flight);
+    vmm_.guest.header().page_waiters.wait(page_, kStopPollNs, in_flight);
   }
   return Verdict::run_again;
 }
@@ -255,7 +254,7 @@ bool Trips::refetch(std::uint64_t page, PageRun run) noexcept {
   RequestState answer = RequestState::asked;
   const auto unanswered = [&] { return answer == RequestState::asked || answer == RequestState::taken; };
   while (unanswered() && !stopping()) {
-    futex_wait_noted(state_.request, static_cast<std::uint32_t>(answer), state_.request_asleep, kLookAgainNs);
+    futex_wait_noted(state_.request, static_cast<std::uint32_t>(answer), state_.request_asleep, kStopPollNs);
     answer = static_cast<RequestState>(state_.request.load(std::memory_order_acquire));
   }
   state_.request.store(static_cast<std::uint32_t>(RequestState::free), kRelaxed);

@@ -16,7 +16,6 @@ namespace uffd {
 
 namespace {
 
-constexpr std::uint64_t kLookAgainNs = 100'000'000;  // how long a wait sleeps before it looks whether the run was stopped
 constexpr int kEverybody = 0x7fffffff;
 
 Ticks interval_of(const AccessConfig& access) {
@@ -104,7 +103,7 @@ bool Vcpu::wait_at_barrier(std::uint32_t round) noexcept {
   if (shared.arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == vmm_.guest.config().vcpus * (round + 1))
     vmm_.guest.all_arrived();
   for (std::uint32_t released; (released = shared.released.load(std::memory_order_acquire)) <= round && !stopping();)
-    futex_wait(shared.released, released, kLookAgainNs);
+    futex_wait(shared.released, released, kStopPollNs);
   return !stopping();
 }
 
@@ -117,7 +116,7 @@ void Vcpu::populate_first() {
   }
   // The watchdog sees how far that vCPU has come: one that waits for it is not stuck before it is.
   state_.stage.store(Stage::populating, kRelaxed);
-  while (!all.wait(kLookAgainNs) && !stopping()) state_.page.store(all.page(), kRelaxed);
+  while (!all.wait(kStopPollNs) && !stopping()) state_.page.store(all.page(), kRelaxed);
 }
 
 void Vcpu::populate_everything(PopulateFirst& all) {
@@ -152,7 +151,7 @@ bool Vcpu::wait_until(Ticks when) const noexcept {
   const Clock& clock = clock_;
   // Sleeping overshoots by about 100 us (timer slack, idle CPU), so the last stretch is spun.
   const Ticks spun = clock.from_ns(200'000);
-  const Ticks longest = clock.from_ns(static_cast<double>(kLookAgainNs));
+  const Ticks longest = clock.from_ns(static_cast<double>(kStopPollNs));
   for (Ticks now = clock.now(); now < when; now = clock.now()) {
     if (stopping()) return false;
     if (when - now <= spun) continue;

@@ -10,8 +10,6 @@ namespace uffd {
 
 namespace {
 
-constexpr std::uint64_t kHugePageBytes = 2 << 20;
-
 Mapping map_memory(const Guest& guest, const std::string& snapshot) {
   const GuestConfig& config = guest.config();
   switch (config.memory) {
