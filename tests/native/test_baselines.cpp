@@ -11,8 +11,6 @@ using namespace uffd;
 
 namespace {
 
-constexpr std::uint64_t kPages = 1024;
-
 // Of the contents of seed 0, the guest's own, in the folder the tests run in: a disk, where a page cache can be emptied.
 class SnapshotFile {
  public:

@@ -21,8 +21,6 @@ using namespace uffd;
 
 namespace {
 
-constexpr std::uint64_t kPage = kBasePageBytes;
-
 /// A memory cgroup of version 1 or 2 with a limit, removed at the end. Empty `path` where the machine has none for us.
 struct MemoryCgroup {
   std::string path;
@@ -55,7 +53,7 @@ struct Toucher {
   pid_t pid = -1;
   Descriptor uffd;
 
-  Toucher(const MemoryCgroup& cgroup, std::uint64_t bytes) : memory(Mapping::anonymous(bytes, kPage)) {
+  Toucher(const MemoryCgroup& cgroup, std::uint64_t bytes) : memory(Mapping::anonymous(bytes, kBasePageBytes)) {
     std::array<int, 2> made{};
     CHECK_EQUAL(::pipe(made.data()), 0);
     pid = ::fork();
@@ -66,7 +64,8 @@ struct Toucher {
       own.register_range(memory.address(), memory.bytes(), UFFDIO_REGISTER_MODE_MISSING);
       const int fd = own.fd();
       (void)!::write(made[1], &fd, sizeof fd);
-      for (std::uint64_t at = 0; at < memory.bytes(); at += kPage) *reinterpret_cast<volatile std::byte*>(memory.data() + at);
+      for (std::uint64_t at = 0; at < memory.bytes(); at += kBasePageBytes)
+        *reinterpret_cast<volatile std::byte*>(memory.data() + at);
       ::pause();
     }
     int fd = -1;
@@ -123,7 +122,7 @@ std::string in_child(const Body& body) {
 void limit_address_space(std::uint64_t bytes) {
   std::uint64_t pages = 0;
   std::ifstream("/proc/self/statm") >> pages;
-  const rlimit limit{pages * kPage + bytes, RLIM_INFINITY};
+  const rlimit limit{pages * kBasePageBytes + bytes, RLIM_INFINITY};
   CHECK_EQUAL(::setrlimit(RLIMIT_AS, &limit), 0);
 }
 
@@ -156,7 +155,7 @@ TEST_THAT_FORKS("a VMM process whose memory cgroup is full ends the run by name:
   const Toucher toucher(cgroup, bytes);
   const Guest guest({.memory = MemoryType::anon, .region_bytes = bytes});
   PageServer server(guest, {});
-  server.add(toucher.uffd.get(), {{toucher.memory.address(), bytes, 0, kPage}}, -1, -1, -1);
+  server.add(toucher.uffd.get(), {{toucher.memory.address(), bytes, 0, kBasePageBytes}}, -1, -1, -1);
   std::thread serving([&] { server.serve(); });
   const bool stopped = within_seconds(30, [&] { return guest.stopping(); });
   server.stop();
@@ -212,12 +211,12 @@ TEST("a huge page that was punched and is taken by another process ends the run 
 TEST_THAT_FORKS("a reader that cannot be started ends the run by name, and the readers that run are joined") {
   if (!kLimitsWork) return;
   const std::string text = in_child([] {
-    const Guest guest({.region_bytes = 16 * kPage});
-    const Mapping region = Mapping::shared(guest.region_fd(), 16 * kPage);
+    const Guest guest({.region_bytes = 16 * kBasePageBytes});
+    const Mapping region = Mapping::shared(guest.region_fd(), 16 * kBasePageBytes);
     Userfaultfd uffd(UFFD_FEATURE_MISSING_SHMEM);
     uffd.register_range(region.address(), region.bytes(), UFFDIO_REGISTER_MODE_MISSING);
     PageServer server(guest, {.readers = 64});
-    server.add(uffd.fd(), {{region.address(), 16 * kPage, 0, kPage}}, -1, -1, -1);
+    server.add(uffd.fd(), {{region.address(), 16 * kBasePageBytes, 0, kBasePageBytes}}, -1, -1, -1);
     limit_address_space(40 << 20);
     try {
       server.serve();
@@ -232,7 +231,7 @@ TEST_THAT_FORKS("a reader that cannot be started ends the run by name, and the r
 TEST_THAT_FORKS("a guest whose filling threads cannot be started is refused by name") {
   if (!kLimitsWork || std::thread::hardware_concurrency() < 2) return;
   const std::string text = in_child([] {
-    const Guest guest({.region_bytes = 16384 * kPage});
+    const Guest guest({.region_bytes = 16384 * kBasePageBytes});
     refuse_threads(72 << 20);  // room for the alias
     fill(guest, std::vector<std::uint8_t>(guest.pages(), static_cast<std::uint8_t>(Kind::minor)));
     return std::string("it filled");
@@ -243,7 +242,7 @@ TEST_THAT_FORKS("a guest whose filling threads cannot be started is refused by n
 TEST_THAT_FORKS("a source that has no thread for a connection refuses the peer by name and serves on") {
   if (!kLimitsWork) return;
   const std::string text = in_child([] {
-    SourceServer source({.region_bytes = 16 * kPage});
+    SourceServer source({.region_bytes = 16 * kBasePageBytes});
     refuse_threads(2 << 20);
     const tcp::Address address = tcp::resolve("127.0.0.1", source.port(), false);
     const Descriptor never(::eventfd(0, EFD_CLOEXEC));
@@ -260,8 +259,8 @@ TEST_THAT_FORKS("a source that has no thread for a connection refuses the peer b
 TEST_THAT_FORKS("a remote source whose threads cannot be started ends the run by name") {
   if (!kLimitsWork) return;
   const std::string text = in_child([] {
-    SourceServer source({.region_bytes = 16 * kPage, .seed = 0});
-    const Guest guest({.region_bytes = 16 * kPage});
+    SourceServer source({.region_bytes = 16 * kBasePageBytes, .seed = 0});
+    const Guest guest({.region_bytes = 16 * kBasePageBytes});
     PageServerConfig config;
     config.source.name = "remote";
     config.source.remote = {.host = "127.0.0.1", .port = source.port(), .connections = 16};

@@ -9,8 +9,6 @@ using namespace uffd;
 
 namespace {
 
-constexpr std::uint64_t kPages = 1024;
-
 GuestPlan plan_for(const char* strategy, const char* prefetch) {
   GuestPlan plan;
   plan.vmm.strategy = strategy;

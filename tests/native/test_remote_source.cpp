@@ -18,7 +18,6 @@ using namespace uffd;
 
 namespace {
 
-constexpr std::uint64_t kPages = 1024;
 constexpr std::uint64_t kSeed = 77;
 
 SourceServerConfig memory(double rtt_us = 0.0, std::uint16_t port = 0) {

@@ -9,12 +9,10 @@ using namespace uffd;
 
 namespace {
 
-constexpr std::uint64_t kPage = kBasePageBytes;
-
 struct Region {
-  Descriptor memfd = make_memfd("test", 16 * kPage, false);
-  Mapping alias = Mapping::shared(memfd.get(), 16 * kPage);
-  Mapping mapping = Mapping::shared(memfd.get(), 16 * kPage);
+  Descriptor memfd = make_memfd("test", 16 * kBasePageBytes, false);
+  Mapping alias = Mapping::shared(memfd.get(), 16 * kBasePageBytes);
+  Mapping mapping = Mapping::shared(memfd.get(), 16 * kBasePageBytes);
   Userfaultfd uffd{UFFD_FEATURE_SIGBUS | UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM};
   std::atomic<std::uint8_t> bytes[16] = {};
   Counters counters;
@@ -22,8 +20,8 @@ struct Region {
 
   explicit Region(std::uint32_t around = 1, bool drops = false)
       : resolver({{&uffd, mapping.address(), 0, 16}}, PageRecord(bytes), {.memory = MemoryType::shmem, .drops = drops}, around) {
-    std::memset(alias.data(), 1, 16 * kPage);
-    uffd.register_range(mapping.address(), 16 * kPage, UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR);
+    std::memset(alias.data(), 1, 16 * kBasePageBytes);
+    uffd.register_range(mapping.address(), 16 * kBasePageBytes, UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR);
   }
   Installed install(const PageRun& run, std::uint64_t wanted) { return resolver.install(run, {.wanted = wanted}, counters); }
   Installed install(std::uint64_t page) { return install(resolver.claim(page, PageRecord::vcpu_claim()), page); }
@@ -31,10 +29,12 @@ struct Region {
     return resolver.install({page, 1}, {.wanted = page, .wake = true, .known = Known::resolved_before}, counters);
   }
   void punch(std::uint64_t page) {
-    CHECK_EQUAL(::fallocate(memfd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(page * kPage), kPage), 0);
+    CHECK_EQUAL(::fallocate(memfd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(page * kBasePageBytes),
+                            kBasePageBytes),
+                0);
   }
   void map_behind_the_record(std::uint64_t page) {
-    CHECK_EQUAL(uffd.resume(mapping.address() + page * kPage, kPage, false).error, 0);
+    CHECK_EQUAL(uffd.resume(mapping.address() + page * kBasePageBytes, kBasePageBytes, false).error, 0);
   }
 };
 
@@ -99,7 +99,7 @@ TEST("a mapped page that was discarded is about to be dropped: the EEXIST of its
 
 TEST("a range that is not registered and a process that has ended are two answers") {
   Region region;
-  CHECK_EQUAL(region.uffd.unregister_range(region.mapping.address(), 16 * kPage).error, 0);
+  CHECK_EQUAL(region.uffd.unregister_range(region.mapping.address(), 16 * kBasePageBytes).error, 0);
   const Installed unregistered = region.install(3);
   CHECK(unregistered.end == Installed::End::refused);
   CHECK_EQUAL(unregistered.error, ENOENT);
@@ -123,7 +123,7 @@ TEST("each page is looked up in the shard that covers it, whatever order the sha
   Region region;
   std::vector<Shard> shards;
   for (const std::uint64_t first : {8u, 0u, 12u, 4u})
-    shards.push_back({&region.uffd, region.mapping.address() + first * kPage, first, 4});
+    shards.push_back({&region.uffd, region.mapping.address() + first * kBasePageBytes, first, 4});
   const Resolver sharded(shards, region.resolver.record(), {.memory = MemoryType::shmem}, 8);
   for (std::uint64_t page = 0; page < 16; ++page) CHECK(sharded.covers(page));
   CHECK(!sharded.covers(16));
@@ -133,7 +133,7 @@ TEST("each page is looked up in the shard that covers it, whatever order the sha
     CHECK_EQUAL(run.count, 4u);
     CHECK_EQUAL(sharded.install(run, {.wanted = page}, region.counters).pages, 4u);
   }
-  for (std::uint64_t page = 0; page < 16; ++page) CHECK_EQUAL(region.mapping.data()[page * kPage] == std::byte{1}, true);
+  for (std::uint64_t page = 0; page < 16; ++page) CHECK_EQUAL(region.mapping.data()[page * kBasePageBytes] == std::byte{1}, true);
 }
 
 TEST("fault-around takes only free pages, inside the aligned block") {
@@ -162,5 +162,6 @@ TEST("a poisoned page is refused by CONTINUE only through the record: the kernel
   CHECK(region.resolver.record().state(5) == PageState::poisoned);
   CHECK_EQUAL(region.counters[Counter::pages_poisoned], 1u);
   CHECK_EQUAL(region.resolver.claim(5, PageRecord::vcpu_claim()).count, 0u);
-  CHECK_EQUAL(region.uffd.resume(region.mapping.address() + 5 * kPage, kPage, false).error, 0);  // probed on 6.18
+  CHECK_EQUAL(region.uffd.resume(region.mapping.address() + 5 * kBasePageBytes, kBasePageBytes, false).error,
+              0);  // probed on 6.18
 }

@@ -13,18 +13,18 @@ using namespace uffd;
 
 namespace {
 
-constexpr std::uint64_t kPage = kBasePageBytes;
-constexpr std::uint64_t kPages = 16;
+constexpr std::uint64_t kWakePage = kBasePageBytes;
+constexpr std::uint64_t kWakePages = 16;
 
 /// One mapping of a guest's region in sleeping mode.
 struct View {
   Mapping memory;
   Userfaultfd uffd{UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM};
 
-  explicit View(const Guest& guest) : memory(Mapping::shared(guest.region_fd(), kPages * kPage)) {
+  explicit View(const Guest& guest) : memory(Mapping::shared(guest.region_fd(), kWakePages * kWakePage)) {
     uffd.register_range(memory.address(), memory.bytes(), UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR);
   }
-  std::uint64_t at(std::uint64_t page) const { return memory.address() + page * kPage; }
+  std::uint64_t at(std::uint64_t page) const { return memory.address() + page * kWakePage; }
 };
 
 /// A thread asleep on a page, in a system call: `error` is how the call ended once it is woken.
@@ -32,7 +32,7 @@ class Sleeper {
  public:
   Sleeper(const View& view, std::uint64_t page) : view_(view) {
     CHECK_EQUAL(::pipe(pipe_), 0);
-    thread_ = std::thread([this, at = view.memory.data() + page * kPage] {
+    thread_ = std::thread([this, at = view.memory.data() + page * kWakePage] {
       error_.store(::write(pipe_[1], at, 1) == 1 ? 0 : errno);
       ended_.store(true);
     });
@@ -60,22 +60,23 @@ class Sleeper {
 };
 
 struct TwoViews {
-  Guest guest{{.region_bytes = kPages * kPage, .vcpus = 2, .vcpus_per_vmm = 1}};
-  Mapping alias = Mapping::shared(guest.region_fd(), kPages* kPage);
+  Guest guest{{.region_bytes = kWakePages * kWakePage, .vcpus = 2, .vcpus_per_vmm = 1}};
+  Mapping alias = Mapping::shared(guest.region_fd(), kWakePages* kWakePage);
   View view{guest}, other{guest};
   ServerState server;
   Counters counters;
   ThreadInfo thread{.counters = &counters};
 
   explicit TwoViews(std::uint32_t around = 1) : server(guest, {.fault_around_pages = around}, 1) {
-    for (std::uint64_t page = 0; page < kPages; ++page) {
-      guest.contents().fill(page, alias.data() + page * kPage);
+    for (std::uint64_t page = 0; page < kWakePages; ++page) {
+      guest.contents().fill(page, alias.data() + page * kWakePage);
       guest.claim_fetch(page);
       guest.set_complete(page);
     }
     for (const View* one : {&view, &other})
       server.peers.push_back(std::make_unique<Peer>(
-          guest, one->uffd.fd(), std::vector<RegionView>{{one->memory.address(), kPages * kPage, 0, kPage}}, -1, -1, -1, around));
+          guest, one->uffd.fd(), std::vector<RegionView>{{one->memory.address(), kWakePages * kWakePage, 0, kWakePage}}, -1, -1,
+          -1, around));
   }
   Peer& peer() { return *server.peers[0]; }
   Request fault_on(std::uint64_t page) { return {.page = page, .peer = &peer(), .minor = true}; }
@@ -99,7 +100,7 @@ TEST("a sleeper on a page inside a run that another thread has mapped without a 
   TwoViews scene(8);
   FaultAnswers answers(scene.server, scene.thread, 0);
   const Sleeper sleeper(scene.view, 2);
-  CHECK_EQUAL(scene.view.uffd.resume(scene.view.at(2), kPage, false).error, 0);
+  CHECK_EQUAL(scene.view.uffd.resume(scene.view.at(2), kWakePage, false).error, 0);
   answers.answer(scene.fault_on(5));
   CHECK(sleeper.ended());
   CHECK_EQUAL(sleeper.error(), 0);
@@ -111,7 +112,7 @@ TEST("a sleeper whose page was resolved before and is still mapped is woken") {
   TwoViews scene;
   FaultAnswers answers(scene.server, scene.thread, 0);
   const Sleeper sleeper(scene.view, 4);
-  CHECK_EQUAL(scene.view.uffd.resume(scene.view.at(4), kPage, false).error, 0);
+  CHECK_EQUAL(scene.view.uffd.resume(scene.view.at(4), kWakePage, false).error, 0);
   CHECK(scene.peer().resolver().record().claim(4, PageRecord::vcpu_claim()));
   CHECK(scene.peer().resolver().install({4, 1}, {.wanted = 4}, scene.counters).lost);  // without a wake: as an exiting vCPU
   CHECK(scene.peer().resolver().record().state(4) == PageState::resolved);
@@ -132,7 +133,7 @@ TEST("a sleeper in another VMM process's mapping is woken when the page is poiso
 TEST("a page that is to be poisoned and is mapped already wakes its sleeper, who reads it") {
   TwoViews scene;
   const Sleeper sleeper(scene.view, 7);
-  CHECK_EQUAL(scene.view.uffd.resume(scene.view.at(7), kPage, false).error, 0);
+  CHECK_EQUAL(scene.view.uffd.resume(scene.view.at(7), kWakePage, false).error, 0);
   CHECK(scene.peer().resolver().record().claim(7, PageRecord::reader_claim(0)));
   const Installed poisoned = scene.peer().resolver().poison(7, true, scene.counters);
   CHECK(poisoned.lost);
@@ -142,10 +143,10 @@ TEST("a page that is to be poisoned and is mapped already wakes its sleeper, who
 }
 
 TEST("what a reader throws is raised by serve, and ends the run by the reader's name") {
-  const Guest guest({.region_bytes = kPages * kPage});
+  const Guest guest({.region_bytes = kWakePages * kWakePage});
   const View view(guest);
   PageServer server(guest, {.readers = 2, .reader_cpus = {{}, {1000}}});  // a ring runs where reader 0 does
-  server.add(view.uffd.fd(), {{view.memory.address(), kPages * kPage, 0, kPage}}, -1, -1, -1);
+  server.add(view.uffd.fd(), {{view.memory.address(), kWakePages * kWakePage, 0, kWakePage}}, -1, -1, -1);
   std::string raised;
   std::thread serving([&] {
     try {
@@ -162,9 +163,9 @@ TEST("what a reader throws is raised by serve, and ends the run by the reader's 
 }
 
 TEST("a page that was discarded and is claimed by a killed page server is given back by the takeover") {
-  const Guest guest({.region_bytes = kPages * kPage});
+  const Guest guest({.region_bytes = kWakePages * kWakePage});
   Vmm vmm(guest, {.strategy = "uffd_wait"});
-  const Mapping bytes = Mapping::shared(vmm.record_fd(), kPages);
+  const Mapping bytes = Mapping::shared(vmm.record_fd(), kWakePages);
   const PageRecord record(reinterpret_cast<std::atomic<std::uint8_t>*>(bytes.data()));
   CHECK(record.claim(1, PageRecord::reader_claim(0)));
   CHECK(record.resolve_unasked(2));
@@ -180,7 +181,7 @@ TEST("a page that was discarded and is claimed by a killed page server is given 
 }
 
 TEST("a page that is gone waits for every reader that marks removes: readers whose numbers differ by 256 too") {
-  const Guest guest({.region_bytes = kPages * kPage, .server_threads = 600});
+  const Guest guest({.region_bytes = kWakePages * kWakePage, .server_threads = 600});
   const auto marking = guest.marking();
   CHECK_EQUAL(marking.size(), 600u);
   marking[44].fetch_add(1);
@@ -202,7 +203,7 @@ TEST("a page that is gone waits for every reader that marks removes: readers who
 }
 
 TEST("more readers than the guest has words for are refused") {
-  const Guest guest({.region_bytes = kPages * kPage});
+  const Guest guest({.region_bytes = kWakePages * kWakePage});
   std::string text;
   try {
     const PageServer server(guest, {.readers = 65});

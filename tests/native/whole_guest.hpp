@@ -14,8 +14,10 @@
 /// The strategies under which something resolves a page at its first fault.
 constexpr const char* kResolving[] = {"uffd_wait", "no_uffd_wait", "no_slow_gup", "populate"};
 
+constexpr std::uint64_t kPages = 1024;
+
 struct GuestPlan {
-  uffd::GuestConfig guest{.region_bytes = 1024 * 4096, .vcpus = 2, .vcpus_per_vmm = 2, .seed = 7};
+  uffd::GuestConfig guest{.region_bytes = kPages * 4096, .vcpus = 2, .vcpus_per_vmm = 2, .seed = 7};
   uffd::Kind kind = uffd::Kind::minor;
   std::vector<uffd::Kind> kinds = {};  ///< repeated over the region; empty: all pages are of `kind`
   struct Word {
