@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import logging
 import os
 import secrets
@@ -14,12 +12,13 @@ import ray
 from omegaconf import DictConfig
 from ray.exceptions import GetTimeoutError, RayError
 
+from loadgen.cluster.embedded_ray import keep_off_stdout, start_ray
 from loadgen.cluster.heartbeat import Pulse
 from loadgen.cluster.nodes import Here, Node, RayNode, tell_apart
 from loadgen.cluster.temporary import new_folder, remove_stale_folders
 from loadgen.errors import ConfigError
 from loadgen.host.changes import Keeper
-from loadgen.host.limits import object_store_bytes, raise_open_files
+from loadgen.host.limits import raise_open_files
 from loadgen.host.probe import package_version
 from loadgen.host.stop_signals import stop_on_signals
 
@@ -31,8 +30,8 @@ class Cluster(Protocol):
     known: bool
     """Whether these are the hosts that runs are made on."""
 
-    def start(self) -> None:
-        """Ray is there afterwards, and every node has its id; idempotent."""
+    def start(self, actors: int) -> None:
+        """Ray is there afterwards, ready to start that many actors at once, and every node has its id; idempotent."""
 
     def refresh(self) -> None:
         """Forget nodes that are gone, unless all are."""
@@ -58,7 +57,7 @@ class Local:
         self.nodes: Sequence[Node] = (self._here,)
         self._folder = ""
 
-    def start(self) -> None:
+    def start(self, actors: int) -> None:
         """As `Cluster` says."""
         if self._here.id:
             return
@@ -74,7 +73,7 @@ class Local:
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         logging.getLogger("ray").setLevel(logging.ERROR)  # it would announce the token
         raise_open_files()
-        _start_ray(self._folder)
+        start_ray(self._folder, actors)
         stop_on_signals()
         self._here.id = ray.get_runtime_context().get_node_id()
 
@@ -124,7 +123,7 @@ class Existing:
             raise
         self.nodes: Sequence[Node] = tuple(self._nodes)
 
-    def start(self) -> None:
+    def start(self, actors: int) -> None:
         """It has started."""
 
     def refresh(self) -> None:
@@ -157,51 +156,6 @@ def _connect(address: str) -> None:
         ) from None
     stop_on_signals()
     keep_off_stdout()
-
-
-def _start_ray(folder: str) -> None:
-    """Raises ConfigError with the cause in one line."""
-    try:
-        with in_own_process_group():
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                configure_logging=False,
-                _temp_dir=folder,
-                _node_ip_address="127.0.0.1",
-                object_store_memory=object_store_bytes(),
-            )
-    except Exception as error:
-        raise ConfigError(
-            [f"Ray could not be started on this host: {_first_line(error)}; `loadgen-doctor` shows the limits it runs under"]
-        ) from None
-    keep_off_stdout()
-
-
-@contextlib.contextmanager
-def in_own_process_group() -> Iterator[None]:
-    """What Ray starts meanwhile is in process groups of its own: a signal to the driver's group (`timeout`, a closed terminal)
-    must leave the driver a Ray to store its run with. Nothing public does it: a Ray without this name is started as it is."""
-    services: Any = getattr(getattr(ray, "_private", None), "services", None)
-    started_by = getattr(services, "ConsolePopen", None)
-    if started_by is None:
-        yield
-        return
-    services.ConsolePopen = functools.partial(started_by, process_group=0)
-    try:
-        yield
-    finally:
-        services.ConsolePopen = started_by
-
-
-def keep_off_stdout() -> None:
-    """Ray prints on stdout that an actor or a node is gone, whatever `log_to_driver` is. stdout is for results, and the run that
-    lost it has the reason. The flag is private: a Ray without it prints on."""
-    worker: Any = getattr(getattr(ray, "_private", None), "worker", None)
-    if hasattr(worker, "_worker_logs_enabled"):
-        worker._worker_logs_enabled = False
 
 
 def _entries() -> list[dict[str, Any]]:

@@ -26,9 +26,11 @@ from workers.source import Source
 from workers.spec import RunSpec
 from workers.vcpu import Vcpu
 
+FEWEST_ACTORS = 2
+"""Of a guest: its page server and a VMM process."""
 START_TIMEOUT_S = 60.0
 PLACED_POLL_S = 1.0
-QUIET_S = 0.2
+QUIET_S = 0.1
 QUIET_LOOKS = 2
 RESERVED = {"memory": 1 << 20}
 """What a guest's placement group asks of its node: Ray wants something, and its CPUs may be taken by whoever submitted us."""
@@ -126,9 +128,12 @@ class GuestNotPlaced(ray.exceptions.RayError):
 
 
 class Session:
-    """The actors of as many guests as runs have asked for so far, on a cluster. `close` ends all of it, the cluster too."""
+    """The actors of as many guests as runs have asked for so far, on a cluster. `close` ends all of it, the cluster too.
 
-    def __init__(self, cluster: Cluster, deadman_s: float = 0.0) -> None:
+    `actors`: how many the first run needs.
+    """
+
+    def __init__(self, cluster: Cluster, deadman_s: float = 0.0, *, actors: int = FEWEST_ACTORS) -> None:
         self.cluster = cluster
         self._deadman_s = deadman_s
         self._pulse = Pulse(deadman_s, lambda: [actor for guest in list(self._guests) for actor in guest.actors])
@@ -138,7 +143,7 @@ class Session:
         self.host_changes = HostChanges()
         atexit.register(self.close)
         try:
-            cluster.start()
+            cluster.start(actors)
         except BaseException:
             self.close()
             raise

@@ -57,6 +57,11 @@ class PlannedRun:
     cluster: str = "local"
     exclusive: bool = True
 
+    @property
+    def actors(self) -> int:
+        """Page servers and VMM processes of all guests."""
+        return sum(guest.spec.vmms + 1 for guest in self.guests)
+
 
 def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
     """The run of a validated configuration with the first of its guests: `repeat` and `sweep_id` as they stand in it, `job` its

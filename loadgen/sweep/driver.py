@@ -6,6 +6,7 @@ import socket
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from threading import Thread
 
 from omegaconf import DictConfig
 
@@ -23,6 +24,7 @@ from loadgen.sweep.resume import Rest
 from results import questions
 from results.store.dataset import DataSet
 from results.store.locations import DataSetError
+from results.store.parquet import get_ready
 from results.summaries.noise import flagged
 from results.summaries.summary import summary
 from results.tables.answer import print_answer
@@ -46,7 +48,10 @@ class Driver:
         used = [nodes[guest.host] for guest in planned.guests] if planned.exclusive else []
         with alone_on(used, self._watcher.say) as waited_s:
             if self._session is None:
-                self._session = Session(self._cluster, cfg.cluster.deadman_s)
+                ahead = Thread(target=get_ready)  # while Ray starts
+                ahead.start()
+                self._session = Session(self._cluster, cfg.cluster.deadman_s, actors=planned.actors)
+                ahead.join()
             self._watcher.begin(planned)
             try:
                 measured = run_guests(self._session, planned, self._dataset, self._watcher.look, waited_s)

@@ -1,4 +1,4 @@
-"""How long one run takes from the shell to its end, beside an empty Ray program with one actor."""
+"""How long commands take from the shell to their end: one run beside an empty Ray program with one actor; others."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from tests.bench.lines import Asked, Line
 from tests.bench.pairs import interleave, interval, ratios
 
 BAR = 1.25
+HELP_BAR_S = 0.8
+REPORT_BAR_S = 0.7
 EMPTY_PROGRAM = """
 import ray
 ray.init(address="local", include_dashboard=False, log_to_driver=False)
@@ -51,4 +53,20 @@ def one_run(asked: Asked) -> Iterator[Line]:
     yield compared(ours, theirs)
 
 
-CASES = {"start": one_run}
+def without_ray(asked: Asked) -> Iterator[Line]:
+    """`loadgen --help`, and `table` and `show` of a data set of one run; met when the lower end of the interval is in the bar."""
+    programs = Path(sys.executable).parent
+    with tempfile.TemporaryDirectory(prefix="ub-") as folder:
+        run = [str(programs / "loadgen"), "strategy=no_uffd_wait", "measure_s=0", "--quiet"]
+        subprocess.run(run, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        report, dataset = str(programs / "loadgen-report"), str(Path(folder, "outputs/dataset"))
+        for name, bar_s, command in (
+            ("loadgen --help", HELP_BAR_S, (run[0], "--help")),
+            ("loadgen-report table", REPORT_BAR_S, (report, "table", dataset)),
+            ("loadgen-report show", REPORT_BAR_S, (report, "show", dataset)),
+        ):
+            took = interval([seconds_of(*command) for _ in range(5 if asked.quick else max(9, asked.pairs))])
+            yield Line("commands", f"{name}, seconds", str(took), f"<= {bar_s}", took.low <= bar_s)
+
+
+CASES = {"start": one_run, "commands": without_ray}

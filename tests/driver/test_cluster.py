@@ -1,11 +1,11 @@
-"""What a driver does to the Ray it joins."""
+"""What a driver does to the Ray it starts or joins."""
 
 from __future__ import annotations
 
 import pytest
 import ray
 
-from loadgen.cluster.cluster import keep_off_stdout
+from loadgen.cluster.embedded_ray import NOT_STARTED, keep_off_stdout, without_services
 
 FLAG = "ray._private.worker._worker_logs_enabled"
 
@@ -24,3 +24,18 @@ def test_rays_own_messages_are_kept_off_stdout(monkeypatch: pytest.MonkeyPatch, 
 def test_a_ray_without_that_flag_is_used_all_the_same(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     monkeypatch.delattr(missing)
     keep_off_stdout()
+
+
+def test_services_that_nothing_asks_for_are_left_out_of_a_ray_that_is_started_and_of_no_other() -> None:
+    node = ray._private.node.Node
+    before = [getattr(node, name) for name in NOT_STARTED]
+    with without_services():
+        assert [getattr(node, name)(None, include_dashboard=False) for name in NOT_STARTED] == [None, None, None]
+    assert [getattr(node, name) for name in NOT_STARTED] == before
+
+
+@pytest.mark.parametrize("missing", [*(f"ray._private.node.Node.{name}" for name in NOT_STARTED), "ray._private.node"])
+def test_a_ray_that_names_its_services_otherwise_is_started_with_them(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    monkeypatch.delattr(missing)
+    with without_services():
+        pass

@@ -24,6 +24,8 @@ def test_a_sweep_whose_driver_is_killed_goes_on_where_it_stopped(tmp_path: Path,
     arguments = (*cells, "cluster.exclusive=false")
     driver = start(*arguments)
     events.first_run_stored(tmp_path, 100)
+    running = " ".join(map(processes.command_line, processes.below(driver.pid)))
+    assert "raylet" in running and not any(f"{service}.py" in running for service in ("monitor", "log_monitor", "dashboard"))
     time.sleep(random.Random(5).uniform(0, 1.5))
     driver.kill()
     driver.wait()

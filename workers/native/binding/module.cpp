@@ -43,7 +43,11 @@ ExitKind exit_kind(const std::string& name) {
 NB_MODULE(_native, m) {
   using namespace uffd;
   using nb::literals::operator""_a;
-  m.attr("FAULT_DTYPE") = fault_dtype();
+  // Made when it is first asked for: numpy takes as long to import as the rest of this package.
+  m.def("__getattr__", [](const std::string& name) -> nb::object {
+    if (name == "FAULT_DTYPE") return fault_dtype();
+    throw nb::attribute_error(("module 'workers._native' has no attribute '" + name + "'").c_str());
+  });
   m.attr("KINDS") = name_tuple(kKindNames);
   m.attr("OUTCOMES") = name_tuple(kOutcomeNames);
   m.attr("EXITS") = name_tuple(kExitNames);
