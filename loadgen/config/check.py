@@ -8,6 +8,7 @@ from typing import Any
 from loadgen.config.key import Key, Values
 from loadgen.config.options import of_registries, options_of
 from loadgen.config.schema import KEYS, SET_BY_THE_DRIVER
+from loadgen.plan.values import copied
 
 
 def problems(values: Values) -> Iterator[str]:
@@ -41,7 +42,7 @@ def unread_everywhere(cells: Sequence[Values]) -> list[str]:
 
 def measured_alike(values: Values) -> dict[str, Any]:
     """The configuration with every unread key at its default: two cells with the same are the same measurement."""
-    alike: dict[str, Any] = _copied(values)
+    alike: dict[str, Any] = copied(values)
     for name in unread(values):
         *sections, last = name.split(".")
         at = alike
@@ -71,10 +72,6 @@ def _options(values: Values) -> Iterator[Key]:
 
 def _is_set(key: Key, value: Any) -> bool:
     return bool(tuple(value) != key.default if key.type is tuple else value != key.default)
-
-
-def _copied(values: Values) -> dict[str, Any]:
-    return {name: _copied(value) if isinstance(value, dict) else value for name, value in values.items()}
 
 
 def _shown(value: Any) -> str:

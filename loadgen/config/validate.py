@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from loadgen.config import check
@@ -28,16 +27,17 @@ from loadgen.errors import ConfigError
 from loadgen.host.probe import Host
 from loadgen.plan.fault_shares import settle
 from loadgen.plan.legality import memory_type_of
+from loadgen.plan.values import Config, plain
 from workers.registry import engine_entries, strategy_entries
 
 
-def validate(cfg: DictConfig, host: Host, hosts: int = 1, *, whole: bool = True) -> None:
+def validate(cfg: Config, host: Host, hosts: int = 1, *, whole: bool = True) -> None:
     """Raises ConfigError with every problem of this configuration on this host, one of `hosts` that share the guests.
 
     `whole` false: it will run on other hosts, which check themselves; only what is wrong anywhere is looked for.
     """
     try:
-        values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+        values = plain(cfg)
     except OmegaConfBaseException as error:
         raise ConfigError([why(error)]) from None
     settle(values["fault_mix"])
@@ -46,21 +46,21 @@ def validate(cfg: DictConfig, host: Host, hosts: int = 1, *, whole: bool = True)
         asked = _here(values, host) if whole else (source.problems(values), cluster.problems(values))
         problems = [problem for some in asked for problem in some]
     if not problems and whole:
-        problems = [*guest.room(cfg, values, host, -(-values["guests"] // hosts))]
+        problems = [*guest.room(values, host, -(-values["guests"] // hosts))]
     if problems:
         raise ConfigError(problems)
 
 
-def validate_cells(cells: Sequence[DictConfig]) -> None:
+def validate_cells(cells: Sequence[Config]) -> None:
     """Rules over all configurations of a command, each of which is valid by itself. Raises ConfigError for keys that none of
     them reads, and for two that are the same measurement."""
-    plain: list[dict[str, Any]] = [OmegaConf.to_container(cfg, resolve=True) for cfg in cells]  # type: ignore[misc]
-    problems = check.unread_everywhere(plain)
+    alone = [plain(cfg) for cfg in cells]
+    problems = check.unread_everywhere(alone)
     known: dict[str, int] = {}
-    for number, values in enumerate(plain):
+    for number, values in enumerate(alone):
         first = known.setdefault(json.dumps(check.measured_alike(values), sort_keys=True), number)
         if first != number and not problems:
-            problems.append(_twice(plain[first], values))
+            problems.append(_twice(alone[first], values))
     if problems:
         raise ConfigError(problems)
 

@@ -5,26 +5,26 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from omegaconf import DictConfig
-
 from loadgen.host.probe import Host
 from loadgen.plan.plan import PlannedGuest, PlannedRun, plan_run
+from loadgen.plan.values import Config
 from workers.spec import PlacementSpec, RunSpec, SourceSpec
 
 SHARED = ("none", "explicit")
 """Placement policies under which every guest of a host has the same CPUs."""
 
 
-def plan_guests(cfg: DictConfig, hosts: Sequence[Host], job: int = 0) -> PlannedRun:
+def plan_guests(cfg: Config, hosts: Sequence[Host], job: int = 0) -> PlannedRun:
     """The run of a validated configuration with each of its guests planned for the host it will be on: guest g on host g modulo
     their number. Memory is that of the host with the most guests."""
-    guests = [_guest(plan_run(cfg, hosts[number % len(hosts)], job).spec, number, hosts) for number in range(cfg.guests)]
     planned = plan_run(cfg, hosts[0], job)
+    specs = [planned.spec, *(plan_run(cfg, host, job).spec for host in hosts[1 : cfg["guests"]])]
+    guests = [_guest(specs[number % len(hosts)], number, hosts) for number in range(cfg["guests"])]
     return dataclasses.replace(
         planned,
         spec=guests[0].spec,
         guests=tuple(guests),
-        memory_bytes=planned.memory_bytes * most_on_a_host(cfg.guests, len(hosts)),
+        memory_bytes=planned.memory_bytes * most_on_a_host(cfg["guests"], len(hosts)),
     )
 
 

@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from loadgen.host.probe import Host
 from loadgen.plan.fault_shares import settle
 from loadgen.plan.rounds import measured_s
 from loadgen.plan.specs import run_spec
+from loadgen.plan.values import Config, plain
 from workers.spec import (
     AccessSpec,
     MemorySpec,
@@ -63,10 +62,10 @@ class PlannedRun:
         return sum(guest.spec.vmms + 1 for guest in self.guests)
 
 
-def plan_run(cfg: DictConfig, host: Host, job: int = 0) -> PlannedRun:
+def plan_run(cfg: Config, host: Host, job: int = 0) -> PlannedRun:
     """The run of a validated configuration with the first of its guests: `repeat` and `sweep_id` as they stand in it, `job` its
     number in the sweep. `loadgen.plan.guests_over_hosts` plans the others."""
-    values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    values = plain(cfg)
     settle(values["fault_mix"])
     command, job_overrides = values.pop("command"), values.pop("job_overrides")
     values.pop("resume")  # of the command, not of any run

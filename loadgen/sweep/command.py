@@ -11,7 +11,9 @@ from omegaconf import DictConfig
 from loadgen.config.command_line import command, from_hydra, given, literal
 from loadgen.config.validate import validate_cells
 from loadgen.errors import Carried
-from loadgen.sweep.plan_runs import Hosts, check, counted, hosts_for, new_sweep_id
+from loadgen.plan.guests_over_hosts import plan_guests
+from loadgen.plan.values import plain
+from loadgen.sweep.plan_runs import Hosts, check, counted, hosts_for, new_sweep_id, validate_on
 from loadgen.sweep.plan_shown import dry_run, rest
 
 if TYPE_CHECKING:
@@ -39,11 +41,13 @@ def run(cfg: DictConfig) -> str:
 
 
 def _repeats(cfg: DictConfig, hosts: Hosts) -> str:
-    runs = [check(cfg, hosts, 0)]
+    validate_on(cfg, hosts)
     validate_cells([cfg])
-    for repeat in counted(range(1, cfg.repeats), "planned", cfg.repeats, quiet=cfg.quiet):
-        cfg.repeat = repeat
-        runs.append(check(cfg, hosts, 0))
+    there, values = [node.host for node in hosts.nodes], plain(cfg)
+    runs = [
+        plan_guests(values | {"repeat": repeat}, there)
+        for repeat in counted(range(cfg.repeats), "planned", cfg.repeats, quiet=cfg.quiet)
+    ]
     left = rest(cfg, runs, cfg.sweep_id)
     cfg.sweep_id = left.sweep_id
     if cfg.dry_run:

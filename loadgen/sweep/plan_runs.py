@@ -20,13 +20,14 @@ from loadgen.errors import ConfigError
 from loadgen.host.probe import Host, probe
 from loadgen.plan.guests_over_hosts import plan_guests
 from loadgen.plan.plan import PlannedRun
+from loadgen.plan.values import Config
 
 if TYPE_CHECKING:
     from loadgen.cluster.cluster import Cluster
 
 MOST_CELLS = 10_000
 MOST_RUNS = 100_000
-SILENT_S = 5.0
+SILENT_S = 1.0
 
 One = TypeVar("One")
 
@@ -91,8 +92,14 @@ def new_sweep_id() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-s{token_hex(2)}"
 
 
-def check(cfg: DictConfig, hosts: Hosts, job: int) -> PlannedRun:
+def check(cfg: Config, hosts: Hosts, job: int) -> PlannedRun:
     """Validate one configuration on every host it may use, and plan it. Raises ConfigError."""
+    validate_on(cfg, hosts)
+    return plan_guests(cfg, [node.host for node in hosts.nodes], job)
+
+
+def validate_on(cfg: Config, hosts: Hosts) -> None:
+    """Validate one configuration on every host it may use. Raises ConfigError."""
     problems: list[str] = []
     for node in hosts.nodes:
         try:
@@ -101,7 +108,6 @@ def check(cfg: DictConfig, hosts: Hosts, job: int) -> PlannedRun:
             problems += [f"node {node.name} ({node.address}): {one}" if node.id else one for one in error.problems]
     if problems:
         raise ConfigError(problems)
-    return plan_guests(cfg, [node.host for node in hosts.nodes], job)
 
 
 def in_order(repeats: Sequence[int], seed: int) -> Iterator[tuple[int, int]]:

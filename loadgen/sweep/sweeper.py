@@ -30,16 +30,16 @@ from loadgen.sweep.compose_cache import Composed, repeated
 from loadgen.sweep.plan_runs import (
     MOST_CELLS,
     Hosts,
-    check,
     counted,
     hosts_for,
     in_order,
     new_sweep_id,
     refuse_endless,
+    validate_on,
 )
 from loadgen.sweep.plan_shown import dry_run, rest
 from loadgen.sweep.resume import Rest
-from loadgen.sweep.set_apart import set_apart
+from loadgen.sweep.set_apart import key_of, set_apart
 
 if TYPE_CHECKING:
     from loadgen.cluster.cluster import Cluster
@@ -60,8 +60,8 @@ ONE_OF_A_SWEEP = {"dataset": "is one data set", "cluster": "runs on one cluster"
 MOST_PROBLEMS = 20
 """Refused at once; more would be no help."""
 
-Cell = tuple[list[str], DictConfig]
-"""A combination: its overrides and its configuration."""
+Cell = tuple[list[str], dict[str, Any]]
+"""A combination: its overrides and the plain values of its configuration."""
 
 
 def register_sweeper() -> None:
@@ -106,10 +106,9 @@ class LoadgenSweeper(BasicSweeper):
         assert self.launcher is not None and self.config is not None
         sweep_id = new_sweep_id()
         loader = Composed(self._loader())
-        cells = self._cells(arguments, sweep_id, loader)
-        first = cells[0][1]
+        first, cells = self._cells(arguments, sweep_id, loader)
         with self._hosts(first) as hosts:
-            jobs, runs = _planned(cells, hosts)
+            jobs, runs = _planned(cells, hosts, quiet=first.quiet)
             left = rest(first, runs, sweep_id)
             runs = [runs[number] for number in left.left]
             if first.dry_run:
@@ -157,29 +156,35 @@ class LoadgenSweeper(BasicSweeper):
             raise SystemExit(1)
         return returned
 
-    def _cells(self, arguments: list[str], sweep_id: str, loader: Composed) -> list[Cell]:
-        """Each combination's overrides and its configuration. Raises ConfigError for what all must have in common."""
+    def _cells(self, arguments: list[str], sweep_id: str, loader: Composed) -> tuple[DictConfig, list[Cell]]:
+        """The configuration of the first combination, and all of them. Raises ConfigError for what all must have in common."""
         own = self.config.hydra.overrides  # type: ignore[union-attr]
         of_the_driver = [f"sweep_id={sweep_id}", as_override("command", command(*given(own)))]
         jobs = self._combinations(arguments)
+        assert self.config is not None
+        first: DictConfig | None = None
         cells: list[Cell] = []
         for job, apart in counted(zip(jobs, set_apart(jobs), strict=True), "composed", len(jobs)):
             overrides = [*job, *of_the_driver, as_override("job_overrides", apart)]
-            cfg = loader.task_config(self.config, repeated(overrides, 0))  # type: ignore[arg-type]
+            if first is None:
+                first = loader.task_config(self.config, repeated(overrides, 0))
+                _refuse_repeats(jobs, first)
+            values = loader.values(self.config, repeated(overrides, 0))
             if not self._in_process:  # wherever the job runs, it means this data set
                 from results.store.locations import absolute
 
-                cfg.dataset = absolute(cfg.dataset)
-                overrides.append(as_override("dataset", cfg.dataset))
-            cells.append((overrides, cfg))
+                first.dataset = values["dataset"] = absolute(values["dataset"])
+                overrides.append(as_override("dataset", values["dataset"]))
+            cells.append((overrides, values))
+        assert first is not None
         problems = []
         for key, what in ONE_OF_A_SWEEP.items():
-            values = sorted({str(cfg[key]) for _, cfg in cells})
-            if len(values) > 1:
-                problems.append(f"a sweep {what}, and {key} is swept over {', '.join(values)}: give one value")
+            swept = sorted({str(values[key]) for _, values in cells})
+            if len(swept) > 1:
+                problems.append(f"a sweep {what}, and {key} is swept over {', '.join(swept)}: give one value")
         if problems:
             raise ConfigError(problems)
-        return cells
+        return first, cells
 
     def _combinations(self, arguments: list[str]) -> list[list[str]]:
         """The overrides of every combination. Raises ConfigError where there is none, or too many to end."""
@@ -207,28 +212,33 @@ def combinations(overrides: Sequence[Override]) -> int:
     return min(count, MOST_CELLS + 1)
 
 
-def _planned(cells: Sequence[Cell], hosts: Hosts) -> tuple[list[list[str]], list[PlannedRun]]:
+def _refuse_repeats(jobs: Sequence[list[str]], first: DictConfig) -> None:
+    """Raises ConfigError where a sweep over other keys than the repeats has too many runs: before the others are composed."""
+    if not any(key_of(one) in ("repeats", "experiment") for job in jobs[1:] for one in {*job} ^ {*jobs[0]}):
+        refuse_endless(len(jobs), int(first.repeats))
+
+
+def _planned(cells: Sequence[Cell], hosts: Hosts, *, quiet: bool) -> tuple[list[list[str]], list[PlannedRun]]:
     """Overrides of every job in the order they run, and each job's plan. Raises ConfigError with every problem of any job."""
-    first = cells[0][1]
-    repeats = [int(cfg.repeats) for _, cfg in cells]
-    _check(cells, hosts, bool(first.quiet))
+    repeats = [int(values["repeats"]) for _, values in cells]
+    _check(cells, hosts, quiet)
     refuse_endless(len(cells), max(repeats))
     jobs: list[list[str]] = []
     runs: list[PlannedRun] = []
-    order = in_order(repeats, first.seed)
-    for cell, repeat in counted(order, "planned", sum(repeats), quiet=first.quiet):
-        overrides, cfg = cells[cell]
-        cfg.repeat = repeat
-        runs.append(plan_guests(cfg, [node.host for node in hosts.nodes], len(jobs)))
+    order = in_order(repeats, cells[0][1]["seed"])
+    for cell, repeat in counted(order, "planned", sum(repeats), quiet=quiet):
+        overrides, values = cells[cell]
+        values["repeat"] = repeat
+        runs.append(plan_guests(values, [node.host for node in hosts.nodes], len(jobs)))
         jobs.append(repeated(overrides, repeat))
     return jobs, runs
 
 
 def _check(cells: Sequence[Cell], hosts: Hosts, quiet: bool) -> None:
     problems: dict[str, str] = {}
-    for number, (overrides, cfg) in enumerate(counted(cells, "checked", len(cells), quiet=quiet)):
+    for overrides, values in counted(cells, "checked", len(cells), quiet=quiet):
         try:
-            check(cfg, hosts, number)
+            validate_on(values, hosts)
         except ConfigError as error:
             own = [one for one in overrides if one.partition("=")[0] not in SET_BY_THE_DRIVER]
             problems |= dict.fromkeys(error.problems, " ".join(own))
@@ -236,4 +246,4 @@ def _check(cells: Sequence[Cell], hosts: Hosts, quiet: bool) -> None:
             break
     if problems:
         raise ConfigError([f"{problem} (job {job})" if job else problem for problem, job in problems.items()])
-    validate_cells([cfg for _, cfg in cells])
+    validate_cells([values for _, values in cells])

@@ -7,7 +7,7 @@ from typing import Any
 from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
 from loadgen.app import config_path
 from loadgen.sweep.compose_cache import Composed, repeated
@@ -44,11 +44,14 @@ def test_a_job_that_differs_in_values_only_is_what_hydra_composes_for_it() -> No
         loader = GlobalHydra.instance().config_loader()
         master = loader.load_configuration("config", ["hydra.job.name=loadgen"], RunMode.MULTIRUN)
         composed = Composed(loader)
-        for values in (("1", "[0]", "a"), ("${seed}", "[1,2]", "'b c'"), ("64", "[]", '"x=${vcpus}"')):
+        for values in (("1", "[0]", "a"), ("${seed}", "[1,2]", "'b c'"), ("64", "[]", '"x=${vcpus}"'), ("'7'", "[3]", "1")):
             cpus, placed, name = values
             job = ["strategy=no_slow_gup", f"vcpus={cpus}", f"placement.vcpu_cpus={placed}", f"fault_mix.name={name}", "repeat=0"]
             expected = loader.load_sweep_config(master, job)
             assert plain(composed.load_sweep_config(master, job)) == plain(expected)
             del plain(expected)["hydra"]
             assert plain(composed.task_config(master, job)) == {k: v for k, v in plain(expected).items() if k != "hydra"}
+            with open_dict(expected):
+                del expected["hydra"]
+            assert composed.values(master, job) == OmegaConf.to_container(expected, resolve=True)
         assert len(composed._templates) == 1

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from omegaconf import DictConfig
-
 from loadgen.host.limits import Needs, shortages
 from loadgen.host.probe import Host
 from loadgen.plan.plan import MIB, PlannedRun, plan_run
@@ -55,9 +53,9 @@ def problems(values: dict[str, Any], host: Host) -> Iterator[str]:
         yield f"cores={values['cores']}, but this process may use {len(host.cpus)} CPUs: use at most {len(host.cpus)}"
 
 
-def room(cfg: DictConfig, values: dict[str, Any], host: Host, guests: int) -> Iterator[str]:
+def room(values: dict[str, Any], host: Host, guests: int) -> Iterator[str]:
     """What this host has too little of for so many guests; after every other rule, for it plans the run."""
-    planned = plan_run(cfg, host)
+    planned = plan_run(values, host)
     needed = planned.memory_bytes * guests
     yield from shortages(_needs(planned, guests), host.limits)
     if needed > host.free_bytes:
