@@ -69,10 +69,13 @@ def asked_aside(actors: Iterable[Any], method: str, *arguments: Any) -> list[Cal
 
 
 class Answers:
-    """Waits for answers during one run, whose watchdog takes `watchdog_s` (0: it is off)."""
+    """Waits for answers during one run, whose watchdog takes `watchdog_s` (0: it is off).
+
+    `limit_s`: for how long nothing may happen.
+    """
 
     def __init__(self, watchdog_s: float) -> None:
-        self._limit_s = watchdog_s + GRACE_S if watchdog_s > 0 else LIMIT_WITHOUT_WATCHDOG_S
+        self.limit_s = watchdog_s + GRACE_S if watchdog_s > 0 else LIMIT_WITHOUT_WATCHDOG_S
         self._signs: dict[Any, tuple[Any, float]] = {}
         self._pulses: dict[Any, Pulse] = {}
 
@@ -98,7 +101,7 @@ class Answers:
         """Ask actors for signs of life, once each until it answers. Raises Frozen for one that has given none for too long."""
         for actor in actors:
             silent_s = self._silent_s(actor)
-            if silent_s > (self._limit_s if actor.pid() is not None else max(self._limit_s, START_LIMIT_S)):
+            if silent_s > (self.limit_s if actor.pid() is not None else max(self.limit_s, START_LIMIT_S)):
                 raise Frozen(actor, _frozen(actor, silent_s, when))
 
     def forget(self, actor: Any) -> None:
@@ -148,7 +151,7 @@ class Answers:
     def _raise_when_stalled(self, stall: _Stall, step: str, actors: Sequence[Any]) -> None:
         if all(actor in self._pulses for actor in actors):
             idle_s = stall.idle_s({actor: self._pulses[actor] for actor in actors})
-            if idle_s > self._limit_s:
+            if idle_s > self.limit_s:
                 raise Stalled(actors[0], f"{_process(actors[0])} made no progress in step {step} for {idle_s:.0f} s")
 
 

@@ -19,7 +19,9 @@ from loadgen.host.processes import end_actor, state_of
 from workers.actor import Actor
 from workers.host_lock import HostLock
 
-ANSWER_S = 60.0
+FIRST_ANSWER_S = 60.0
+"""For an agent whose process has not started yet."""
+ANSWER_S = 15.0
 SOON_S = 5.0
 
 
@@ -153,7 +155,7 @@ class RayNode:
 
     def probe(self) -> None:
         """Wait for what the agent says. Raises RayError and GetTimeoutError."""
-        self.host, self.version = ray.get(self._asked, timeout=ANSWER_S)
+        self.host, self.version = ray.get(self._asked, timeout=FIRST_ANSWER_S)
 
     def alive(self) -> bool:
         """Whether somebody answers there; an agent that heard nothing of a driver that was stopped for a while is succeeded."""
@@ -213,7 +215,7 @@ class RayNode:
 
     def _answers(self) -> bool:
         try:
-            ray.get(self.agent.__ray_ready__.remote(), timeout=ANSWER_S)
+            ray.get(self.agent.__ray_ready__.remote(), timeout=FIRST_ANSWER_S)
         except RayError:
             return False
         return True

@@ -10,7 +10,6 @@ from loadgen.cluster.session import Seat
 
 AHEAD_NS = 30_000_000
 """How far ahead of a host's clock its guests start: longer than a call to an actor takes."""
-ARM_TIMEOUT_S = 300.0
 
 
 def open_gate(seats: Sequence[Seat], runs: Sequence[Call], answers: Answers) -> float:
@@ -21,7 +20,7 @@ def open_gate(seats: Sequence[Seat], runs: Sequence[Call], answers: Answers) -> 
     """
     servers = [seat.server for seat in seats]
     # A VMM process that is lost on its way to the barrier is not waited for.
-    answers.get("start", asked(servers, "armed", ARM_TIMEOUT_S), beside=runs)
+    answers.get("start", asked(servers, "armed", answers.limit_s), beside=runs)
     began = time.monotonic()
     first = {seat.node.name: seat.server for seat in reversed(seats)}
     now = dict(zip(first, answers.get("start", asked(first.values(), "now")), strict=True))
