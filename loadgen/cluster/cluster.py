@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import shutil
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from loadgen.cluster.heartbeat import Pulse
 from loadgen.cluster.nodes import Here, Node, RayNode, tell_apart
 from loadgen.cluster.temporary import new_folder, remove_stale_folders
 from loadgen.errors import ConfigError
-from loadgen.host.changes import Keeper
+from loadgen.host.changes import Keeper, Refused
 from loadgen.host.limits import raise_open_files
 from loadgen.host.probe import package_version
 from loadgen.host.stop_signals import stop_on_signals
@@ -56,6 +57,8 @@ class Local:
         self._here = Here()
         self.nodes: Sequence[Node] = (self._here,)
         self._folder = ""
+        self._keeper: Keeper | None = None
+        self._tmpdir = os.environ.get("TMPDIR")
 
     def start(self, actors: int) -> None:
         """As `Cluster` says."""
@@ -66,8 +69,7 @@ class Local:
             return
         remove_stale_folders()
         self._folder = new_folder()
-        self._keeper = Keeper("folder", folder=self._folder)
-        self._tmpdir = os.environ.get("TMPDIR")
+        self._keeper = _keeper_of(self._folder)
         os.environ["TMPDIR"] = self._folder  # inherited by the actors: what a killed one leaves goes with the folder
         if "RAY_AUTH_MODE" not in os.environ:  # a token that only this process and its children know, and no file of it at home
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -85,7 +87,8 @@ class Local:
         if not self._folder:
             return
         ray.shutdown()
-        self._keeper.undo()
+        if self._keeper is not None:
+            self._keeper.undo()
         self._folder = self._here.id = ""
         if self._tmpdir is None:
             os.environ.pop("TMPDIR", None)
@@ -142,6 +145,15 @@ class Existing:
 
 
 CLUSTERS: dict[str, Any] = {"local": Local, "existing": Existing}
+
+
+def _keeper_of(folder: str) -> Keeper:
+    """The keeper of a session's folder. Raises ConfigError; then the folder is gone."""
+    try:
+        return Keeper("folder", folder=folder)
+    except (OSError, Refused) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise ConfigError([f"the process that cleans up after a run cannot be started: {error}"]) from None
 
 
 def _connect(address: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from loadgen.host.cgroups import Cgroups, Quota, Room
 
 MIB = 1 << 20
+SHARED_MEMORY = "/dev/shm"
 RAY_TASKS = 200
 """Processes and threads of an embedded Ray and its driver while they start: 240 were counted with two actors, on 2 CPUs."""
 ACTOR_TASKS = 32
@@ -26,13 +27,15 @@ SMALLEST_STORE_BYTES, LARGEST_STORE_BYTES = 80 * MIB, 512 * MIB
 
 @dataclass(frozen=True)
 class Limits:
-    """Room in control groups (None: no limit), open files a process may have at most, mappings a process may have."""
+    """Room in control groups (None: no limit), open files a process may have at most, mappings a process may have, and whether
+    it may write to /dev/shm."""
 
     memory: Room | None = None
     tasks: Room | None = None
     cpu_quota: Quota | None = None
     open_files: int = 1 << 20
     mappings: int = 65530
+    shared_memory: bool = True
 
 
 NO_LIMITS = Limits()
@@ -60,7 +63,8 @@ def limits() -> Limits:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     open_files = hard if hard != resource.RLIM_INFINITY else 1 << 20
     mappings = int(Path("/proc/sys/vm/max_map_count").read_text())
-    return Limits(groups.memory(), groups.tasks(), groups.cpu_quota(), open_files, mappings)
+    shared_memory = os.access(SHARED_MEMORY, os.W_OK)
+    return Limits(groups.memory(), groups.tasks(), groups.cpu_quota(), open_files, mappings, shared_memory)
 
 
 def raise_open_files() -> None:
@@ -72,7 +76,7 @@ def raise_open_files() -> None:
 def object_store_bytes() -> int:
     """The size of Ray's object store: half of what is free in /dev/shm, within what it can be."""
     try:
-        status = os.statvfs("/dev/shm")
+        status = os.statvfs(SHARED_MEMORY)
     except OSError:
         return LARGEST_STORE_BYTES
     half = status.f_bavail * status.f_frsize // 2
@@ -102,6 +106,11 @@ def shortages(needs: Needs, there: Limits) -> Iterator[str]:
             f"uffds_per_vmm={needs.uffds_per_vmm} makes more mappings than a process may have ({there.mappings}): "
             f"`sysctl vm.max_map_count={2 * needs.uffds_per_vmm + 1024}`, or use a smaller uffds_per_vmm"
         )
+    if not there.shared_memory:
+        yield (
+            f"{SHARED_MEMORY} cannot be written, and Ray keeps its object store there: mount a tmpfs on it that this user may "
+            "write to"
+        )
 
 
 def in_words(there: Limits) -> list[tuple[str, str]]:
@@ -112,4 +121,5 @@ def in_words(there: Limits) -> list[tuple[str, str]]:
         ("memory limit", f"{memory.left >> 20} MiB left of {memory.limit >> 20} ({memory.path})" if memory else "none"),
         ("task limit", f"{tasks.left} left of {tasks.limit} ({tasks.path})" if tasks else "none"),
         ("open files", f"at most {there.open_files} in a process"),
+        ("mappings", f"at most {there.mappings} in a process"),
     ]

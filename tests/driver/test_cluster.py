@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import ray
 
+from loadgen.cluster.cluster import Local
 from loadgen.cluster.embedded_ray import NOT_STARTED, keep_off_stdout, without_services
+from loadgen.errors import ConfigError
 
 FLAG = "ray._private.worker._worker_logs_enabled"
 
@@ -39,3 +43,12 @@ def test_a_ray_that_names_its_services_otherwise_is_started_with_them(monkeypatc
     monkeypatch.delattr(missing)
     with without_services():
         pass
+
+
+def test_a_keeper_that_cannot_be_started_is_named_and_leaves_no_folder(monkeypatch: pytest.MonkeyPatch, short_path: Path) -> None:
+    monkeypatch.setattr("sys.executable", str(short_path / "nothing"))
+    local = Local()
+    with pytest.raises(ConfigError, match="the process that cleans up after a run cannot be started"):
+        local.start(2)
+    local.close()
+    assert list(short_path.iterdir()) == []

@@ -102,6 +102,15 @@ def test_rays_object_store_fits_into_a_small_shared_memory() -> None:
     assert done.stdout == "100\n"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="a mount namespace of its own needs root")
+def test_a_shared_memory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    script = 'mount -t tmpfs -o ro none /dev/shm && exec "$0" dry_run=true'
+    command = ["unshare", "--mount", "sh", "-c", script, str(BIN / "loadgen")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 1
+    assert done.stderr.endswith("Ray keeps its object store there: mount a tmpfs on it that this user may write to\n")
+
+
 @pytest.mark.parametrize("command", [("loadgen", "dry_run=true"), ("loadgen-doctor",)])
 def test_a_seccomp_filter_is_named_as_what_refuses_a_userfaultfd(tmp_path: Path, command: tuple[str, ...]) -> None:
     """The filter refuses the system call, and the ioctl that /dev/userfaultfd makes one by: a filter sees no path."""

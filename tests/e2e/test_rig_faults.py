@@ -36,6 +36,7 @@ def test_page_servers_killed_at_random_moments_of_a_sweep_lose_no_run_and_no_pag
     stored = rows(tmp_path)
     assert [row["status"] for row in stored] == ["ok", "ok"], (err, [row["reason"] for row in stored])
     assert all(row["pages_resolved"] == row["pages"] and row["wrong_words"] == 0 for row in stored)
+    assert "raylet" not in err and "ActorDied" not in err, err
     assert killed >= 2 and sum(row["recoveries"] for row in stored) >= 1
     assert all(row["trusted"] is False for row in stored if row["recoveries"])
 
