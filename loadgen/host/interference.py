@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from results.derive.trust import JUDGED_FROM_S, MOST_LAG_S, MOST_OF_MACHINE, MOST_STOLEN
+from results.derive.trust import JUDGED_FROM_S, MOST_LAG_S, MOST_OF_MACHINE, MOST_STOLEN, MOST_SWITCHES_PER_S
 
 NS_PER_S = 1_000_000_000
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -27,9 +27,6 @@ PLACED_ROLES = ("vcpu", "reader")
 """Threads that the placement gives CPUs to; others go where the scheduler puts them, which may be a CPU of these."""
 BETWEEN_ROUNDS = "vmm"
 """A VMM process's own thread: it prepares the page states while no vCPU runs, and sleeps while they do."""
-MOST_SWITCHES_PER_S = 100.0
-"""Most involuntary context switches of a thread in a second where each has a CPU of its own: a thread that has to share takes
-turns of a few milliseconds, hundreds of times a second."""
 IDLE_BELOW = 0.01
 """A thread that uses less of a CPU takes nothing from anybody."""
 

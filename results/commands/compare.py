@@ -91,11 +91,12 @@ def _margin(arguments: argparse.Namespace) -> float:
 
 
 def _sides(arguments: argparse.Namespace) -> tuple[Side, Side, str | None]:
-    runs = selected(DataSet.existing(arguments.a), arguments)
+    columns = (arguments.value, *HOST_FIELDS, *arguments.across.split(","), (arguments.by or "").partition("=")[0])
+    runs = selected(DataSet.existing(arguments.a), arguments, *columns)
     if (arguments.b is None) == (arguments.by is None):
         raise DataSetError("compare takes two data sets, or one and --by PARAMETER=A,B")
     if arguments.by is None:
-        other = selected(DataSet.existing(arguments.b), arguments)
+        other = selected(DataSet.existing(arguments.b), arguments, *columns)
         return Side(arguments.a, runs), Side(arguments.b, other), None
     parameter, values = parameter_and_value(arguments.by, "--by")
     pair = values.split(",")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 
 from results.commands.selection import WIDE, add_dataset, add_selection, selected
-from results.schema import RUN_COLUMNS
 from results.store.dataset import DataSet
 from results.summaries.pivot import pivot
-from results.summaries.summary import summarise
+from results.summaries.summary import SUMMARISED, summarise
 from results.tables.summary_table import print_pivot, print_summary
 
 DEFAULT_ROWS, DEFAULT_COLUMNS, DEFAULT_VALUE = "strategy", "vcpus", "pages_per_s"
@@ -28,12 +27,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def table(arguments: argparse.Namespace) -> int:
     """The summary when nothing else is asked for, else the pivot."""
-    derived = (column.name for column in RUN_COLUMNS if column.derived)
-    asked = (arguments.rows, arguments.cols, arguments.value)
-    runs = selected(DataSet.existing(arguments.dataset), arguments, *derived, *asked)
+    dataset = DataSet.existing(arguments.dataset)
     if arguments.rows is None and arguments.cols is None and arguments.value is None:
-        print_summary(summarise(runs), wide=arguments.wide)
+        print_summary(summarise(selected(dataset, arguments, *SUMMARISED)), wide=arguments.wide)
         return 0
     rows, columns = arguments.rows or DEFAULT_ROWS, arguments.cols or DEFAULT_COLUMNS
-    print_pivot(pivot(runs, rows, columns, arguments.value or DEFAULT_VALUE), wide=arguments.wide)
+    value = arguments.value or DEFAULT_VALUE
+    print_pivot(pivot(selected(dataset, arguments, rows, columns, value), rows, columns, value), wide=arguments.wide)
     return 0

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from results.figures import cell
-from results.report.drawing import Plot, Sheet, Table, along, logarithmic, look, sheet, style
+from results.report.drawing import Plot, Sheet, Table, along, logarithmic, look, ring, sheet, style
 from results.report.subject import MOST_PANELS, Panel, Subject, left_out, no_quantity
 from results.statistics.crossover import crossings
 from results.statistics.design import Row, grouped, value_of
 from results.statistics.intervals import Estimate, paired_ratio
 from results.statistics.verdicts import INCONCLUSIVE, NO_DIFFERENCE, equivalent, figures
+from results.summaries.noise import flagged
 
 VALUE = "pages_per_s"
 
@@ -39,6 +41,7 @@ def plot_along(subject: Subject, parameter: str, number: int) -> Plot | None:
         with style():
             for name, ratios in by_name.items():
                 _draw(drawn, axes, look(subject.names, name), name, ratios)
+                ring(drawn, axes, [(at, ratios[at].value) for at in ratios if flagged(_of(subject, panel, parameter, name, at))])
             axes.axhline(1, color="#000000", linewidth=1)
             logarithmic(axes)
             along(axes, [value for ratios in by_name.values() for value in ratios])
@@ -102,22 +105,25 @@ def _draw(drawn: Sheet, axes: Any, looks: dict[str, Any], name: str, ratios: Rat
         axes.axvline(crossing.at, color=looks["color"], linewidth=0.8, linestyle=":")
 
 
+def _of(subject: Subject, panel: Panel, parameter: str, name: str, value: float) -> list[Row]:
+    """The runs that a speed-up is made of: those of its series at a value, and of the baseline."""
+    series = subject.series(panel.runs, parameter)
+    base = (runs for other, runs in series.items() if other.split()[0] == subject.baseline)
+    return [run for run in (*series[name], *next(base, ())) if value_of(run, parameter) in (value, None)]
+
+
 def _rows(subject: Subject, panel: Panel, by_name: dict[str, Ratios], parameter: str) -> list[tuple[str, ...]]:
     """A row a point, and one a crossing, between every two series."""
     rows: list[tuple[str, ...]] = []
     series = subject.series(panel.runs, parameter)
-
-    def mark(name: str, value: float) -> str:
-        base = (runs for other, runs in series.items() if other.split()[0] == subject.baseline)
-        both = [*series[name], *next(base, ())]
-        return subject.marked(name, [run for run in both if value_of(run, parameter) in (value, None)])
-
+    of = partial(_of, subject, panel, parameter)
     for name, ratios in by_name.items():
         for value, ratio in ratios.items():
             verdict = NO_DIFFERENCE if equivalent(ratio) else "faster" if ratio.value > 1 else "slower"
             if ratio.includes(1.0) and not equivalent(ratio):
                 verdict = INCONCLUSIVE
-            rows.append((cell(value), panel.title, mark(name, value), str(subject.baseline), figures(ratio), verdict))
+            marked = subject.marked(name, of(name, value))
+            rows.append((cell(value), panel.title, marked, str(subject.baseline), figures(ratio), verdict))
     names = list(by_name)
     pairs = [(name, str(subject.baseline), ratios) for name, ratios in by_name.items()]
     for number, name in enumerate(names):

@@ -138,6 +138,14 @@ def dashes(names: Sequence[str], name: str) -> dict[str, Any]:
     return {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number % len(DASHES)]}
 
 
+def ring(drawn: Sheet, axes: Axes, points: Sequence[tuple[float, float]]) -> None:
+    """A ring around each of the points, whose runs are flagged as noisy."""
+    if points:
+        at, value = zip(*points, strict=True)
+        [rings] = axes.plot(at, value, linestyle="none", marker="o", fillstyle="none", markersize=11, color="#b00020")
+        drawn.legend.setdefault("runs flagged as noisy", rings)
+
+
 def logarithmic(axes: Axes) -> None:
     """A logarithmic y axis with ticks that people read."""
     axes.set_yscale("log")

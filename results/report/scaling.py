@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from results.figures import cell
-from results.report.drawing import Plot, Table, along, logarithmic, look, sheet, style
+from results.report.drawing import Plot, Table, along, logarithmic, look, ring, sheet, style
 from results.report.subject import MOST_PANELS, Subject, left_out
 from results.statistics.intervals import median
 from results.statistics.scalability import FEWEST_POINTS, PREDICTED, Law, fit
@@ -42,8 +42,8 @@ def plots(subject: Subject) -> list[Plot]:
         Plot(
             name="scaling",
             title="Scaling: pages a second by number of vCPUs",
-            caption="Points: medians over repeats with their intervals. Lines: the Universal Scalability Law fitted to all "
-            "repeats; dashed, in the grey, it is a prediction and was not measured; the band is its 95 % interval."
+            caption="Points: medians over repeats with their intervals. Lines: the Universal Scalability Law, the median of its "
+            "fits to each repeat; dashed, in the grey, it is a prediction and was not measured; the band is its exact interval."
             + left_out(every),
             svg=drawn.svg(),
             series=drawn.series,
@@ -70,6 +70,8 @@ def _draw(drawn: Any, axes: Any, subject: Subject, name: str, runs: Any) -> Law 
     [marks] = axes.plot(at, middle, linestyle="none", **looks)
     marks.set_gid(drawn.series_id())
     drawn.legend.setdefault(name, marks)
+    noisy = {run[ALONG] for run in runs if run["trusted"] is False}
+    ring(drawn, axes, [(n, point.value) for n, point in points.items() if point and n in noisy])
     if law:
         inside = np.geomspace(min(at), law.largest, 60)
         axes.plot(inside, law.rate(inside), color=colour, linewidth=1.2)

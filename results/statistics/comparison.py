@@ -14,6 +14,7 @@ from typing import Any
 from results.schema import RUN_COLUMNS
 from results.statistics.design import Row, axes, grouped, numeric, settings
 from results.statistics.intervals import LEVEL, Estimate, paired_ratio, unpaired_ratio
+from results.statistics.percentiles import P999_FROM, shown
 from results.statistics.significance import ALPHA, holm, rank_sum_test, repeats_needed, sign_test
 from results.statistics.verdicts import HIGHER, INCONCLUSIVE, LOWER, MARGIN, WORSE, least_difference, verdict
 from results.store.locations import DataSetError
@@ -167,7 +168,7 @@ class _Sides:
 def _sides(values: Mapping[str, Any], a: Sequence[Row], b: Sequence[Row], value: str, wanted: int) -> _Sides:
     counted = [[run for run in side if run["repeat"] < wanted] for side in (a, b)]
     flagged = max((sum(run.get("trusted") is False for run in side) / len(side) for side in counted if side), default=0.0)
-    side_a, side_b = ({run["repeat"]: run[value] for run in side} for side in counted)
+    side_a, side_b = ({run["repeat"]: shown(run, value) for run in side} for side in counted)
     return _Sides(values, side_a, side_b, _undecided(a, b, wanted) or _lacking(value, side_a, side_b), flagged)
 
 
@@ -217,7 +218,8 @@ def _lacking(value: str, a: Mapping[int, Any], b: Mapping[int, Any]) -> str:
     for name, side in (("A", a), ("B", b)):
         missing = sum(one is None for one in side.values())
         if missing:
-            return f"{value} is null in {missing} of {len(side)} runs of {name}"
+            why = f" (a 99.9th percentile takes {P999_FROM} recorded faults)" if "p999" in value else ""
+            return f"{value} is null in {missing} of {len(side)} runs of {name}{why}"
     zeros = sum(one == 0 for one in a.values())
     return f"{value} is 0 in {zeros} of {len(a)} runs of A, so there is no ratio" if zeros else ""
 

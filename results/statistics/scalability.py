@@ -4,8 +4,8 @@
 
 `contention` is the share of the work that cannot go on side by side, `coherence` what every pair of vCPUs costs each other: with
 it the rate has a peak, at sqrt((1 - contention) / coherence), and falls beyond. n / rate is linear in the terms, so SciPy's
-non-negative least squares fit it to all repeats, by the relative error. The interval comes from fits to repeats drawn anew. What
-is read off beyond the largest number measured is a prediction and not a result.
+non-negative least squares fit it, by the relative error, to each repeat alone. A term is the median of those fits, and its
+interval the exact one of a median. What is read off beyond the largest number measured is a prediction and not a result.
 """
 
 from __future__ import annotations
@@ -17,17 +17,15 @@ from math import sqrt
 import numpy as np
 import numpy.typing as npt
 
-from results.statistics.intervals import LEVEL, Estimate
+from results.statistics.intervals import Estimate, median
 
 PREDICTED = (64, 256)
 """Numbers of vCPUs for which the law is asked."""
 FEWEST_POINTS = 4
 """Numbers of vCPUs it takes: three terms leave one to disagree."""
 
-_RESAMPLES = 999
 _LEAST = 1e-9
 """What is left of one vCPU's time per page, at least, where a fit would have nothing left of it."""
-_SEED = 1
 Terms = tuple[float, float, float]
 
 
@@ -42,7 +40,7 @@ class Law:
     predictions: Mapping[int, Estimate]
     largest: float
     error: float
-    resampled: tuple[Terms, ...]
+    fits: tuple[Terms, ...]
 
     @property
     def peak(self) -> float | None:
@@ -52,14 +50,15 @@ class Law:
         return sqrt(max(0.0, 1 - self.contention.value) / self.coherence.value)
 
     def rate(self, n: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """The fitted rate."""
-        return rate(n, self.one.value, self.contention.value, self.coherence.value)
+        """The fitted rate: at each number the median of the repeats' curves."""
+        return np.array([one.value for one in _at(self.fits, n)])
 
     def band(self, n: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Lower and upper bound of the rate."""
-        curves = np.array([rate(n, *terms) for terms in self.resampled])
-        low, high = np.quantile(curves, _tails(), axis=0)
-        return low, high
+        """Lower and upper bound of the rate; the rate itself where one repeat has no spread."""
+        found = _at(self.fits, n)
+        low = [one.value if one.low is None else one.low for one in found]
+        high = [one.value if one.high is None else one.high for one in found]
+        return np.array(low), np.array(high)
 
 
 def rate(n: npt.NDArray[np.float64], one: float, contention: float, coherence: float) -> npt.NDArray[np.float64]:
@@ -68,45 +67,39 @@ def rate(n: npt.NDArray[np.float64], one: float, contention: float, coherence: f
 
 
 def fit(rates: Mapping[float, Sequence[float]]) -> Law | None:
-    """Fit the law to repeats' rates by number of vCPUs. None for fewer than FEWEST_POINTS numbers."""
+    """Fit the law to rates by number of vCPUs, each in the order of the repeats. None for fewer than FEWEST_POINTS numbers."""
     points = {n: np.array(values, np.float64) for n, values in sorted(rates.items()) if len(values) and min(values) > 0}
     if len(points) < FEWEST_POINTS:
         return None
-    fitted = _fit(points)
-    rng = np.random.default_rng(_SEED)
-    drawn = [{n: rng.choice(values, len(values)) for n, values in points.items()} for _ in range(_RESAMPLES)]
-    resampled = tuple(_fit(points) for points in drawn)
+    fits = tuple(_fit({n: values[repeat] for n, values in points.items()}) for repeat in range(min(map(len, points.values()))))
     numbers = np.array(list(points), np.float64)
-    medians = np.array([np.median(values) for values in points.values()])
-    repeats = min(map(len, points.values()))
     largest = float(numbers.max())
-
-    def estimate(value: float, values: Sequence[float]) -> Estimate:
-        if repeats < 2:
-            return Estimate(value, None, None, repeats)
-        low, high = np.quantile(values, _tails())
-        return Estimate(value, float(low), float(high), repeats)
-
-    one, contention, coherence = (estimate(value, [terms[i] for terms in resampled]) for i, value in enumerate(fitted))
-    predictions = {
-        n: estimate(float(rate(np.array([n]), *fitted)[0]), [float(rate(np.array([n]), *terms)[0]) for terms in resampled])
-        for n in PREDICTED
-        if n > largest
-    }
-    error = float(np.max(np.abs(rate(numbers, *fitted) / medians - 1)))
-    return Law(one, contention, coherence, predictions, largest, error, resampled)
+    one, contention, coherence = (_estimate([terms[i] for terms in fits]) for i in range(3))
+    beyond = [n for n in PREDICTED if n > largest]
+    predictions = dict(zip(beyond, _at(fits, np.array(beyond, np.float64)), strict=True))
+    fitted = np.array([point.value for point in _at(fits, numbers)])
+    error = float(np.max(np.abs(fitted / np.array([np.median(values) for values in points.values()]) - 1)))
+    return Law(one, contention, coherence, predictions, largest, error, fits)
 
 
-def _fit(points: Mapping[float, npt.NDArray[np.float64]]) -> Terms:
+def _at(fits: Sequence[Terms], numbers: npt.NDArray[np.float64]) -> list[Estimate]:
+    """What the repeats' curves come to at each number of vCPUs."""
+    curves = np.array([rate(numbers, *terms) for terms in fits])
+    return [_estimate(list(values)) for values in curves.T]
+
+
+def _estimate(values: Sequence[float]) -> Estimate:
+    found = median(values)
+    assert found is not None  # a fit is of numbers
+    return found
+
+
+def _fit(points: Mapping[float, float]) -> Terms:
     """n / rate = (1 - contention + contention * n + coherence * n * (n - 1)) / one, each of the three at least 0."""
     from scipy.optimize import nnls
 
-    n = np.concatenate([np.full(len(values), number, np.float64) for number, values in points.items()])
-    time = n / np.concatenate(list(points.values()))
+    n = np.array(list(points), np.float64)
+    time = n / np.array(list(points.values()), np.float64)
     (free, serial, pairs), _ = nnls(np.stack([np.ones_like(n), n, n * (n - 1)], axis=1) / time[:, None], np.ones_like(n))
     alone = max(free + serial, _LEAST * float(time.min()))
     return float(1 / alone), float(serial / alone), float(pairs / alone)
-
-
-def _tails() -> tuple[float, float]:
-    return (1 - LEVEL) / 2, (1 + LEVEL) / 2

@@ -6,11 +6,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from results.statistics.design import APART, BASELINE, Row, baseline_of, differing, grouped, in_order, of_the_strategy, value_of
+from results.statistics.design import (
+    APART,
+    BASELINE,
+    Row,
+    baseline_of,
+    described,
+    differing,
+    grouped,
+    in_order,
+    of_the_strategy,
+    value_of,
+)
 from results.statistics.intervals import Estimate, median, paired_ratio, two_groups
 from results.statistics.percentiles import shown
 from results.store.dataset import DataSet
-from results.summaries.net import Bracket, bracket, bracket_to
+from results.summaries.net import Bracket, bracket, bracket_to, ends
 from results.summaries.noise import flagged, noise
 
 SHOWN_AXES = ("fault_mix", "memory_type", "cores", "vcpus")
@@ -18,6 +29,12 @@ SHOWN_AXES = ("fault_mix", "memory_type", "cores", "vcpus")
 
 LATENCIES = tuple(f"latency_{which}_ns" for which in ("p50", "p99", "p999"))
 OPEN_LATENCIES = tuple(f"latency_open_{which}_ns" for which in ("p50", "p99", "p999"))
+
+SUMMARISED = (
+    *("pages_per_s", "cpu_ns_per_page", "prefetched_pages_per_s", *LATENCIES, *OPEN_LATENCIES),
+    *(end for column in ("pages_per_s_net", "cpu_ns_per_page_net") for end in ends(column)),
+)
+"""Columns of `runs` that a summary needs besides those that describe a run."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +87,7 @@ class Summary:
 
 def summary(dataset: DataSet, sweep_id: str | None = None) -> Summary:
     """Summarise one sweep, or all of them. Raises DataSetError for a sweep that is not there."""
-    return summarise(dataset.runs(sweep_id))
+    return summarise(dataset.runs(sweep_id, described(*SUMMARISED)))
 
 
 def summarise(runs: Sequence[Row]) -> Summary:

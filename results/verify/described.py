@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from results.derive.net import doubts
-from results.derive.trust import JUDGED_FROM_S, MOST_LAG_S, SHARES
+from results.derive.trust import JUDGED_FROM_S, MOST_LAG_S, MOST_SWITCHES_PER_S, SHARES
 from results.statistics.design import settings
 
 Row = Mapping[str, Any]
@@ -59,6 +59,10 @@ SCALED = {"think_ns": ("access.think_us", 1e3), "hold_ns": ("access.hold_s", 1e9
 
 LEAST = {"cores": "cores", "vcpus_per_vmm": "vcpus_per_vmm", "uffds_per_vmm": "uffds_per_vmm", "page_bytes": "memory.page_bytes"}
 """Columns that are a key of the configuration unless that is 0, which leaves them to the plan."""
+
+
+_PLACED = ("vcpu", "reader")
+"""Roles of the threads that the placement gives CPUs to."""
 
 
 def contradictions(run: Row) -> Iterator[str]:
@@ -119,6 +123,21 @@ def _of_trust(run: Row) -> Iterator[str]:
         yield f"trusted=True, and recoveries={run['recoveries']}"
     for text in (*_limits_passed(run), *doubts(run)) if run["trusted"] else ():
         yield f"trusted=True, and {text}"
+
+
+def preempted(run: Row, threads: Sequence[Row]) -> Iterator[str]:
+    """A sentence where a run is `trusted` although its pinned threads were preempted. Only of one guest whose vCPUs and readers
+    had a CPU each, with no thread of the run beside them that may have taken it."""
+    watched_s, placed = run.get("watched_s"), [row for row in threads if row["role"] in _PLACED]
+    if not run.get("trusted") or not watched_s or watched_s < JUDGED_FROM_S or run.get("guests") != 1:
+        return
+    cpus = ";".join(filter(None, (run.get("vcpu_cpus"), run.get("reader_cpus")))).split(";")
+    alone = all(cpu.isdigit() for cpu in cpus) and len(set(cpus)) == len(cpus) == len(placed)
+    switches: list[Any] = [row["involuntary_switches"] for row in placed]
+    if not alone or None in switches or any(row["role"] not in (*_PLACED, "vmm", "driver") for row in threads):
+        return
+    if (each := sum(switches) / len(placed) / watched_s) > MOST_SWITCHES_PER_S:
+        yield f"trusted=True, and pinned threads were preempted {each:.0f} times a second each, above {MOST_SWITCHES_PER_S:.0f}"
 
 
 def _limits_passed(run: Row) -> Iterator[str]:

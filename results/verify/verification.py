@@ -19,7 +19,7 @@ from results.schema import COUNTERS, NET_COLUMNS, SCHEMA_VERSION, STAGES_NS, STA
 from results.store.dataset import DataSet
 from results.store.locations import DataSetError
 from results.verify.completeness import Sweeps, files_missing
-from results.verify.described import contradictions
+from results.verify.described import contradictions, preempted
 from results.verify.recorded_faults import RecordedFaults
 
 Row = Mapping[str, Any]
@@ -101,6 +101,7 @@ def verify_run(run: Row, vcpus: Sequence[Row], threads: Sequence[Row], batches: 
         latencies.add({name: batch.column(name).fill_null(0).to_numpy().astype(np.int64) for name in (*STAGES_NS, *EMULATED)})
     yield from faults.disagreements()
     yield from contradictions(run)
+    yield from preempted(run, threads)
     for name, again in derive(run, vcpus, latencies, threads).items():
         lacking = run[name] is None and run["schema_version"] < SCHEMA_VERSION  # derived since
         of_trips = name in NET and operations(run) is None  # stored before emulated operations were counted

@@ -14,11 +14,15 @@ import numpy.typing as npt
 
 from results.store.dataset import DataSet
 from tests.bench.lines import Asked, Line
+from tests.results import many
 from workers import _native
 
 RECORDS = 10_000_000
 CHUNK = 1 << 18
 VCPUS = 8
+RUNS = 10_000
+READ_BAR_S = 20.0
+READ_BAR_MIB = 1024.0
 RATE_BAR = 5e6
 BYTES_BAR = 64.0
 
@@ -101,4 +105,28 @@ def parquet(asked: Asked) -> Iterator[Line]:
     )
 
 
-CASES = {"parquet": parquet}
+def reading(asked: Asked) -> Iterator[Line]:
+    """Commands on a data set of many runs, each in a process of its own; written beforehand, outside the clock."""
+    count = RUNS // 20 if asked.quick else RUNS
+    with tempfile.TemporaryDirectory(dir=asked.build) as scratch:
+        many.make(f"{scratch}/dataset", count, 0)
+        for command in ("show", "table"):
+            took = many.command(Path(scratch), command, "dataset")
+            barred = count == RUNS
+            yield Line(
+                "read",
+                f"seconds of `loadgen-report {command}` on {count} runs",
+                f"{took.seconds:.1f}",
+                f"<= {READ_BAR_S:.0f}" if barred else "",
+                took.seconds <= READ_BAR_S if barred else None,
+            )
+            yield Line(
+                "read",
+                f"peak MiB of `loadgen-report {command}` on {count} runs",
+                f"{took.peak_mib:.0f}",
+                f"<= {READ_BAR_MIB:.0f}" if barred else "",
+                took.peak_mib <= READ_BAR_MIB if barred else None,
+            )
+
+
+CASES = {"parquet": parquet, "read": reading}

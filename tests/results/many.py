@@ -54,21 +54,26 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 
 @dataclass(frozen=True)
-class Reported:
-    """What `loadgen-report report` took, in a process of its own."""
+class Took:
+    """What a `loadgen-report` command took, in a process of its own."""
 
     seconds: float
     peak_mib: float
 
 
-def report(folder: Path) -> Reported:
+def report(folder: Path) -> Took:
     """Report on folder/dataset into folder/report.html."""
-    command = [str(Path(sys.executable).parent / "loadgen-report"), "report", "dataset", "--out", "report.html"]
+    return command(folder, "report", "dataset", "--out", "report.html")
+
+
+def command(folder: Path, *arguments: str) -> Took:
+    """Run `loadgen-report` in the folder."""
+    words = [str(Path(sys.executable).parent / "loadgen-report"), *arguments]
     began = time.monotonic()
     # A small process starts it: on Linux a child's peak begins with what its parent held when it was started.
-    done = subprocess.run([sys.executable, "-c", MEASURE, *command], cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", MEASURE, *words], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return Reported(time.monotonic() - began, int(done.stdout.split()[-1]) / 1024)
+    return Took(time.monotonic() - began, int(done.stdout.split()[-1]) / 1024)
 
 
 def _row(strategy: str, vcpus: int, mix: str, repeat: int, repeats: int) -> dict[str, object]:

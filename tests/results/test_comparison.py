@@ -243,3 +243,14 @@ def test_sides_without_a_common_configuration_name_what_differs(tmp_path: Path) 
 def test_rates_are_better_higher_and_times_lower() -> None:
     names = ("pages_per_s_net", "latency_p99_ns", "achieved_delay_us", "trips")
     assert [better(name) for name in names] == ["higher", "lower", "lower", ""]
+
+
+def test_a_99_9th_percentile_of_few_faults_is_not_compared() -> None:
+    def side(name: str, fault_records: int) -> Side:
+        run = {"status": "ok", "sweep_id": name, "latency_p999_ns": 1000, "latency_p99_ns": 900, "fault_records": fault_records}
+        return Side(name, [run | {"repeat": repeat} for repeat in range(REPEATS)])
+
+    [cell] = compare(side("a", 9_999), side("b", 10_000), "latency_p999_ns").cells
+    assert cell.undecided == "latency_p999_ns is null in 6 of 6 runs of A (a 99.9th percentile takes 10000 recorded faults)"
+    assert compare(side("a", 10_000), side("b", 10_000), "latency_p999_ns").judged
+    assert compare(side("a", 50), side("b", 50), "latency_p99_ns").judged

@@ -115,3 +115,9 @@ def test_clocks_are_compared_within_a_host_only() -> None:
     ]
     found = derived({"pages_resolved": 30, "vcpus": 1, "guests": 3, "cores": 2}, rows)
     assert (found["duration_s"], found["start_spread_ns"], found["pages_per_s"]) == (3.0, 9, 10.0)
+
+
+def test_a_run_that_took_no_time_has_no_rate() -> None:
+    vcpus = vcpu_rows(0.0)
+    assert derived(run_row(), vcpus)["duration_s"] == 0
+    assert derived(run_row(), vcpus)["pages_per_s"] is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -139,3 +140,11 @@ def test_repeats_in_two_clusters_are_found_and_a_spread_is_not() -> None:
     assert two_groups([18.0, 110.0, 109.0, 108.0]) is None  # one alone is no cluster
     assert two_groups(list(np.geomspace(10, 100, 9))) is None
     assert two_groups([10.0, 10.1, 11.0, 11.1]) is None  # a tenth apart
+
+
+def test_the_interval_of_a_ratio_of_medians_reaches_the_level_from_eight_repeats_on() -> None:
+    for n in range(8, 31):
+        values = [float(value) for value in range(1, n + 1)]
+        found = unpaired_ratio(values, values)
+        assert found is not None and found.coverage >= LEVEL, n
+        assert found.coverage == pytest.approx(coverage(n, sqrt(LEVEL)) ** 2)

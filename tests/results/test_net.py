@@ -10,7 +10,7 @@ import pytest
 
 from results.derive.columns import derive
 from results.derive.latencies import FaultLatencies
-from results.derive.net import doubts
+from results.derive.net import Costs, costs, doubts
 from results.figures import thousand
 from results.store.dataset import DataSet
 from results.summaries.net import bracket, bracket_to, ends, net_text
@@ -216,3 +216,19 @@ def test_a_net_ratio_divides_each_end_by_the_baselines_other_one() -> None:
 
 def test_the_ends_of_a_net_column_are_named_after_it() -> None:
     assert ends("latency_p50_net_ns") == ("latency_p50_net_low_ns", "latency_p50_net_high_ns")
+
+
+def test_slow_gup_costs_no_more_than_the_exit_that_it_is_a_part_of() -> None:
+    assert costs(signals(emulated_exit_ns=400.0)) == Costs(400.0, 400.0, 0.0)  # it was calibrated as 500
+    assert costs(signals(emulated_slow_gup_ns=None)) == Costs(2000.0, 0.0, 0.0)
+
+
+def test_the_arrival_of_an_exit_is_that_of_emulated_exits_alone() -> None:
+    records = faults([1000, 1000, 1000])
+    columns = {name: records[name].astype(np.int64) for name in records.dtype.names if name.endswith("_ns")}
+    found = FaultLatencies()
+    found.add(columns | {"emulated_exits": np.zeros(3, np.int64), "emulated_entries": np.zeros(3, np.int64)})
+    assert found.arrival.per_mille(500) is None
+    columns["delivered_ns"] = columns["raised_ns"] + np.array([700, 50, 800])
+    found.add(columns | {"emulated_exits": np.array([1, 0, 1]), "emulated_entries": np.zeros(3, np.int64)})
+    assert (found.arrival.per_mille(500), found.arrival.per_mille(1000)) == (700, 800)

@@ -60,3 +60,9 @@ def test_rows_of_before_there_were_rounds_have_one() -> None:
     rows = [{"start_ns": 1000, "end_ns": 4000, "host": None}, {"start_ns": 1200, "end_ns": 6000, "host": None}]
     assert measured_s(rows) == pytest.approx(5000 / 1e9)
     assert [(row["round"], row["pages_resolved"]) for row in round_rows(rows)] == [(0, None)]
+
+
+def test_nothing_after_a_round_that_was_not_finished_is_a_round() -> None:
+    late = vcpu([(1000, 3000), (10_000, 11_000), (20_000, 21_000)])
+    late["round_start_ns"][1] = 0
+    assert [row["round"] for row in round_rows([late])] == [0]
