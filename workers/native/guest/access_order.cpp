@@ -126,7 +126,7 @@ void AccessOrder::begin_round(std::uint32_t round) {
   if (shuffled_) shuffle(list_, random_);
 }
 
-[[gnu::hot]] std::uint64_t AccessOrder::next_page() noexcept {
+[[gnu::hot]] std::uint64_t AccessOrder::next_of_another() noexcept {
   const std::uint64_t i = next_++;
   switch (order_) {
     case Order::sequential: return range_.first + i % range_.count;

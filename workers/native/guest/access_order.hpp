@@ -78,13 +78,16 @@ class AccessOrder {
   void rewind() noexcept { next_ = 0; }
   /// Another order of the same kind, from the seed and the round's number (0: the one it was made with). A trace stays as it is.
   void begin_round(std::uint32_t round);
-  std::uint64_t next_page() noexcept;
+  [[gnu::always_inline]] std::uint64_t next_page() noexcept {
+    return order_ == Order::list && next_ < list_.size() ? list_[next_++] : next_of_another();
+  }
   bool next_is_read() noexcept {
     return read_threshold_ == ~std::uint64_t{0} || (read_threshold_ != 0 && coin_.next() < read_threshold_);
   }
 
  private:
   enum class Order { sequential, list, uniform, zipf, strided };
+  std::uint64_t next_of_another() noexcept;  ///< of an order without a list, or of a list at its end
   Order order_ = Order::sequential;
   bool shuffled_ = false;  ///< its list is a permutation of the range
   PageRange range_;

@@ -30,6 +30,7 @@ class PageRecord {
 
   std::uint8_t byte(std::uint64_t page) const noexcept { return bytes_[page].load(std::memory_order_acquire); }
   PageState state(std::uint64_t page) const noexcept { return state_of(byte(page)); }
+  static constexpr auto kMapped = static_cast<std::uint8_t>(PageCondition::resolved);
   /// Of a page in flight: it had been resolved before, and was dropped.
   bool was_discarded(std::uint64_t page) const noexcept {
     return page_condition(bytes_[page].load(std::memory_order_relaxed)) == PageCondition::claimed_again;

@@ -76,9 +76,11 @@ class AccessAccount {
 
   /// An access begins. `known`: its page's byte in the record; `due`: when an open loop wanted it, or 0.
   [[gnu::hot]] void begin(std::uint64_t page, std::uint8_t known, Ticks due) noexcept {
+    under_way_ = true;
     page_ = page;
     known_ = known;
     due_ = due;
+    raised_ = 0;
     when_raised_ = PageRecord::state_of(known);
     attempt_ = installed_again_ = 0;
     emulated_exits_ = emulated_entries_ = 0;
@@ -117,17 +119,22 @@ class AccessAccount {
 
   bool delivered() const noexcept { return open_ && slot_->delivered.load(std::memory_order_acquire) != 0; }
 
-  /// The touch is over. False: it was given up, or its word is wrong.
-  [[gnu::hot]] bool close(const Touched& touched) noexcept {
+  /// The touch is over; `base`: of the contents of its page. False: it was given up, or its word is wrong.
+  [[gnu::hot]] bool close(const Touched& touched, std::uint64_t base) noexcept {
+    under_way_ = false;
     // A run that is being stopped ends registration to wake its sleepers: what such a touch found is nobody's resolve.
     if (open_ && touched.stopping && books_.userfaultfd && slot_->installed.load(kRelaxed) == 0) abandoned_ = true;
     if (open_) close_record(touched);
     if (abandoned_ || memory_error_) return false;
+    return check_word(page_, touched.value, base);
+  }
+
+  [[gnu::always_inline]] bool check_word(std::uint64_t page, std::uint64_t value, std::uint64_t base) noexcept {
     if (books_.verify == Verify::none) return true;
-    const std::uint64_t base = books_.contents.base(page_);
     const std::uint64_t index = books_.contents.touched_word(base);
-    if (touched.value == Contents::word(base, index)) return true;
-    wrong_.add({1, page_, index, touched.value});
+    if (value == Contents::word(base, index)) [[likely]]
+      return true;
+    wrong_.add({1, page, index, value});
     return false;
   }
 
@@ -139,7 +146,8 @@ class AccessAccount {
   std::uint64_t page_ = 0;
   std::uint8_t known_ = 0;
   PageState when_raised_ = PageState::unresolved;
-  bool open_ = false;  ///< it has a record
+  bool under_way_ = false;  ///< there is one that is noted
+  bool open_ = false;       ///< it has a record
   bool abandoned_ = false;
   bool resolved_here_ = false;
   bool populated_ = false;

@@ -40,6 +40,7 @@ void pass_on(int signal, siginfo_t* info, void* context) {
   const int saved = errno;
   auto& context = *static_cast<ucontext_t*>(raw);
   if (interrupted_a_touch(context) && current != nullptr && current->owns(info->si_addr)) {
+    current->note_late();
     if (current->vmm().exit == ExitKind::signal) current->made_exit(Emulated::signal);
     if (current->on_exit(Exit::signal) == Verdict::abandon) {
       current->abandon();
@@ -65,6 +66,7 @@ void pass_on(int signal, siginfo_t* info, void* context) {
 void on_kick(int, siginfo_t*, void* raw) {
   auto& context = *static_cast<ucontext_t*>(raw);
   if (current != nullptr && current->stopping() && interrupted_a_touch(context)) {
+    current->note_late();
     current->abandon();
     abandon_touch(context);
   }

@@ -57,13 +57,18 @@ class ThreadSeat final : public Engine::Seat {
 /// False: it was given up, or its word is wrong.
 [[gnu::always_inline]] inline bool ThreadSeat::access(std::uint64_t page, bool read, Ticks due) noexcept {
   const std::uint8_t known = books_.pages.byte(page);
+  const std::uint64_t base = books_.contents.base(page);
+  auto* word = reinterpret_cast<std::uint64_t*>(books_.region + page * books_.page_bytes) + books_.contents.touched_word(base);
+  const bool in_stage2 = vcpu_.vmm().exit < ExitKind::probe || PageRecord::in_stage2(known);
+  if (in_stage2 && due == 0 && !PageRecord::faults(known) && !vcpu_.notes_all()) {
+    vcpu_.touch_mapped(page);
+    const std::uint64_t value = read ? touch_read(word) : touch_write(word);
+    return vcpu_.finish_mapped(page, value, base);
+  }
   vcpu_.raise_here(page, known, due);
-  auto* word = reinterpret_cast<std::uint64_t*>(books_.region + page * books_.page_bytes) +
-               books_.contents.touched_word(books_.contents.base(page));
   std::uint64_t value = 0;
-  if (vcpu_.vmm().exit < ExitKind::probe || PageRecord::in_stage2(known) || enter_stage2(page))
-    value = read ? touch_read(word) : touch_write(word);
-  return vcpu_.finish_here(value);
+  if (in_stage2 || enter_stage2(page)) value = read ? touch_read(word) : touch_write(word);
+  return vcpu_.finish_here(value, base);
 }
 
 // The emulated stage-2 violation: the page is in the table afterwards, or the access is given up (false).

@@ -30,7 +30,8 @@ Vcpu::Vcpu(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, cons
       order_(access, vmm.guest.pages(), index, vmm.guest.config().vcpus, vmm.guest.config().seed),
       arrivals_(access.arrivals, interval_of(access), index, vmm.guest.config().vcpus, vmm.guest.config().seed),
       cpus_(std::move(cpus)),
-      milestones_(order_.per_pass()) {}
+      milestones_(order_.per_pass()),
+      notes_all_(vmm.guest.config().drops) {}
 
 void Vcpu::run(Engine& engine) noexcept {
   try {

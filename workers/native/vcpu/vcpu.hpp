@@ -40,8 +40,8 @@ class Vcpu : private Trips {
     else
       state_.stage.store(Stage::touching, kRelaxed);
   }
-  /// It has read `value`. False: it was given up, or its word is wrong.
-  [[gnu::always_inline]] bool finish_here(std::uint64_t value) noexcept {
+  /// It has read `value`; `base`: of the contents of its page. False: it was given up, or its word is wrong.
+  [[gnu::always_inline]] bool finish_here(std::uint64_t value, std::uint64_t base) noexcept {
     Touched touched{.value = value};
     if (open_) {
       touched.stopping = stopping();
@@ -50,7 +50,27 @@ class Vcpu : private Trips {
       touched.resumed = clock_.now_and_cpu(touched.cpu);
       seen_.add(touched.cpu);
     }
-    return close(touched);
+    return close(touched, base);
+  }
+
+  // An access to a page that is mapped, as far as the record knows, is not noted and not stamped: a stamp waits for every load
+  // before it, and so keeps the processor from making several such accesses at a time, as those of a guest's program are made.
+  // One that exits all the same is noted from there on; from then on each access is stamped before it is made.
+
+  bool notes_all() const noexcept { return notes_all_; }
+  [[gnu::always_inline]] void touch_mapped(std::uint64_t page) noexcept {
+    state_.page.store(page, kRelaxed);
+    state_.stage.store(Stage::touching, kRelaxed);
+  }
+  [[gnu::always_inline]] bool finish_mapped(std::uint64_t page, std::uint64_t value, std::uint64_t base) noexcept {
+    return under_way_ ? finish_here(value, base) : check_word(page, value, base);
+  }
+  /// The access is interrupted, by its exit or by the end of the run.
+  void note_late() noexcept {
+    if (under_way_) return;
+    notes_all_ = true;
+    begin(state_.page.load(kRelaxed), PageRecord::kMapped, 0);
+    raised_ = now();
   }
   /// One more access of the first pass or a later one is done.
   [[gnu::always_inline]] void count_here() noexcept {
@@ -82,13 +102,13 @@ class Vcpu : private Trips {
   }
   void finish(const Touched& touched) noexcept {
     seen_.add(touched.cpu);
-    close(touched);
+    close(touched, books_.contents.base(page_));
     ++done_;
   }
   /// The access under way will not be done: the run is being stopped.
   void finish_abandoned(const Touched& touched) noexcept {
     abandoned_ = true;
-    close(touched);
+    close(touched, 0);
   }
   void found_wrong(const WrongWord& found) noexcept { wrong_.add(found); }
   void passed_milestone(Ticks at, std::uint64_t resolved_by_readers) noexcept {
@@ -173,6 +193,7 @@ class Vcpu : private Trips {
   Milestones milestones_;
   std::vector<Ticks> pass_ends_;
   std::string failure_;
+  bool notes_all_;  ///< accesses to mapped pages too
   Ticks bookkeeping_ = 0;
   std::vector<Round> rounds_;
   Ticks start_ = 0;

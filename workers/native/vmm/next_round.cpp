@@ -52,10 +52,12 @@ bool NextRound::prepare(std::uint32_t finished) {
   if (!is_.disturbances.hold(finished + 1, is_.patience_s)) return false;
   if (!meet("holding the disturbances")) return false;
   if (!answered()) return false;
+  is_.credit_unclaimed();
   settle();
   if (!meet("answering the last events")) return false;
   if (is_.leads) end_round(is_.guest, finished, is_.config);
   if (!another_round(is_.guest, finished)) return false;
+  is_.forget_counted();
   drop();
   if (!meet("dropping the mapped pages")) return false;
   if (is_.leads) {

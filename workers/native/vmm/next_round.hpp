@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -26,7 +27,9 @@ struct BetweenRounds {
   const DeviceMapping* devices;
   Disturbances& disturbances;
   const std::vector<std::unique_ptr<Vcpu>>& vcpus;
-  PrepareJob prepare;  ///< of the vCPUs' mapping
+  PrepareJob prepare;                      ///< of the vCPUs' mapping
+  std::function<void()> credit_unclaimed;  ///< of the round just finished
+  std::function<void()> forget_counted;    ///< the next round's pages are counted anew
 };
 
 class NextRound {

@@ -172,6 +172,8 @@ void Vmm::make_next_round() {
       .disturbances = *disturbances_,
       .vcpus = vcpus_,
       .prepare = prepare_job(),
+      .credit_unclaimed = [this] { credit_unclaimed(); },
+      .forget_counted = [this] { counted_before_ = counted(); },
   });
 }
 
@@ -268,21 +270,27 @@ void Vmm::finish() {
   for (const auto& vcpu : vcpus_) convert_stamps(guest_, line_, {vcpu->records(), vcpu->recorded()}, vcpu->longest());
 }
 
-// A page server that was killed between installing a page and counting it leaves a page resolved for nobody: it goes to the
-// first vCPU's account.
+// A page server that was killed between installing a page and counting it leaves a page resolved that no vCPU's account has: it
+// goes to the first vCPU's. After each round, for the next one forgets which pages are resolved.
 void Vmm::credit_unclaimed() const noexcept {
   if (guest_.header().server_epoch.load() == 0) return;
-  std::uint64_t resolved = 0, counted = 0, first = 0;
+  std::uint64_t resolved = 0, first = 0;
   const bool alone = config_.vcpus == guest_.config().vcpus;
   for (std::uint64_t page = 0; page < guest_.pages(); ++page) {
     if (resolver_->record().state(page) != PageState::resolved || resolved_at_start(guest_, page)) continue;
     ++resolved;
     first += !alone && guest_.first_resolved(page);
   }
-  for (const auto& vcpu : vcpus_) counted += vcpu->state().resolved_by_vcpu.load() + vcpu->state().resolved_by_reader.load();
-  if (resolved <= counted) return;
-  vcpus_.front()->state().resolved_by_reader.fetch_add(resolved - counted);
-  vcpus_.front()->state().first_by_reader.fetch_add(alone ? resolved - counted : first);
+  const std::uint64_t mine = counted() - counted_before_;
+  if (resolved <= mine) return;
+  vcpus_.front()->state().resolved_by_reader.fetch_add(resolved - mine);
+  vcpus_.front()->state().first_by_reader.fetch_add(alone ? resolved - mine : first);
+}
+
+std::uint64_t Vmm::counted() const noexcept {
+  std::uint64_t sum = 0;
+  for (const auto& vcpu : vcpus_) sum += vcpu->state().resolved_by_vcpu.load() + vcpu->state().resolved_by_reader.load();
+  return sum;
 }
 
 Verified Vmm::verify() const { return verify_region(guest_, registration_.region, resolver_->record()); }

@@ -99,6 +99,7 @@ class Vmm {
   bool ended(std::size_t vcpu) const noexcept { return vcpus_[vcpu]->state().finished.load(std::memory_order_acquire) != 0; }
   void end_sleepers() const noexcept;
   void credit_unclaimed() const noexcept;
+  std::uint64_t counted() const noexcept;  ///< pages resolved for this process's vCPUs, in all rounds
   void read_events() const noexcept;
   void stop_disturbances();
   std::uint64_t slots_per_vcpu() const noexcept { return config_.record_capacity + 1; }
@@ -124,6 +125,7 @@ class Vmm {
   std::unique_ptr<Watchdog> watchdog_;
   std::unique_ptr<NextRound> next_round_;
   TickLine line_;
+  std::uint64_t counted_before_ = 0;  ///< in the rounds before this one
   bool finished_ = false;
 };
 
