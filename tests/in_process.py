@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from results.derive.identities import broken
 from workers import _native
@@ -34,10 +38,11 @@ class Ran:
     rounds_ended: str = ""
     fault_rounds: list[int] = field(default_factory=list)
     fault_pages: list[int] = field(default_factory=list)
+    records: list[npt.NDArray[np.void]] = field(default_factory=list)
 
 
-def run_in_process(spec: RunSpec) -> Ran:
-    """Run `spec` once and verify it."""
+def run_in_process(spec: RunSpec, beside: Callable[[PageServer], None] = lambda server: None) -> Ran:
+    """Run `spec` once and verify it; `beside` is called while its vCPUs run."""
     ran, server, vmms = Ran(), PageServer(), [Vcpu() for _ in range(spec.vmms)]
     try:
         address, filled = server.open(spec)
@@ -50,6 +55,7 @@ def run_in_process(spec: RunSpec) -> Ran:
         threads = [threading.Thread(target=vmm.run) for vmm in vmms]
         for thread in threads:
             thread.start()
+        beside(server)
         for thread in threads:
             thread.join()
         ran.stop_reason = server.stop_reason()
@@ -69,6 +75,7 @@ def run_in_process(spec: RunSpec) -> Ran:
             ran.refused += verified["poisoned"]
             ran.unprepared += report.unprepared
             _, rounds, records = vmm.fault_chunk(0, 1 << 20)
+            ran.records.append(records)
             ran.fault_rounds += rounds.tolist()
             ran.fault_pages += records["page"].tolist()
             ran.faults.update(
