@@ -224,7 +224,7 @@ def test_figures_of_flagged_runs_are_marked_everywhere_on_the_page(tmp_path: Pat
     assert "Flagged as noisy: 4 of 16 runs: status poll late (4)" in text
     assert ">no_uffd_wait !<" in text
     assert "2 of 2" in text
-    assert text.count(">runs flagged as noisy<") == 3  # the legends of scaling and of both crossovers, each with rings
+    assert text.count(">runs flagged as noisy<") == 2  # the legends of scaling and of the crossover, each with rings
     assert text.count("#b00020") > 3
     assert main(["report", dataset.uri, "--trusted-only", "--out", str(tmp_path / "y.html")]) == 0
     assert "lagged as noisy" not in (tmp_path / "y.html").read_text()
