@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from results.app import main
+from results.derive import histogram
 from results.derive.stages import PARTS, parts
 from results.schema import STAGES_NS
 from results.store.dataset import DataSet
@@ -140,3 +141,12 @@ def test_the_command_prints_parts_percentiles_and_humps(
     assert "of some runs only every 8th fault was stored" in out
     assert main(["stages", str(tmp_path), "--by", "speed"]) == 2
     assert "runs has no column 'speed'" in capsys.readouterr().err
+
+
+def test_a_pooled_99_9th_percentile_takes_ten_thousand_faults() -> None:
+    for faults in (9_999, 10_000):
+        digest = FaultDigest(finished=faults, latency=histogram.count(np.full(faults, 1000)))
+        assert (digest.pooled(999) is not None) == (faults == 10_000)
+        pooled = digest.pooled(990)
+        assert pooled is not None and 1000 <= pooled <= 1016
+    assert FaultDigest().pooled(500) is None
