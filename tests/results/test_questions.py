@@ -165,6 +165,14 @@ def test_the_extra_trip_of_a_swapped_page_is_told_raw_and_net_with_the_share_whe
     assert crossing == f"raw: no_slow_gup falls behind no_uffd_wait at a share of about {0.5 * math.log(1.5) / math.log(2):.2f}"
 
 
+def test_what_a_trip_costs_net_is_a_bracket_of_both_strategies(dataset: DataSet) -> None:
+    costs = {"emulated_exit_ns": 2000.0, "emulated_slow_gup_ns": 500.0, "emulated_entry_ns": 0.0}
+    common = {"pages": 1_000_000, "swapped_pages": 1_000_000, "memory_type": "anon", "engine": "thread", **costs}
+    store(dataset, "trips", strategy="no_slow_gup", seconds=5.0, made={"probes_missed": 500_000}, **common)  # 4 s to 4.25 s
+    store(dataset, "stays", strategy="no_uffd_wait", seconds=4.0, made={"signals": 500_000}, **common)  # 3 s to 3.25 s
+    assert columns(answer("slow_gup_trip", dataset))["extra ns a fault net"] == ["750..1250"]
+
+
 def test_swapped_pages_of_real_vcpus_stand_beside_those_of_threads_and_without_the_extra_trip(dataset: DataSet) -> None:
     threads = {"no_slow_gup": 4.0, "no_uffd_wait": 2.0, "uffd_wait": 4.0}
     for engine, strategies in {"thread": threads, "kvm": {"no_uffd_wait": 5.0, "uffd_wait": 8.0}}.items():

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
+from results.app import main
 from results.derive.rounds import measured_s, round_rows, start_spread_ns
+from results.store.dataset import DataSet
+from results.store.parquet import as_table
+from tests.results.rows import store
 
 
 def vcpu(rounds: list[tuple[int, int]], *, guest: int = 0, host: str = "a") -> dict[str, Any]:
@@ -66,3 +72,14 @@ def test_nothing_after_a_round_that_was_not_finished_is_a_round() -> None:
     late = vcpu([(1000, 3000), (10_000, 11_000), (20_000, 21_000)])
     late["round_start_ns"][1] = 0
     assert [row["round"] for row in round_rows([late])] == [0]
+
+
+def test_a_row_of_rounds_that_its_vcpus_do_not_give_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset = DataSet.open(str(tmp_path))
+    store(dataset, "run-a")
+    [file] = tmp_path.glob("rounds/*/run-a.parquet")
+    [row] = pq.read_table(file, partitioning=None).to_pylist()
+    pq.write_table(as_table("rounds", [row | {"end_ns": row["end_ns"] + 5}]), file)
+    assert main(["verify", str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert f"run-a: round 0: end_ns={row['end_ns'] + 5}, and computed again it is {row['end_ns']}" in said

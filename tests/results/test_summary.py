@@ -234,3 +234,12 @@ def test_open_loop_latencies_stand_beside_the_closed_loop_ones(tmp_path: Path) -
     [row] = records(summary_table(summary(dataset), wide=True))
     shown = {head: text for head, text in row.items() if head.endswith(" us")}
     assert shown == {"p50 us": "1.0", "p99 us": "3.0", "open p50 us": "8.0", "open p99 us": "10.0"}
+
+
+def test_the_coverage_that_is_printed_is_that_of_the_row_with_the_fewest_repeats(tmp_path: Path) -> None:
+    dataset = DataSet.open(str(tmp_path))
+    for repeat in range(3):
+        store(dataset, f"base-{repeat}", repeat=repeat)
+    for repeat in range(2):
+        store(dataset, f"other-{repeat}", strategy="no_uffd_wait", repeat=repeat)
+    assert next(notes(summary(dataset))).startswith("medians over repeats (exact interval: 50.0% coverage with 2 repeats)")

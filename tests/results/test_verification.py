@@ -54,7 +54,7 @@ RUN = {
     "trusted": True,
     "machine_cpus": 2,
     "watched_s": 1.0,
-    "other_cpu_share": 0.1,
+    "other_cpu_share": 0.15,  # of 2 CPUs
 }
 
 

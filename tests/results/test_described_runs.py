@@ -1,12 +1,13 @@
-"""`trusted` against the switches of pinned threads, which `verify` reads from the rows of `threads`."""
+"""Rows of `runs` against their configuration, and `trusted` against the switches of pinned threads."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from results.verify.described import preempted
+from results.verify.described import contradictions, preempted
 
 RUN: dict[str, Any] = {"trusted": True, "watched_s": 2.0, "guests": 1, "vcpu_cpus": "0", "reader_cpus": "1"}
 
@@ -41,3 +42,10 @@ def test_threads_that_have_to_share_are_not_preempted(exempt: dict[str, Any]) ->
 def test_a_thread_that_may_have_taken_a_cpu_says_nothing_of_the_host() -> None:
     assert list(preempted(RUN, threads("vcpu", "reader", "balloon", switches=10_000))) == []
     assert list(preempted(RUN, [*threads("vcpu", switches=10_000), {"role": "reader", "involuntary_switches": None}])) == []
+
+
+@pytest.mark.parametrize(("seed", "said"), [(13, []), (10, ["seed=10, and its configuration has 13"])])
+def test_each_repeat_and_each_guest_has_a_seed_of_its_own(seed: int, said: list[str]) -> None:
+    config = json.dumps({"seed": 7, "repeat": 3, "guests": 2})
+    row = {"status": "ok", "duration_s": 1.0, "pages_resolved": 8, "seed": seed, "config_json": config}
+    assert list(contradictions(row)) == said
