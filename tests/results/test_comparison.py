@@ -254,3 +254,12 @@ def test_a_99_9th_percentile_of_few_faults_is_not_compared() -> None:
     assert cell.undecided == "latency_p999_ns is null in 6 of 6 runs of A (a 99.9th percentile takes 10000 recorded faults)"
     assert compare(side("a", 10_000), side("b", 10_000), "latency_p999_ns").judged
     assert compare(side("a", 50), side("b", 50), "latency_p99_ns").judged
+
+
+@pytest.mark.parametrize(("flagged", "refused"), [(3, 0), (4, 1)])
+def test_a_cell_is_judged_while_at_most_half_of_a_sides_runs_are_flagged(flagged: int, refused: int) -> None:
+    def side(name: str, noisy: int) -> Side:
+        run = {"status": "ok", "sweep_id": name, "pages_per_s": 100.0}
+        return Side(name, [run | {"repeat": repeat, "trusted": repeat >= noisy} for repeat in range(REPEATS)])
+
+    assert len(compare(side("a", 0), side("b", flagged), "pages_per_s").refused()) == refused
