@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -243,3 +244,22 @@ def test_the_coverage_that_is_printed_is_that_of_the_row_with_the_fewest_repeats
     for repeat in range(2):
         store(dataset, f"other-{repeat}", strategy="no_uffd_wait", repeat=repeat)
     assert next(notes(summary(dataset))).startswith("medians over repeats (exact interval: 50.0% coverage with 2 repeats)")
+
+
+def test_where_the_baseline_ran_with_several_options_a_row_is_divided_by_the_one_with_its_own(tmp_path: Path) -> None:
+    dataset = DataSet.open(str(tmp_path))
+    for strategy, pages, seconds in (
+        ("uffd_wait", 1, 4.0),
+        ("uffd_wait", 16, 2.0),
+        ("no_uffd_wait", 1, 2.0),
+        ("no_uffd_wait", 16, 0.5),
+    ):
+        config = json.dumps({"strategy": {"name": strategy, "fault_around_pages": pages}})
+        store(dataset, f"{strategy}-{pages}", strategy=strategy, seconds=seconds, config_json=config)
+    ratios = {(row.strategy, row.axes["strategy.fault_around_pages"]): row.ratio for row in summary(dataset).rows}
+    assert {key: ratio and ratio.value for key, ratio in ratios.items()} == {
+        ("uffd_wait", 1): 1.0,
+        ("uffd_wait", 16): 1.0,
+        ("no_uffd_wait", 1): 2.0,
+        ("no_uffd_wait", 16): 4.0,
+    }
