@@ -5,57 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import resource
 import socket
-import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
+from tests.workers.peers import PAGE, REGION, connect, entry, message, refusal
 from workers import _native
-from workers.protocol.acceptor import KEPT_REFUSALS, Acceptor
+from workers.protocol.acceptor import Acceptor
 from workers.protocol.handshake import HandshakeError, Region, parse_extras, send
-
-PAGE = 4096
-REGION = 64 * PAGE
-
-
-def entry(**changes: object) -> dict[str, object]:
-    return {"base_host_virt_addr": 1 << 40, "size": REGION, "offset": 0, "page_size": PAGE, **changes}
-
-
-def message(*entries: object) -> bytes:
-    return json.dumps(list(entries)).encode()
-
-
-@pytest.fixture
-def acceptor() -> Iterator[Acceptor]:
-    made = Acceptor(PAGE, REGION, timeout_s=2.0)
-    yield made
-    made.close()
-    assert not os.path.exists(made.path)
-
-
-@pytest.fixture
-def vmm() -> Iterator[_native.Vmm]:
-    guest = _native.Guest({"region_bytes": REGION, "seed": 1})
-    yield _native.Vmm(guest, {"strategy": "uffd_wait", "record_capacity": 64})
-
-
-def connect(acceptor: Acceptor) -> socket.socket:
-    peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    peer.connect(acceptor.path)
-    return peer
-
-
-def refusal(acceptor: Acceptor, seconds: float = 5.0) -> str:
-    deadline = time.monotonic() + seconds
-    while not acceptor.refused and time.monotonic() < deadline:
-        time.sleep(0.005)
-    return acceptor.refused[0] if acceptor.refused else "nothing was refused"
 
 
 def test_a_vmm_process_of_ours_is_accepted_with_everything_it_sends(acceptor: Acceptor, vmm: _native.Vmm) -> None:
@@ -254,98 +212,6 @@ def test_a_vmm_process_that_hands_the_same_userfaultfd_over_twice_is_refused(acc
         with hand_over(acceptor, vmm, 0):
             assert "VMM process 0 handed its userfaultfd 0 over before" in refusal(acceptor)
     assert len(os.listdir("/proc/self/fd")) == before - 1  # `with` closed the good peer's own end, nothing else changed
-
-
-@pytest.mark.parametrize("count", [2, 20])
-def test_more_than_one_descriptor_is_refused_and_every_one_closed(acceptor: Acceptor, count: int) -> None:
-    before = len(os.listdir("/proc/self/fd"))
-    with open("/dev/null") as other, connect(acceptor) as peer:
-        socket.send_fds(peer, [message(entry())], [other.fileno()] * count)
-        assert "expected one descriptor with the regions, got" in refusal(acceptor)
-    assert len(os.listdir("/proc/self/fd")) == before
-
-
-def test_a_surplus_descriptor_is_refused_when_it_arrives_not_when_the_message_is_whole() -> None:
-    acceptor = Acceptor(PAGE, REGION, timeout_s=3600.0)
-    before = len(os.listdir("/proc/self/fd"))
-    with open("/dev/null") as other, connect(acceptor) as peer:
-        for byte in b"[{":
-            socket.send_fds(peer, [bytes([byte])], [other.fileno()])
-        assert "expected one descriptor with the regions, got more" in refusal(acceptor)
-    deadline = time.monotonic() + 5.0
-    while len(os.listdir("/proc/self/fd")) > before and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert len(os.listdir("/proc/self/fd")) == before
-    acceptor.close()
-
-
-def test_what_is_kept_of_refused_peers_is_bounded(acceptor: Acceptor) -> None:
-    long = "x" * 60_000
-    with connect(acceptor) as peer:
-        peer.sendall(json.dumps([{"base_host_virt_addr": long}]).encode())
-    for _ in range(KEPT_REFUSALS + 3):
-        with connect(acceptor) as peer:
-            peer.sendall(b"{}")
-    deadline = time.monotonic() + 10.0
-    while acceptor.refused[-1:] != ["4 more were refused"] and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert len(acceptor.refused) == KEPT_REFUSALS + 1
-    assert acceptor.refused[-1] == "4 more were refused"
-    assert max(len(reason) for reason in acceptor.refused) <= 400
-
-
-def test_closing_does_not_wait_for_a_silent_peer() -> None:
-    acceptor = Acceptor(PAGE, REGION, timeout_s=3600.0)  # its half is how long the peer may stay silent
-    with connect(acceptor) as peer:
-        peer.sendall(b"[")
-        while not any(thread.name == "handshake peer" for thread in threading.enumerate()):
-            time.sleep(0.005)
-        acceptor.close()
-        acceptor.close()
-        assert "closed before the handshake was over" in refusal(acceptor)
-    assert not os.path.exists(os.path.dirname(acceptor.path))
-
-
-def test_an_acceptor_that_cannot_be_made_leaves_no_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    too_long = tmp_path / ("x" * 100)  # a Unix socket's path has 108 bytes
-    too_long.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(too_long))
-    with pytest.raises(OSError, match="too long"):
-        Acceptor(PAGE, REGION)
-    assert list(too_long.iterdir()) == []
-
-
-def test_descriptors_past_1024_are_served() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < 2048:
-        pytest.skip(f"the hard limit of descriptors is {hard}")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
-    held = [os.open("/dev/null", os.O_RDONLY) for _ in range(1100)]
-    try:
-        acceptor = Acceptor(PAGE, REGION, timeout_s=2.0)
-        with connect(acceptor) as peer:
-            assert peer.fileno() > 1024
-            peer.sendall(b"{}")
-            assert "expected a JSON array" in refusal(acceptor)
-        acceptor.close()
-    finally:
-        for descriptor in held:
-            os.close(descriptor)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def test_a_page_server_out_of_descriptors_says_so_and_takes_the_peer_later(acceptor: Acceptor) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (peer.fileno() + 1, hard))
-        try:
-            peer.connect(acceptor.path)
-            assert "not accepted for now: [Errno 24]" in refusal(acceptor)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        peer.sendall(b"}")
-        with pytest.raises(HandshakeError, match="malformed JSON"):
-            acceptor.wait_for(1)
 
 
 def as_uid(uid: int, action: Callable[[], None]) -> int:
