@@ -112,64 +112,10 @@ def measured(vcpus: Sequence[dict[str, Any]], counters: dict[str, int]) -> Measu
 
 def in_process(shape: Shape) -> Measured:
     """One fresh guest from fill to measured phase. Raises RuntimeError when it did not do what was asked."""
-    guest = _native.Guest(
-        {
-            "memory_type": shape.memory,
-            "region_bytes": shape.region_bytes,
-            "page_bytes": PAGE_BYTES,
-            "transparent_huge_pages": False,
-            "vcpus": shape.vcpus,
-            "vcpus_per_vmm": shape.vcpus,
-            "seed": shape.seed,
-            "rings": min(shape.vcpus, shape.readers),
-            "request_pages": shape.fault_around_pages,
-        }
-    )
+    guest = _native.Guest(guest_config(shape))
     guest.fill(np.full(shape.pages, _native.KINDS.index(shape.kind), dtype=np.uint8))
-    server = _native.PageServer(
-        guest,
-        {
-            "readers": shape.readers,
-            "wait": shape.wait,
-            "events_per_read": 16,
-            "delay_us": 0.0,
-            "delay_exponential": False,
-            "seed": shape.seed,
-            "fault_around_pages": shape.fault_around_pages,
-            "reader_cpus": shape.cpus_of(shape.reader_cpus, shape.readers),
-        },
-    )
-    vmm = _native.Vmm(
-        guest,
-        {
-            "vmm": 0,
-            "first_vcpu": 0,
-            "vcpus": shape.vcpus,
-            "uffds": shape.uffds,
-            "strategy": shape.strategy,
-            "options": shape.all_options,
-            "engine": shape.engine,
-            "engine_options": dict(shape.engine_options),
-            "verify": shape.verify,
-            "watchdog_s": 30.0,
-            "sample_every": 1,
-            "record_capacity": shape.record_capacity,
-            "vcpu_cpus": shape.cpus_of(shape.vcpu_cpus, shape.vcpus),
-            "access": {
-                "order": shape.order,
-                "overlap": False,
-                "read_share": shape.read_share,
-                "passes": shape.passes,
-                "accesses": 0,
-                "stride_pages": 1,
-                "zipf_exponent": 1.1,
-                "trace": [],
-                "think_ns": 0,
-                "rate_per_s": 0.0,
-            },
-            "seed": shape.seed,
-        },
-    )
+    server = _native.PageServer(guest, server_config(shape))
+    vmm = _native.Vmm(guest, vmm_config(shape))
     for fd, regions in vmm.userfaultfds():
         server.add_userfaultfd(fd, regions, vmm=0, record_fd=vmm.record_fd, faults_fd=vmm.faults_fd)
     with Serving(server.serve, server.stop):
@@ -180,6 +126,67 @@ def in_process(shape: Shape) -> Measured:
     if guest.stop_reason():
         raise RuntimeError(guest.stop_reason())
     return measured(vmm.vcpus(), vmm.counters())
+
+
+def guest_config(shape: Shape) -> dict[str, Any]:
+    """The region."""
+    return {
+        "memory_type": shape.memory,
+        "region_bytes": shape.region_bytes,
+        "page_bytes": PAGE_BYTES,
+        "transparent_huge_pages": False,
+        "vcpus": shape.vcpus,
+        "vcpus_per_vmm": shape.vcpus,
+        "seed": shape.seed,
+        "rings": min(shape.vcpus, shape.readers),
+        "request_pages": shape.fault_around_pages,
+    }
+
+
+def server_config(shape: Shape) -> dict[str, Any]:
+    """The page server."""
+    return {
+        "readers": shape.readers,
+        "wait": shape.wait,
+        "events_per_read": 16,
+        "delay_us": 0.0,
+        "delay_exponential": False,
+        "seed": shape.seed,
+        "fault_around_pages": shape.fault_around_pages,
+        "reader_cpus": shape.cpus_of(shape.reader_cpus, shape.readers),
+    }
+
+
+def vmm_config(shape: Shape) -> dict[str, Any]:
+    """The VMM process."""
+    return {
+        "vmm": 0,
+        "first_vcpu": 0,
+        "vcpus": shape.vcpus,
+        "uffds": shape.uffds,
+        "strategy": shape.strategy,
+        "options": shape.all_options,
+        "engine": shape.engine,
+        "engine_options": dict(shape.engine_options),
+        "verify": shape.verify,
+        "watchdog_s": 30.0,
+        "sample_every": 1,
+        "record_capacity": shape.record_capacity,
+        "vcpu_cpus": shape.cpus_of(shape.vcpu_cpus, shape.vcpus),
+        "access": {
+            "order": shape.order,
+            "overlap": False,
+            "read_share": shape.read_share,
+            "passes": shape.passes,
+            "accesses": 0,
+            "stride_pages": 1,
+            "zipf_exponent": 1.1,
+            "trace": [],
+            "think_ns": 0,
+            "rate_per_s": 0.0,
+        },
+        "seed": shape.seed,
+    }
 
 
 class Serving:

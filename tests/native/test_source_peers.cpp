@@ -21,7 +21,7 @@ SourceServerConfig memory(std::size_t connections, double idle_s, std::uint64_t 
   return {.region_bytes = pages * 4096, .seed = 7, .connections = connections, .idle_s = idle_s};
 }
 
-/// A peer that sends what the test wants.
+/// A peer that sends what the test gives.
 class RawPeer {
  public:
   RawPeer(const SourceServer& source, std::uint64_t session, std::uint64_t pages = kSourcePages)

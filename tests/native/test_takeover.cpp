@@ -85,6 +85,43 @@ struct Case {
   bool remote = false;
 };
 
+std::vector<std::unique_ptr<Vmm>> vmms_of(const Guest& guest, const Case& test) {
+  const GuestConfig& asked = guest.config();
+  std::vector<std::unique_ptr<Vmm>> vmms;
+  for (std::uint32_t i = 0; i < asked.vcpus / asked.vcpus_per_vmm; ++i) {
+    VmmConfig vmm{.vmm = i, .first_vcpu = i * asked.vcpus_per_vmm, .vcpus = asked.vcpus_per_vmm, .strategy = test.strategy};
+    vmm.options["fault_around_pages"] = test.around;
+    vmm.watchdog_s = 20.0;
+    vmm.record_capacity = guest.pages();
+    vmm.access.overlap = true;
+    vmm.access.think_ns = 10'000;
+    vmms.push_back(std::make_unique<Vmm>(guest, vmm));
+  }
+  return vmms;
+}
+
+/// Every page is right in every VMM process, was accessed by every vCPU and is counted once.
+void check_whole(const Guest& guest, const std::vector<std::unique_ptr<Vmm>>& vmms) {
+  std::uint64_t resolved = 0, first = 0;
+  for (const auto& vmm : vmms) {
+    vmm->reclaim();
+    vmm->finish();
+    const Verified verified = vmm->verify();
+    CHECK_EQUAL(verified.wrong_words, 0u);
+    CHECK_EQUAL(verified.pages, guest.pages());
+    CHECK_EQUAL(vmm->page_states()[static_cast<std::size_t>(PageState::in_flight)], 0u);
+    for (const auto& vcpu : vmm->vcpus()) {
+      CHECK_EQUAL(vcpu->wrong_words(), 0u);
+      CHECK_EQUAL(vcpu->failure(), "");
+      CHECK_EQUAL(vcpu->state().accesses.load(), guest.pages());
+      first += vcpu->state().first_by_vcpu + vcpu->state().first_by_reader;
+      resolved += vcpu->state().resolved_by_vcpu + vcpu->state().resolved_by_reader;
+    }
+  }
+  CHECK_EQUAL(resolved, guest.pages() * vmms.size());
+  CHECK(first <= guest.pages() && (vmms.size() > 1 || first == guest.pages()));
+}
+
 void kill_again_and_again(const Case& test, unsigned seed) {
   constexpr int kServers = 6;
   GuestConfig asked{.region_bytes = 8192 * 4096, .vcpus = 4, .vcpus_per_vmm = 2, .seed = seed, .contents_seed = seed};
@@ -97,16 +134,7 @@ void kill_again_and_again(const Case& test, unsigned seed) {
   asked.server_threads = config.readers + asked.rings + 1;
   const Guest guest(asked);
   CHECK_EQUAL(fill(guest, std::vector<std::uint8_t>(guest.pages(), static_cast<std::uint8_t>(test.kind))).unprepared, 0u);
-  std::vector<std::unique_ptr<Vmm>> vmms;
-  for (std::uint32_t i = 0; i < vmm_count; ++i) {
-    VmmConfig vmm{.vmm = i, .first_vcpu = i * asked.vcpus_per_vmm, .vcpus = asked.vcpus_per_vmm, .strategy = test.strategy};
-    vmm.options["fault_around_pages"] = test.around;
-    vmm.watchdog_s = 20.0;
-    vmm.record_capacity = guest.pages();
-    vmm.access.overlap = true;
-    vmm.access.think_ns = 10'000;
-    vmms.push_back(std::make_unique<Vmm>(guest, vmm));
-  }
+  const std::vector<std::unique_ptr<Vmm>> vmms = vmms_of(guest, test);
   const SourceServerConfig held{.region_bytes = asked.region_bytes, .seed = seed};
   // Its threads must not be there when the page servers are forked, its port must be known: it is opened twice.
   std::unique_ptr<SourceServer> source;
@@ -142,24 +170,7 @@ void kill_again_and_again(const Case& test, unsigned seed) {
   CHECK(guest.header().server_epoch.load() > 0);  // killed while there was something to do
   servers.kill_current();
   guest.succeed_server();  // settles the account of the last one
-  std::uint64_t resolved = 0, first = 0;
-  for (auto& vmm : vmms) {
-    vmm->reclaim();
-    vmm->finish();
-    const Verified verified = vmm->verify();
-    CHECK_EQUAL(verified.wrong_words, 0u);
-    CHECK_EQUAL(verified.pages, guest.pages());
-    CHECK_EQUAL(vmm->page_states()[static_cast<std::size_t>(PageState::in_flight)], 0u);
-    for (const auto& vcpu : vmm->vcpus()) {
-      CHECK_EQUAL(vcpu->wrong_words(), 0u);
-      CHECK_EQUAL(vcpu->failure(), "");
-      CHECK_EQUAL(vcpu->state().accesses.load(), guest.pages());
-      first += vcpu->state().first_by_vcpu + vcpu->state().first_by_reader;
-      resolved += vcpu->state().resolved_by_vcpu + vcpu->state().resolved_by_reader;
-    }
-  }
-  CHECK_EQUAL(resolved, guest.pages() * vmm_count);
-  CHECK(first <= guest.pages() && (vmm_count > 1 || first == guest.pages()));
+  check_whole(guest, vmms);
   Counters sum;
   for (std::uint32_t i = 0; i < asked.server_threads; ++i) sum += guest.server_counters(i);
   CHECK_EQUAL(sum[Counter::events], sum.events_ended());

@@ -46,20 +46,12 @@ struct GuestResult {
   ~GuestResult() { vmms.clear(); }
 };
 
-inline std::unique_ptr<GuestResult> run_guest(GuestPlan plan, bool serve = true) {
-  auto result = std::make_unique<GuestResult>();
-  const std::uint32_t vmms = plan.guest.vcpus / plan.guest.vcpus_per_vmm;
-  plan.server.readers =
-      std::max(plan.server.readers, vmms * (plan.vmm.uffds + (plan.vmm.disturb.devices.second_mapping ? 1 : 0)));
-  plan.guest.rings = std::min(plan.guest.vcpus, plan.server.readers);
-  plan.guest.drops = plan.vmm.disturb.balloon.rate_per_s > 0 || !plan.punched.empty();
-  result->guest = std::make_unique<uffd::Guest>(plan.guest);
-  uffd::Guest& guest = *result->guest;
-  plan.server.track_removes = plan.vmm.disturb.balloon.track_removes;
+/// Fills the guest's memory as planned; what could not be prepared.
+inline std::uint64_t fill_as_planned(const uffd::Guest& guest, const GuestPlan& plan) {
   std::vector<std::uint8_t> kinds(guest.pages(), static_cast<std::uint8_t>(plan.kind));
   for (std::uint64_t page = 0; page < kinds.size() && !plan.kinds.empty(); ++page)
     kinds[page] = static_cast<std::uint8_t>(plan.kinds[page % plan.kinds.size()]);
-  result->unprepared = uffd::fill(guest, kinds).unprepared;
+  const std::uint64_t unprepared = uffd::fill(guest, kinds).unprepared;
   for (const std::uint64_t page : plan.punched)
     ::fallocate(guest.region_fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(page * plan.guest.page_bytes),
                 static_cast<off_t>(plan.guest.page_bytes));
@@ -68,31 +60,69 @@ inline std::unique_ptr<GuestResult> run_guest(GuestPlan plan, bool serve = true)
     for (const auto& [page, index] : plan.spoiled)
       reinterpret_cast<std::uint64_t*>(region.data() + page * plan.guest.page_bytes)[index] ^= 1;
   }
+  return unprepared;
+}
+
+/// VMM process `number` of a plan, its userfaultfds handed to the page server.
+inline std::unique_ptr<uffd::Vmm> open_vmm(const uffd::Guest& guest, uffd::PageServer& server, const GuestPlan& plan,
+                                           std::uint32_t number) {
+  uffd::VmmConfig config = plan.vmm;
+  config.vmm = number;
+  config.vcpus = plan.guest.vcpus_per_vmm;
+  config.first_vcpu = number * config.vcpus;
+  if (config.record_capacity == 0 && !plan.no_records) config.record_capacity = guest.pages();
+  for (const uffd::Option& option : uffd::strategy_info(config.strategy).options)
+    if (option.role == uffd::OptionRole::fault_around || option.role == uffd::OptionRole::populate)
+      config.options[option.name] = plan.guest.request_pages;
+  auto vmm = std::make_unique<uffd::Vmm>(guest, config);
+  for (std::size_t k = 0; k < vmm->userfaultfds().size(); ++k) {
+    const uffd::Shard& shard = vmm->shards()[k];
+    const std::uint64_t page = plan.guest.page_bytes;
+    server.add(vmm->userfaultfds()[k]->fd(), {{shard.address, shard.pages * page, shard.first_page * page, page}},
+               static_cast<int>(number), vmm->record_fd(), vmm->faults_fd());
+  }
+  if (const uffd::DeviceMapping* devices = vmm->device_mapping())
+    server.add(devices->uffd.fd(), {{devices->region.address(), devices->region.bytes(), 0, plan.guest.page_bytes}},
+               static_cast<int>(number), devices->record_fd.get(), -1);
+  return vmm;
+}
+
+/// Adds what a VMM process measured to the result, its memory read in full.
+inline void add_finished(GuestResult& result, uffd::Vmm& vmm) {
+  vmm.finish();
+  const uffd::Verified verified = vmm.verify();
+  result.verified += verified.pages;
+  result.wrong_words += verified.wrong_words;
+  result.refused += verified.poisoned;
+  result.gone += verified.gone;
+  for (const auto& thread : vmm.disturbers()) result.wrong_words += thread.work->wrong_words;
+  result.vcpus += vmm.counters();
+  for (const auto& vcpu : vmm.vcpus()) {
+    result.wrong_words += vcpu->wrong_words();
+    result.recorded += vcpu->recorded();
+    result.pages_resolved += vcpu->state().resolved_by_vcpu + vcpu->state().resolved_by_reader;
+    result.guest_pages_resolved += vcpu->state().first_by_vcpu + vcpu->state().first_by_reader;
+  }
+}
+
+inline std::unique_ptr<GuestResult> run_guest(GuestPlan plan, bool serve = true) {
+  auto result = std::make_unique<GuestResult>();
+  const std::uint32_t vmms = plan.guest.vcpus / plan.guest.vcpus_per_vmm;
+  plan.server.readers =
+      std::max(plan.server.readers, vmms * (plan.vmm.uffds + (plan.vmm.disturb.devices.second_mapping ? 1 : 0)));
+  plan.guest.rings = std::min(plan.guest.vcpus, plan.server.readers);
+  plan.guest.drops = plan.vmm.disturb.balloon.rate_per_s > 0 || !plan.punched.empty();
+  plan.server.track_removes = plan.vmm.disturb.balloon.track_removes;
   plan.server.fault_around_pages = plan.guest.request_pages;
+  result->guest = std::make_unique<uffd::Guest>(plan.guest);
+  uffd::Guest& guest = *result->guest;
+  result->unprepared = fill_as_planned(guest, plan);
   uffd::PageServer server(guest, plan.server);
   for (std::uint32_t i = 0; i < vmms; ++i) {
-    uffd::VmmConfig config = plan.vmm;
-    config.vmm = i;
-    config.vcpus = plan.guest.vcpus_per_vmm;
-    config.first_vcpu = i * config.vcpus;
-    if (config.record_capacity == 0 && !plan.no_records) config.record_capacity = guest.pages();
-    for (const uffd::Option& option : uffd::strategy_info(config.strategy).options)
-      if (option.role == uffd::OptionRole::fault_around || option.role == uffd::OptionRole::populate)
-        config.options[option.name] = plan.guest.request_pages;
-    auto vmm = std::make_unique<uffd::Vmm>(guest, config);
-    for (std::size_t k = 0; k < vmm->userfaultfds().size(); ++k) {
-      const uffd::Shard& shard = vmm->shards()[k];
-      const std::uint64_t page = plan.guest.page_bytes;
-      server.add(vmm->userfaultfds()[k]->fd(), {{shard.address, shard.pages * page, shard.first_page * page, page}},
-                 static_cast<int>(i), vmm->record_fd(), vmm->faults_fd());
-    }
-    if (const uffd::DeviceMapping* devices = vmm->device_mapping())
-      server.add(devices->uffd.fd(), {{devices->region.address(), devices->region.bytes(), 0, plan.guest.page_bytes}},
-                 static_cast<int>(i), devices->record_fd.get(), -1);
-    const uffd::Prepared prepared = vmm->prepare();
+    result->vmms.push_back(open_vmm(guest, server, plan, i));
+    const uffd::Prepared prepared = result->vmms.back()->prepare();
     result->unprepared += prepared.unprepared;
     result->prepared = prepared.pages;
-    result->vmms.push_back(std::move(vmm));
   }
   std::thread serving([&] {
     if (serve) server.serve();
@@ -102,22 +132,7 @@ inline std::unique_ptr<GuestResult> run_guest(GuestPlan plan, bool serve = true)
   for (std::thread& thread : running) thread.join();
   server.stop();
   serving.join();
-  for (auto& vmm : result->vmms) {
-    vmm->finish();
-    const uffd::Verified verified = vmm->verify();
-    result->verified += verified.pages;
-    result->wrong_words += verified.wrong_words;
-    result->refused += verified.poisoned;
-    result->gone += verified.gone;
-    for (const auto& thread : vmm->disturbers()) result->wrong_words += thread.work->wrong_words;
-    result->vcpus += vmm->counters();
-    for (const auto& vcpu : vmm->vcpus()) {
-      result->wrong_words += vcpu->wrong_words();
-      result->recorded += vcpu->recorded();
-      result->pages_resolved += vcpu->state().resolved_by_vcpu + vcpu->state().resolved_by_reader;
-      result->guest_pages_resolved += vcpu->state().first_by_vcpu + vcpu->state().first_by_reader;
-    }
-  }
+  for (auto& vmm : result->vmms) add_finished(*result, *vmm);
   result->server = server.counters();
   result->threads = server.threads();
   if (server.source().remote() != nullptr) result->source = server.source().remote()->counts();

@@ -156,111 +156,148 @@ struct Shared {  // one line a vCPU of what it measured, in memory its process s
   } lines[1024];
 };
 
+/// What the arguments ask of a loop.
+struct Asked {
+  explicit Asked(const Args& args)
+      : pages(args.number("--pages", 1 << 16)),
+        vcpus(args.number("--vcpus", 1)),
+        seed(args.number("--seed", 1)),
+        rearm(args.number("--rearm", 0)),
+        passes(std::max<std::uint64_t>(rearm, 1)),
+        bytes(pages * kPage),
+        processes(args.number("--processes", 0) != 0),
+        one_vmm(args.number("--one-vmm", 0) != 0),
+        vmms(processes && !one_vmm ? vcpus : 1),
+        permuted(args.text("--order", "permutation") == "permutation"),
+        cpus(args.cpus("--vcpu-cpus")) {}
+  std::uint64_t pages, vcpus, seed, rearm, passes, bytes;
+  bool processes, one_vmm;
+  std::uint64_t vmms;
+  bool permuted;
+  std::vector<int> cpus;
+};
+
+/// A memfd with the contents of every page, not mapped anywhere: as in the core, when a page is continued.
+inline int filled_memory(const Asked& asked) {
+  const int fd = must(static_cast<int>(syscall(SYS_memfd_create, "bare", MFD_CLOEXEC)), "memfd_create");
+  must(ftruncate(fd, static_cast<off_t>(asked.bytes)), "ftruncate");
+  char* alias = map(fd, asked.bytes);
+  fill(alias, asked.pages, asked.seed);
+  must(munmap(alias, asked.bytes), "munmap");
+  return fd;
+}
+
+inline Shared* shared_lines(const Asked& asked) {
+  auto* shared = reinterpret_cast<Shared*>(map(-1, sizeof(Shared)));
+  pthread_barrierattr_t attr;
+  pthread_barrierattr_init(&attr);
+  pthread_barrierattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+  pthread_barrier_init(&shared->mapped, &attr, static_cast<unsigned>(asked.vmms + 1));
+  pthread_barrier_init(&shared->go, &attr, static_cast<unsigned>(asked.vcpus + 1));
+  pthread_barrier_init(&shared->start, &attr, static_cast<unsigned>(asked.vcpus));
+  pthread_barrier_init(&shared->done, &attr, static_cast<unsigned>(asked.vcpus + 1));
+  return shared;
+}
+
+/// One thread: every pass of a vCPU over its part of the region.
+template <class Loop>
+void vcpu_thread(const Asked& asked, Shared* shared, Loop* loop, std::uint64_t vcpu) {
+  pin(asked.cpus, vcpu);
+  const std::uint64_t seed = asked.seed, first = asked.pages * vcpu / asked.vcpus;
+  const std::uint64_t count = asked.pages * (vcpu + 1) / asked.vcpus - first;
+  std::vector<std::uint32_t> order(count);
+  std::iota(order.begin(), order.end(), static_cast<std::uint32_t>(first));
+  std::mt19937_64 random(seed + vcpu);
+  if (asked.permuted) std::shuffle(order.begin(), order.end(), random);
+  Shared::Line& line = shared->lines[vcpu];
+  for (std::uint64_t pass = 0; pass < asked.passes; ++pass) {
+    pthread_barrier_wait(&shared->go);
+    if constexpr (requires { loop->rearm(first, count); })
+      loop->rearm(first, count);
+    else if (pass > 0)
+      must(madvise(loop->view.memory + first * kPage, count * kPage, MADV_DONTNEED), "MADV_DONTNEED");
+    std::uint64_t wrong = 0;
+    const std::int64_t cpu_before = now_ns(CLOCK_THREAD_CPUTIME_ID);
+    line.ready_ns = now_ns();
+    pthread_barrier_wait(&shared->start);
+    if constexpr (requires { loop->walk(vcpu, order, seed); }) {
+      wrong = loop->walk(vcpu, order, seed);
+    } else {
+      for (const std::uint32_t page : order) {
+        const std::uint64_t base = base_of(seed, page), word = (base >> 40) & (kWords - 1);
+        wrong += loop->touch(page, word) != base + word * kStride;
+      }
+    }
+    line = {line.ready_ns, now_ns(), count, wrong, now_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_before};
+    pthread_barrier_wait(&shared->done);
+  }
+}
+
+/// A process a VMM, each of which ends with this one.
+template <class Loop>
+void start_processes(const Args& args, const Asked& asked, Shared* shared, int fd) {
+  std::signal(SIGCHLD, [](int) { _exit(1); });  // a child ends by itself only when it failed
+  std::vector<pid_t> children(asked.vmms);
+  for (std::uint64_t vmm = 0; vmm < asked.vmms; ++vmm)
+    if ((children[vmm] = must(fork(), "fork")) == 0) {
+      std::signal(SIGCHLD, SIG_DFL);
+      must(prctl(PR_SET_PDEATHSIG, SIGKILL), "PR_SET_PDEATHSIG");
+      Loop loop(fd, asked.bytes, args, vmm);
+      shared->views[vmm] = loop.view;
+      pthread_barrier_wait(&shared->mapped);
+      for (std::uint64_t vcpu = asked.one_vmm ? 0 : vmm; vcpu < (asked.one_vmm ? asked.vcpus : vmm + 1); ++vcpu)
+        std::thread(vcpu_thread<Loop>, asked, shared, &loop, vcpu).detach();
+      while (true) pause();
+    }
+  pthread_barrier_wait(&shared->mapped);
+  if constexpr (requires { Loop::start_readers(View{}, args, 0); })
+    for (std::uint64_t vmm = 0; args.number("--readers-apart", 0) != 0 && vmm < asked.vmms; ++vmm) {
+      const int child = must(static_cast<int>(syscall(SYS_pidfd_open, children[vmm], 0)), "pidfd_open");
+      View view = shared->views[vmm];
+      view.uffd = must(static_cast<int>(syscall(SYS_pidfd_getfd, child, view.uffd, 0)), "pidfd_getfd");
+      Loop::start_readers(view, args, vmm);
+    }
+}
+
+/// The line of a pass: from the last vCPU's start to the last one's end.
+inline void print_pass(const Asked& asked, const Shared& shared) {
+  std::int64_t start = 0, end = 0, cpu_ns = 0;
+  std::uint64_t touched = 0, wrong = 0;
+  for (std::uint64_t i = 0; i < asked.vcpus; ++i) {
+    start = std::max(start, shared.lines[i].ready_ns);
+    end = std::max(end, shared.lines[i].end_ns);
+    touched += shared.lines[i].pages;
+    wrong += shared.lines[i].wrong;
+    cpu_ns += shared.lines[i].cpu_ns;
+  }
+  const double seconds = static_cast<double>(end - start) * 1e-9;
+  std::printf("{\"pages\": %llu, \"seconds\": %.9f, \"pages_per_s\": %.1f, \"cpu_ns_per_page\": %.2f, \"wrong_words\": %llu}\n",
+              static_cast<unsigned long long>(touched), seconds, static_cast<double>(touched) / seconds,
+              static_cast<double>(cpu_ns) / static_cast<double>(touched), static_cast<unsigned long long>(wrong));
+  std::fflush(stdout);
+}
+
 /// Runs the passes of a loop: `Loop(fd, bytes, args, vmm)` maps and registers, `touch(page, word)` reads a word of a page, or
 /// `walk(vcpu, order, seed)` does a whole pass. `rearm(first, count)`, where there is one, makes pages ready for each pass.
 template <class Loop>
 int run(int argc, char** argv) {
   const Args args(argc, argv);
-  const std::uint64_t pages = args.number("--pages", 1 << 16), vcpus = args.number("--vcpus", 1);
-  const std::uint64_t seed = args.number("--seed", 1), rearm = args.number("--rearm", 0);
-  const std::uint64_t passes = std::max<std::uint64_t>(rearm, 1), bytes = pages * kPage;
-  const bool processes = args.number("--processes", 0) != 0, one_vmm = args.number("--one-vmm", 0) != 0;
-  const std::uint64_t vmms = processes && !one_vmm ? vcpus : 1;
-  const std::vector<int> cpus = args.cpus("--vcpu-cpus");
-
-  const int fd = must(static_cast<int>(syscall(SYS_memfd_create, "bare", MFD_CLOEXEC)), "memfd_create");
-  must(ftruncate(fd, static_cast<off_t>(bytes)), "ftruncate");
-  char* alias = map(fd, bytes);
-  fill(alias, pages, seed);
-  must(munmap(alias, bytes), "munmap");  // as there: nobody maps the page when it is continued
-
-  auto* shared = reinterpret_cast<Shared*>(map(-1, sizeof(Shared)));
-  pthread_barrierattr_t attr;
-  pthread_barrierattr_init(&attr);
-  pthread_barrierattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
-  pthread_barrier_init(&shared->mapped, &attr, static_cast<unsigned>(vmms + 1));
-  pthread_barrier_init(&shared->go, &attr, static_cast<unsigned>(vcpus + 1));
-  pthread_barrier_init(&shared->start, &attr, static_cast<unsigned>(vcpus));
-  pthread_barrier_init(&shared->done, &attr, static_cast<unsigned>(vcpus + 1));
-
-  const auto vcpu_thread = [&](Loop* loop, std::uint64_t vcpu) {
-    pin(cpus, vcpu);
-    const std::uint64_t first = pages * vcpu / vcpus, count = pages * (vcpu + 1) / vcpus - first;
-    std::vector<std::uint32_t> order(count);
-    std::iota(order.begin(), order.end(), static_cast<std::uint32_t>(first));
-    std::mt19937_64 random(seed + vcpu);
-    if (args.text("--order", "permutation") == "permutation") std::shuffle(order.begin(), order.end(), random);
-    Shared::Line& line = shared->lines[vcpu];
-    for (std::uint64_t pass = 0; pass < passes; ++pass) {
-      pthread_barrier_wait(&shared->go);
-      if constexpr (requires { loop->rearm(first, count); })
-        loop->rearm(first, count);
-      else if (pass > 0)
-        must(madvise(loop->view.memory + first * kPage, count * kPage, MADV_DONTNEED), "MADV_DONTNEED");
-      std::uint64_t wrong = 0;
-      const std::int64_t cpu_before = now_ns(CLOCK_THREAD_CPUTIME_ID);
-      line.ready_ns = now_ns();
-      pthread_barrier_wait(&shared->start);
-      if constexpr (requires { loop->walk(vcpu, order, seed); }) {
-        wrong = loop->walk(vcpu, order, seed);
-      } else {
-        for (const std::uint32_t page : order) {
-          const std::uint64_t base = base_of(seed, page), word = (base >> 40) & (kWords - 1);
-          wrong += loop->touch(page, word) != base + word * kStride;
-        }
-      }
-      line = {line.ready_ns, now_ns(), count, wrong, now_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_before};
-      pthread_barrier_wait(&shared->done);
-    }
-  };
-
-  if (processes) {
-    std::signal(SIGCHLD, [](int) { _exit(1); });  // a child ends by itself only when it failed
-    std::vector<pid_t> children(vmms);
-    for (std::uint64_t vmm = 0; vmm < vmms; ++vmm)
-      if ((children[vmm] = must(fork(), "fork")) == 0) {
-        std::signal(SIGCHLD, SIG_DFL);
-        must(prctl(PR_SET_PDEATHSIG, SIGKILL), "PR_SET_PDEATHSIG");
-        Loop loop(fd, bytes, args, vmm);
-        shared->views[vmm] = loop.view;
-        pthread_barrier_wait(&shared->mapped);
-        for (std::uint64_t vcpu = one_vmm ? 0 : vmm; vcpu < (one_vmm ? vcpus : vmm + 1); ++vcpu)
-          std::thread(vcpu_thread, &loop, vcpu).detach();
-        while (true) pause();
-      }
-    pthread_barrier_wait(&shared->mapped);
-    if constexpr (requires { Loop::start_readers(View{}, args, 0); })
-      for (std::uint64_t vmm = 0; args.number("--readers-apart", 0) != 0 && vmm < vmms; ++vmm) {
-        const int child = must(static_cast<int>(syscall(SYS_pidfd_open, children[vmm], 0)), "pidfd_open");
-        View view = shared->views[vmm];
-        view.uffd = must(static_cast<int>(syscall(SYS_pidfd_getfd, child, view.uffd, 0)), "pidfd_getfd");
-        Loop::start_readers(view, args, vmm);
-      }
+  const Asked asked(args);
+  const int fd = filled_memory(asked);
+  Shared* shared = shared_lines(asked);
+  if (asked.processes) {
+    start_processes<Loop>(args, asked, shared, fd);
   } else {
-    auto* loop = new Loop(fd, bytes, args, 0);  // lives as long as its threads: until _Exit
-    for (std::uint64_t vcpu = 0; vcpu < vcpus; ++vcpu) std::thread(vcpu_thread, loop, vcpu).detach();
+    auto* loop = new Loop(fd, asked.bytes, args, 0);  // lives as long as its threads: until _Exit
+    for (std::uint64_t vcpu = 0; vcpu < asked.vcpus; ++vcpu) std::thread(vcpu_thread<Loop>, asked, shared, loop, vcpu).detach();
   }
-
-  for (std::uint64_t pass = 0; pass < passes; ++pass) {
-    if (rearm > 0)
+  for (std::uint64_t pass = 0; pass < asked.passes; ++pass) {
+    if (asked.rearm > 0)
       for (int c = std::getchar(); c != '\n'; c = std::getchar())
-        if (c == EOF) std::_Exit(0);  // whoever drove us is gone
+        if (c == EOF) std::_Exit(0);  // the process that drove this one is gone
     pthread_barrier_wait(&shared->go);
     pthread_barrier_wait(&shared->done);
-    std::int64_t start = 0, end = 0, cpu_ns = 0;
-    std::uint64_t touched = 0, wrong = 0;
-    for (std::uint64_t i = 0; i < vcpus; ++i) {
-      start = std::max(start, shared->lines[i].ready_ns);
-      end = std::max(end, shared->lines[i].end_ns);
-      touched += shared->lines[i].pages;
-      wrong += shared->lines[i].wrong;
-      cpu_ns += shared->lines[i].cpu_ns;
-    }
-    const double seconds = static_cast<double>(end - start) * 1e-9;
-    std::printf("{\"pages\": %llu, \"seconds\": %.9f, \"pages_per_s\": %.1f, \"cpu_ns_per_page\": %.2f, \"wrong_words\": %llu}\n",
-                static_cast<unsigned long long>(touched), seconds, static_cast<double>(touched) / seconds,
-                static_cast<double>(cpu_ns) / static_cast<double>(touched), static_cast<unsigned long long>(wrong));
-    std::fflush(stdout);
+    print_pass(asked, *shared);
   }
   std::_Exit(0);
 }

@@ -1,5 +1,5 @@
 // A bare KVM_RUN loop: a guest in user mode reads a word of each page and compares it; what exits is CONTINUEd without a wake.
-// `--idle-exits 1`: after each page it rings a doorbell that nobody answers, one exit more.
+// `--idle-exits 1`: after each page it writes to a doorbell without a device behind it, one exit more.
 #include <linux/kvm.h>
 
 #include <cstring>

@@ -15,6 +15,7 @@
 namespace uffd {
 
 namespace nb = nanobind;
+using nb::literals::operator""_a;
 
 namespace {
 
@@ -37,12 +38,7 @@ ExitKind exit_kind(const std::string& name) {
   throw ConfigError("exit kind '" + name + "' is unknown; it is one of none, signal, probe, populate");
 }
 
-}  // namespace
-}  // namespace uffd
-
-NB_MODULE(_native, m) {
-  using namespace uffd;
-  using nb::literals::operator""_a;
+void bind_vocabulary(nb::module_& m) {
   // Made when it is first asked for: numpy takes as long to import as the rest of this package.
   m.def("__getattr__", [](const std::string& name) -> nb::object {
     if (name == "FAULT_DTYPE") return fault_dtype();
@@ -73,7 +69,10 @@ NB_MODULE(_native, m) {
       },
       "kind"_a, "memory_type"_a, "pages"_a);
   m.def("emulated_operations", &describe_emulated);
+}
 
+/// A KernelError becomes an OSError with its errno.
+void bind_errors(nb::module_& m) {
   static nb::object kernel_error = nb::exception<KernelError>(m, "KernelError", PyExc_OSError);
   nb::register_exception_translator(
       [](const std::exception_ptr& error, void* type) {
@@ -86,7 +85,9 @@ NB_MODULE(_native, m) {
         }
       },
       kernel_error.ptr());
+}
 
+void bind_guest(nb::module_& m) {
   nb::class_<Guest>(m, "Guest")
       .def(
           "__init__",
@@ -123,7 +124,9 @@ NB_MODULE(_native, m) {
       .def("rounds_ended", [](const Guest& guest) { return rounds_ended_name(guest); })
       .def("stop", &Guest::stop, "reason"_a)
       .def("stop_reason", &Guest::stop_reason);
+}
 
+void bind_page_server(nb::module_& m) {
   nb::class_<PageServer>(m, "PageServer")
       .def(
           "__init__",
@@ -148,7 +151,9 @@ NB_MODULE(_native, m) {
       .def("prefetch_marks", &prefetch_marks)
       .def("source_counts", [](const PageServer& server) { return to_dict(server.source()); })
       .def("threads", &server_threads);
+}
 
+void bind_source(nb::module_& m) {
   m.def("write_snapshot", &write_snapshot, "path"_a, "region_bytes"_a, "page_bytes"_a, "seed"_a,
         nb::call_guard<nb::gil_scoped_release>());
   m.def("check_snapshot", &check_snapshot, "path"_a, "region_bytes"_a, "page_bytes"_a, "seed"_a,
@@ -165,7 +170,9 @@ NB_MODULE(_native, m) {
       .def_prop_ro("port", &SourceServer::port)
       .def("served", [](const SourceServer& server) { return to_dict(server.served()); })
       .def("stop", &SourceServer::stop, nb::call_guard<nb::gil_scoped_release>());
+}
 
+void bind_vmm(nb::module_& m) {
   nb::class_<Vmm>(m, "Vmm")
       .def(
           "__init__",
@@ -191,4 +198,16 @@ NB_MODULE(_native, m) {
       .def("device_userfaultfd", &vmm_device_userfaultfd)
       .def("page_states", [](const Vmm& vmm) { return to_dict(vmm.page_states()); })
       .def("records", &vcpu_records, "vcpu"_a);
+}
+
+}  // namespace
+}  // namespace uffd
+
+NB_MODULE(_native, m) {
+  uffd::bind_vocabulary(m);
+  uffd::bind_errors(m);
+  uffd::bind_guest(m);
+  uffd::bind_page_server(m);
+  uffd::bind_source(m);
+  uffd::bind_vmm(m);
 }
