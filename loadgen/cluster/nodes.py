@@ -1,4 +1,4 @@
-"""The hosts a session may use: this one, or every node of a Ray cluster, each with somebody on it who answers for it."""
+"""The hosts a session may use: this one, or every node of a Ray cluster, each with an agent that answers for it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SOON_S = 5.0
 
 
 class Node(Protocol):
-    """A host as the driver sees it. `name` tells it from the others; `id` is Ray's, empty before Ray has started; `address` is
+    """A host as the driver sees it. `name` is different for each; `id` is Ray's, empty before Ray has started; `address` is
     what other hosts reach it by."""
 
     name: str
@@ -58,85 +58,68 @@ class Node(Protocol):
         """What limits have done to the actors there so far."""
 
 
-class Here:
+class OnHost:
+    """What a node answers on its own host. `root`: the process that driver, Ray's processes and actors descend from."""
+
+    def __init__(self, root: int) -> None:
+        self._lock = HostLock()
+        self._root = root
+
+    def take(self) -> bool:
+        """As in `Node`."""
+        return self._lock.take()
+
+    def give(self) -> None:
+        """As in `Node`."""
+        self._lock.give()
+
+    def state_of(self, pid: int) -> str:
+        """As in `Node`."""
+        return state_of(pid)
+
+    def end(self, pid: int) -> None:
+        """As in `Node`."""
+        end_actor(pid)
+
+    def pressure(self) -> Pressure:
+        """As in `Node`."""
+        return pressure()
+
+    def look(self) -> Snapshot:
+        """As in `Node`."""
+        return snapshot(self._root)
+
+
+class Here(OnHost):
     """The host of the driver itself."""
 
     is_here = True
 
     def __init__(self) -> None:
+        super().__init__(os.getpid())
         self.host = probe()
         self.name, self.id, self.address = self.host.name, "", "127.0.0.1"
-        self._lock = HostLock()
-        self._root = os.getpid()
 
     def join(self, node_id: str) -> None:
         """The driver is itself a worker of this node of Ray's: its parent is what the actors' processes descend from."""
         self.id, self._root = node_id, os.getppid()
 
     def gone(self) -> bool:
-        """As `Node` says: the driver is there."""
+        """As in `Node`: the driver is there."""
         return False
 
-    def take(self) -> bool:
-        """As `Node` says."""
-        return self._lock.take()
 
-    def give(self) -> None:
-        """As `Node` says."""
-        self._lock.give()
-
-    def state_of(self, pid: int) -> str:
-        """As `Node` says."""
-        return state_of(pid)
-
-    def end(self, pid: int) -> None:
-        """As `Node` says."""
-        end_actor(pid)
-
-    def pressure(self) -> Pressure:
-        """As `Node` says."""
-        return pressure()
-
-    def look(self) -> Snapshot:
-        """Of the process tree that the driver, Ray's processes and the actors are in."""
-        return snapshot(self._root)
-
-
-class Agent(Actor):
+class Agent(OnHost, Actor):
     """Answers for the node it runs on, and holds its host for as long as the driver lives. A plain class; the driver makes an
-    actor of it."""
+    actor of it, whose parent is the node's raylet."""
 
     def __init__(self, deadman_s: float = 0.0) -> None:
-        super().__init__(deadman_s)
-        self._lock = HostLock()
+        OnHost.__init__(self, os.getppid())
+        Actor.__init__(self, deadman_s)
 
     def about(self) -> tuple[Host, str | None]:
         """The host, and the version of this package on it."""
         return probe(), package_version()
-
-    def take(self) -> bool:
-        """As `Node` says."""
-        return self._lock.take()
-
-    def give(self) -> None:
-        """As `Node` says."""
-        self._lock.give()
-
-    def state_of(self, pid: int) -> str:
-        """As `Node` says."""
-        return state_of(pid)
-
-    def end(self, pid: int) -> None:
-        """As `Node` says."""
-        end_actor(pid)
-
-    def pressure(self) -> Pressure:
-        """As `Node` says."""
-        return pressure()
-
-    def look(self) -> Snapshot:
-        """Of the process tree of this node's raylet, which is an actor's parent."""
-        return snapshot(os.getppid())
 
 
 class RayNode:
@@ -154,51 +137,51 @@ class RayNode:
         self.version: str | None = None
 
     def probe(self) -> None:
-        """Wait for what the agent says. Raises RayError and GetTimeoutError."""
+        """Wait for the agent's answer. Raises RayError and GetTimeoutError."""
         self.host, self.version = ray.get(self._asked, timeout=FIRST_ANSWER_S)
 
     def alive(self) -> bool:
-        """Whether somebody answers there; an agent that heard nothing of a driver that was stopped for a while is succeeded."""
+        """Whether an agent answers there. One that ended because the driver was stopped for a while is replaced."""
         if not self._answers():
             self.agent = self._send()
             return self._answers()
         return True
 
     def gone(self) -> bool:
-        """As `Node` says; whatever Ray has found out by now."""
+        """As in `Node`; whatever Ray has found out by now."""
         entries: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
         return not any(one["NodeID"] == self.id and one["Alive"] for one in entries)
 
     def take(self) -> bool:
-        """As `Node` says. At a node that is gone there is nothing to wait for: the run will find it so, and fail."""
+        """As in `Node`. At a node that is gone there is nothing to wait for: the run will find it so, and fail."""
         try:
             return bool(ray.get(self.agent.take.remote(), timeout=ANSWER_S))
         except RayError:
             return True
 
     def give(self) -> None:
-        """As `Node` says; a node that is gone has given it already."""
+        """As in `Node`; a node that is gone has given it already."""
         with suppress(RayError):
             ray.get(self.agent.give.remote(), timeout=ANSWER_S)
 
     def look(self) -> Snapshot:
-        """As `Node` says."""
+        """As in `Node`."""
         seen: Snapshot = ray.get(self.agent.look.remote(), timeout=ANSWER_S)
         return seen
 
     def state_of(self, pid: int) -> str:
-        """As `Node` says; empty when the node does not answer."""
+        """As in `Node`; empty when the node does not answer."""
         with suppress(RayError):
             return str(ray.get(self.agent.state_of.remote(pid), timeout=SOON_S))
         return ""
 
     def end(self, pid: int) -> None:
-        """As `Node` says; waits for no answer."""
+        """As in `Node`; waits for no answer."""
         with suppress(RayError):
             self.agent.end.remote(pid)
 
     def pressure(self) -> Pressure:
-        """As `Node` says; nothing when the node does not answer."""
+        """As in `Node`; nothing when the node does not answer."""
         with suppress(RayError):
             seen: Pressure = ray.get(self.agent.pressure.remote(), timeout=SOON_S)
             return seen
