@@ -26,7 +26,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	git ls-files '*.cpp' '*.hpp' | xargs $(BIN)/clang-format --dry-run -Werror
-	$(BIN)/python -m pytest tests/test_rooms.py
+	$(BIN)/python -m pytest tests/test_rooms.py tests/test_sizes.py tests/test_words.py
 
 # The native tests, once under each sanitizer; `make -j2` has them side by side.
 sanitize: sanitize-address,undefined sanitize-thread

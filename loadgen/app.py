@@ -99,7 +99,7 @@ def _refuse_folder() -> None:
 
 
 def _stdout_fails() -> bool:
-    """Whether stdout is what failed: a failed write has emptied its buffer, so one more byte tells."""
+    """Whether stdout is what failed: a failed write has emptied its buffer, so one more byte fails too."""
     try:
         sys.stdout.write("\n")
         sys.stdout.flush()
@@ -109,7 +109,7 @@ def _stdout_fails() -> bool:
 
 
 def _end(text: str, status: int) -> None:
-    """Exit with `status`, and with `text` on stderr; nothing more is written to stdout, whoever reads it."""
+    """Exit with `status`, and with `text` on stderr; nothing more is written to stdout."""
     with suppress(OSError):  # after SIGHUP there is no terminal
         if text:
             print(text, file=sys.stderr, flush=True)

@@ -34,7 +34,7 @@ def short_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def host_alone() -> Iterator[None]:
-    """Nobody else changes the host, or counts what is left of it, until the end of this file: tests run side by side."""
+    """No other test changes the host, or counts what is left of it, until the end of this file: tests run side by side."""
     folder = os.open(Path(__file__).parent, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)

@@ -20,8 +20,8 @@ from workers.vcpu import Vcpu
 
 @dataclass
 class Ran:
-    """What a run came to: counters summed over everybody (`server`, `vcpus`), faults by (kind, outcome), the pages prepared in
-    each kind by the first VMM process, and what its identities, verification and stop say."""
+    """The results of a run: counters summed over threads (`server`, `vcpus`), faults by (kind, outcome), the pages prepared in
+    each kind by the first VMM process, and the results of its identities, verification and stop."""
 
     vcpus: Counter[str] = field(default_factory=Counter)
     server: Counter[str] = field(default_factory=Counter)

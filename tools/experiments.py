@@ -57,10 +57,10 @@ def answered(experiment: str) -> str:
     """
     with tempfile.TemporaryDirectory(prefix="ul-") as folder:
         swept = _run(folder, "loadgen", f"experiment={experiment}", "quiet=true")
-        told = _run(folder, "loadgen-report", "answer", question(experiment), "outputs/dataset")
-    if told.returncode:
-        raise RuntimeError(f"{experiment}: {swept.stderr}{told.stderr}")
-    return "\n".join(line.rstrip() for line in told.stdout.strip("\n").splitlines())
+        answered = _run(folder, "loadgen-report", "answer", question(experiment), "outputs/dataset")
+    if answered.returncode:
+        raise RuntimeError(f"{experiment}: {swept.stderr}{answered.stderr}")
+    return "\n".join(line.rstrip() for line in answered.stdout.strip("\n").splitlines())
 
 
 def _run(folder: str, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -141,7 +141,7 @@ class Vmm:
     def prepare(self) -> dict[str, Any]:
         """Bring every page into the state its kind asks for and prove it: pages by kind, `unprepared` (counts), `seconds`."""
     def reclaim(self) -> int:
-        """After the page server was killed: settle its claims of pages by what pagemap says of them; how many there were."""
+        """After the page server was killed: settle its claims of pages by pagemap; how many there were."""
     def let_go(self) -> None:
         """Close this process's userfaultfds: what the page server holds are then the last ones."""
     def run(self) -> None:
@@ -150,10 +150,10 @@ class Vmm:
         """After the page server has stopped: convert the records' time stamps to CLOCK_MONOTONIC, in place."""
     def verify(self) -> dict[str, Any]:
         """Read every resolved page in full, and try every poisoned one: `pages`, `poisoned` (those that refused, as they must),
-        `gone` (said to be resolved, dropped, and not touched since), `wrong_words`, `first_wrong` (str, empty if none),
+        `gone` (recorded as resolved, dropped, and not touched since), `wrong_words`, `first_wrong` (str, empty if none),
         `seconds`."""
     def page_states(self) -> dict[str, int]:
-        """Pages by what the page record says of them: "unresolved", "in flight", "resolved", "poisoned", "discarded"."""
+        """Pages by their state in the page record: "unresolved", "in flight", "resolved", "poisoned", "discarded"."""
     def counters(self) -> dict[str, int]: ...
     def vcpus(self) -> list[dict[str, Any]]:
         """One a vCPU: `vcpu`, `tid`, `accesses`, `faults`, `pages_resolved`, `start_ns`, `end_ns`, `cpus` (list), `wrong_words`,

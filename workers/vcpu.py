@@ -1,7 +1,7 @@
 """The VMM process's actor: its mapping of the guest, its userfaultfds, its vCPU threads.
 
 It holds the guest's memory and its own userfaultfds for as long as the run lasts, so a page server that is killed takes neither
-with it: `address` tells a successor where the guest is, and `hand_over` settles what the dead one had in hand and hands the
+with it: `address` is where a successor finds the guest, and `hand_over` settles what the dead one had in flight and hands the
 userfaultfds over again. Both may be called while `run` is under way."""
 
 from __future__ import annotations

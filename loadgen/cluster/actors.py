@@ -14,7 +14,7 @@ ASIDE = "aside"
 
 def actor_class(kind: type) -> Any:
     """An actor of this class: what is called `aside` has threads of its own, the rest is done in the order it was asked for."""
-    remote: Any = ray.remote  # its stub does not know the groups
+    remote: Any = ray.remote  # its stub has no concurrency groups
     return remote(num_cpus=0, concurrency_groups={ASIDE: 2})(kind)
 
 

@@ -19,7 +19,7 @@ from workers.reports import Pulse
 
 LOOK_S = 0.5
 GRACE_S = 2.0
-"""Beyond the watchdog's time: the VMM processes' own watchdogs know more, and come first."""
+"""Beyond the watchdog's time: the VMM processes' own watchdogs have better reasons, and end the run first."""
 START_LIMIT_S = 60.0
 """For an actor whose process has not started yet."""
 LIMIT_WITHOUT_WATCHDOG_S = 300.0
@@ -33,7 +33,7 @@ Call = tuple[Any, Any]
 
 
 class Loss(Exception):
-    """A process of a run is lost. `status` is what the run's row says of a run that lost it."""
+    """A process of a run is lost. `status` is that of a run that lost it."""
 
     status = "crashed"
 
@@ -134,7 +134,7 @@ class Answers:
                 raise Frozen(actor, _frozen(actor, silent_s, "while another process waited for it"))
 
     def _silent_s(self, actor: Any) -> float:
-        """For how long a sign has been asked for in vain."""
+        """For how long no sign has come."""
         if actor not in self._signs:
             self._signs[actor] = (aside(actor.pulse).remote(), monotonic())
             return 0.0

@@ -61,7 +61,7 @@ class Local:
         self._tmpdir = os.environ.get("TMPDIR")
 
     def start(self, actors: int) -> None:
-        """As `Cluster` says."""
+        """As in `Cluster`."""
         if self._here.id:
             return
         if ray.is_initialized():
@@ -71,7 +71,7 @@ class Local:
         self._folder = new_folder()
         self._keeper = _keeper_of(self._folder)
         os.environ["TMPDIR"] = self._folder  # inherited by the actors: what a killed one leaves goes with the folder
-        if "RAY_AUTH_MODE" not in os.environ:  # a token that only this process and its children know, and no file of it at home
+        if "RAY_AUTH_MODE" not in os.environ:  # a token for this process and its children, without a file in the home
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         logging.getLogger("ray").setLevel(logging.ERROR)  # it would announce the token
         raise_open_files()
@@ -83,7 +83,7 @@ class Local:
         """This host is never gone."""
 
     def close(self) -> None:
-        """As `Cluster` says; Ray's files go too."""
+        """As in `Cluster`; Ray's files go too."""
         if not self._folder:
             return
         ray.shutdown()
@@ -97,7 +97,7 @@ class Local:
 
 
 class Elsewhere(Local):
-    """Hosts that a launcher finds for each job and nobody knows yet; the plan is made for this one meanwhile."""
+    """Hosts that a launcher finds for each job later; until then the plan is made for this host."""
 
     known = False
 
@@ -130,12 +130,12 @@ class Existing:
         """It has started."""
 
     def refresh(self) -> None:
-        """As `Cluster` says."""
+        """As in `Cluster`."""
         self._nodes = [node for node in self._nodes if node.alive()] or self._nodes
         self.nodes = tuple(self._nodes)
 
     def close(self) -> None:
-        """As `Cluster` says. A Ray that was there before us (a job's, a launcher's) is left to whoever made it."""
+        """As in `Cluster`. A Ray that was there before (a job's, a launcher's) goes on."""
         self._pulse.stop()
         for node in self._nodes:
             node.close()

@@ -15,7 +15,7 @@ FASTEST_S = 0.5
 
 
 class Pulse:
-    """A thread that tells every actor of `actors()`, and waits for no answer. `deadman_s` 0: nobody waits for a sign."""
+    """A thread that calls every actor of `actors()` and waits for no answer. `deadman_s` 0: no actor waits for a sign."""
 
     def __init__(self, deadman_s: float, actors: Callable[[], Iterable[Any]]) -> None:
         self._every_s = max(deadman_s / SIGNS, FASTEST_S)

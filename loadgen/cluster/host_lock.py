@@ -1,4 +1,4 @@
-"""A host measures for one run at a time: others wait for it, and say so."""
+"""A host measures for one run at a time: others wait for it, with a line."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ ASK_AGAIN_S = 0.1
 
 @contextmanager
 def alone_on(nodes: Sequence[Node], say: Callable[[str], None]) -> Iterator[float]:
-    """While it lasts nobody else measures on these hosts; yields the seconds waited for that. `say` is told of a wait,
-    once a host.
+    """While it lasts no other driver measures on these hosts; yields the seconds waited for that. `say` is called with a
+    line before a wait, once a host.
 
     Hosts are taken in one order everywhere, so that two drivers never hold what the other waits for; nodes of one machine are
     one host.
@@ -25,11 +25,11 @@ def alone_on(nodes: Sequence[Node], say: Callable[[str], None]) -> Iterator[floa
     waited = False
     try:
         for _, node in sorted(hosts.items()):
-            told = False
+            announced = False
             while not node.take():
-                if not told:
+                if not announced:
                     say(f"waiting for {node.name}: another run measures there (cluster.exclusive=false runs beside it)")
-                told = waited = True
+                announced = waited = True
                 time.sleep(ASK_AGAIN_S)
             taken.append(node)
         yield time.monotonic() - began if waited else 0.0

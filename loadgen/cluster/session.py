@@ -33,7 +33,7 @@ PLACED_POLL_S = 1.0
 QUIET_S = 0.1
 QUIET_LOOKS = 2
 RESERVED = {"memory": 1 << 20}
-"""What a guest's placement group asks of its node: Ray wants something, and its CPUs may be taken by whoever submitted us."""
+"""What a guest's placement group asks of its node: Ray requires a resource, and its CPUs may belong to the job of this driver."""
 
 
 @dataclass(frozen=True)

@@ -44,9 +44,9 @@ def _files(group: str) -> Iterator[Choice]:
     for path in sorted((conf_folder() / group).glob("*.yaml")):
         text = path.read_text()
         comment = [line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#")]
-        told = [line for line in comment if not line.startswith(("@package", f"loadgen {group}="))]
+        meaning = [line for line in comment if not line.startswith(("@package", f"loadgen {group}="))]
         sets = _plain(text)
-        yield Choice(path.stem, " ".join(told), {key: value for key, value in sets.items() if key != "defaults"})
+        yield Choice(path.stem, " ".join(meaning), {key: value for key, value in sets.items() if key != "defaults"})
 
 
 def _plain(text: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ SWITCHES = {"--quiet": "quiet=true", "--json": "json=true"}
 WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
 WITH_VALUE_OR_NOT = {"--info": "all", "-i": "all"}
 OF_THE_COMMAND = ("resume",)
-"""Keys that say how a command goes on, and belong to no run of it."""
+"""Keys of a command that belong to no run of it."""
 MULTIRUN, RUN = "hydra.mode=MULTIRUN", "hydra.mode=RUN"
 
 

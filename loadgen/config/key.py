@@ -35,7 +35,7 @@ class When:
 class Key:
     """One key. `name` is dotted; `default` also gives its type; `help` is one line, without the unit.
 
-    `least` and `most` bound a number, or each number of a list; `bound` says what `most` protects. `choices` bound a word.
+    `least` and `most` bound a number, or each number of a list; `bound` is what `most` protects. `choices` bound a word.
     `when`: the key is read only then.
     """
 

@@ -330,7 +330,7 @@ CLUSTER = (
     Key("cluster.name", CHOSEN, "which Ray", choices=("local", "existing")),
     Key("cluster.address", "", "HOST:PORT of the Ray, or auto: the one this host belongs to", when=_existing),
     Key("cluster.leave_out", (), "nodes on which nothing runs, by name or address", when=_existing),
-    Key("cluster.exclusive", True, "one run at a time on a host, whoever started it"),
+    Key("cluster.exclusive", True, "one run at a time on a host, over all drivers"),
     Key("cluster.deadman_s", 30.0, "time without the driver after which actors end; 0: never", "s", 0, DAY_S, "a day"),
 )
 

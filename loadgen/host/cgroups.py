@@ -31,7 +31,7 @@ class Quota:
 @dataclass(frozen=True)
 class Pressure:
     """What limits have done to the processes here so far: seconds for which a CPU quota kept threads from running, and how
-    often a process was killed for want of memory, by what was short of it."""
+    often a process was killed for lack of memory, by what was short of it."""
 
     throttled_s: float
     oom_kills: Mapping[str, int]
@@ -95,7 +95,7 @@ class Cgroups:
         return max(found)
 
     def oom_kills(self) -> dict[str, int]:
-        """How often the kernel has killed a process of each group for want of memory so far, by the file that limits it."""
+        """How often the kernel has killed a process of each group for lack of memory so far, by the file that limits it."""
         found = {}
         for folder, v2 in self._of("memory"):
             counts = _stat(folder / ("memory.events" if v2 else "memory.oom_control"))

@@ -14,11 +14,11 @@ UNDO_TIMEOUT_S = 90.0
 
 
 class HostChangeError(RuntimeError):
-    """The host refused; says what, and what to do."""
+    """The host refused a change; the text has the fix."""
 
 
 class Refused(Exception):
-    """The keeper could not make a change; says why."""
+    """The keeper could not make a change; the text has the reason."""
 
 
 class Keeper:

@@ -22,13 +22,13 @@ NS_PER_S = 1_000_000_000
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 SERVER_ROLES = ("reader", "ring")
-"""Threads that live longer than the measured phase, so that the looks know them; of others only what they have counted."""
+"""Threads that live longer than the measured phase, so that the snapshots have them; of others only what they have counted."""
 PLACED_ROLES = ("vcpu", "reader")
 """Threads that the placement gives CPUs to; others go where the scheduler puts them, which may be a CPU of these."""
 BETWEEN_ROUNDS = "vmm"
 """A VMM process's own thread: it prepares the page states while no vCPU runs, and sleeps while they do."""
 IDLE_BELOW = 0.01
-"""A thread that uses less of a CPU takes nothing from anybody."""
+"""A thread that uses less of a CPU does not disturb a run."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def reasons(seen: Seen) -> list[str]:
 
 
 def judged(seen: Seen) -> tuple[bool | None, list[str]]:
-    """(`trusted`, why not): True, False, or None where the look was too short to tell. Pure.
+    """(`trusted`, why not): True, False, or None where the time was too short to judge. Pure.
 
     /proc/stat counts in ticks, so the share of other processes may be one tick of each CPU more than it seems.
     """
@@ -77,8 +77,8 @@ def judged(seen: Seen) -> tuple[bool | None, list[str]]:
     if found:
         return False, found
     unseen = seen.machine_cpus / TICKS_PER_S / seen.watched_s
-    told = seen.watched_s >= JUDGED_FROM_S and seen.other_cpu_share + unseen <= MOST_OF_MACHINE * seen.machine_cpus
-    return (True if told else None), found
+    quiet = seen.watched_s >= JUDGED_FROM_S and seen.other_cpu_share + unseen <= MOST_OF_MACHINE * seen.machine_cpus
+    return (True if quiet else None), found
 
 
 def headline(reason: str) -> str:
@@ -137,7 +137,7 @@ def watched(
     """Columns of a `runs` row, `trusted` and `distrust` among them. `threads`: rows of the measured threads; `exclusive`:
     each vCPU and each reader has a CPU of its own.
 
-    Threads of vCPUs and disturbances live inside the measured phase, so the looks do not know them: theirs is what they have
+    Threads of vCPUs and disturbances live inside the measured phase, so the snapshots lack them: theirs is what they have
     counted themselves.
     """
     watched_s = after.at_s - before.at_s

@@ -24,7 +24,7 @@ CHANGES = {**KINDS, "folder": session_folder}
 
 def main() -> int:
     """Entry point; exit status 0 once everything is as it was."""
-    # Whoever ends the driver's group or session must not end what cleans up after it.
+    # A signal to the driver's group or session must not end the process that cleans up after it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     with suppress(OSError):

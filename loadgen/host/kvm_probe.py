@@ -1,4 +1,4 @@
-"""What this host's KVM does with a page that is not there: a guest of one page is run, and says."""
+"""What this host's KVM does with a page that is not there: a guest of one page is run."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def limits() -> Limits:
 
 
 def raise_open_files() -> None:
-    """Let this process and its children open as many files as the hard limit says."""
+    """Let this process and its children open as many files as the hard limit allows."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

@@ -1,4 +1,4 @@
-"""A session's temporary folder, and the processes that live in it: Ray's and the actors', which all were told of it."""
+"""A session's temporary folder, and the processes that live in it: Ray's and the actors', which have it in their environment."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def living_in(folder: str) -> list[int]:
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
-        with suppress(OSError):  # gone meanwhile, or somebody else's
+        with suppress(OSError):  # gone meanwhile, or another user's
             if environment in (entry / "environ").read_bytes().split(b"\0") or argument in (entry / "cmdline").read_bytes():
                 found.append(int(entry.name))
     return found

@@ -18,7 +18,7 @@ FILTER = (
 )
 NO_KERNEL_SUPPORT = "this kernel was built without userfaultfd: use one with CONFIG_USERFAULTFD=y"
 USER_MODE = "user_mode_only"
-"""The way that asks for faults of user mode only: the kernel refuses it to nobody."""
+"""The way for faults of user mode only: the kernel permits it to every process."""
 
 
 def userfaultfd_advice(host: Host) -> str:

@@ -1,4 +1,4 @@
-"""The guests of a run over the hosts there are. Pure: Ray then holds each guest where this says."""
+"""The guests of a run over the hosts there are. Pure: Ray then holds each guest there."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _guest(spec: RunSpec, number: int, hosts: Sequence[Host]) -> PlannedGuest:
 
 
 def _source(source: SourceSpec, number: int) -> SourceSpec:
-    """A source of the user's own holds one memory, whoever asks; any other holds one a guest."""
+    """A source given by `source.address` holds one memory for all guests; any other holds one a guest."""
     return source if source.file or source.address else dataclasses.replace(source, seed=source.seed + number)
 
 

@@ -55,7 +55,7 @@ def judge(strategy: dict[str, Any], memory_type: str, kind: str, host: Host) -> 
     if kind == "swapped" and strategy["restore"] != "on_demand":
         return Verdict(False, f"strategy {name} restores a guest, whose pages cannot be swapped out yet; use fault_mix=absent")
     if kind == "absent" and not strategy["userfaultfd"] and strategy["restore"] == "on_demand":
-        return Verdict(False, f"under strategy {name} nobody would fetch an absent page; use fault_mix=minor or fault_mix=hit")
+        return Verdict(False, f"under strategy {name} no reader fetches an absent page; use fault_mix=minor or fault_mix=hit")
     if kind == "poisoned" and not strategy["userfaultfd"]:
         return Verdict(False, f"strategy {name} has no userfaultfd to poison pages with; use fault_mix=minor or fault_mix=hit")
     if kind == "swapped" and memory_type == "hugetlb":

@@ -19,7 +19,7 @@ def place(
 ) -> PlacementSpec:
     """One set of CPUs a vCPU and one a reader, out of `cpus`.
 
-    `none`: all of them for everybody. `spread`: one each in turn, readers going on where vCPUs ended. `pack`: reader r beside
+    `none`: all of them for every thread. `spread`: one each in turn, readers after the vCPUs. `pack`: reader r beside
     vCPU r. `explicit`: the lists given, one CPU a thread, used in turn where there are more threads.
     """
     if policy == "none":

@@ -39,7 +39,7 @@ class PlannedGuest:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run with what the driver wants to know of it before it starts; memory in bytes, time in seconds (a rough guess).
+    """A run with what the driver needs before it starts; memory in bytes, time in seconds (a rough guess).
 
     `spec` is that of the first guest; `guests` are all of them. `exclusive`: no other run measures on its hosts meanwhile.
     """

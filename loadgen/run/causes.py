@@ -1,4 +1,4 @@
-"""Why a run ended, where something else than the error that ended it knows."""
+"""Why a run ended, where the error that ended it is not the cause."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ANSWER_S = 2.0
 
 
 def explained(measured: Measured, seats: Sequence[Seat], pressures: Pressures) -> str:
-    """The reason of a run that has ended, in better words where something else than the process that failed knows the cause."""
+    """The reason of a run that has ended: the cause where it lies outside the process that failed."""
     if measured.status in ("ok", "interrupted"):
         return measured.reason
     of_a_file = [seat for seat in seats if seat.spec.source.name == "file"]
@@ -25,13 +25,13 @@ def explained(measured: Measured, seats: Sequence[Seat], pressures: Pressures) -
     if measured.status != "crashed":
         return measured.reason
     if short := pressures.oom_kill():
-        return f"a process was killed for want of memory: {short}; {measured.reason}"
+        return f"a process was killed for lack of memory: {short}; {measured.reason}"
     reasons = _answers(seats, "stop_reason")  # a VMM process leaves it in the guest before it ends itself
     return next((reason for reason in reasons if reason.startswith("memory error: ")), measured.reason)
 
 
 def _answers(seats: Sequence[Seat], method: str) -> Iterator[str]:
-    """What the page servers that answer say."""
+    """The reasons of the page servers that answer."""
     for seat in seats:
         with suppress(RayError):
             yield str(ray.get(getattr(seat.server, method).remote(), timeout=ANSWER_S))

@@ -83,7 +83,7 @@ class Reports:
 
 
 def prepared(filled: Sequence[Mapping[str, Any]], reports: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """Columns of `runs` on what preparing came to; `filled`: one report a page server, `reports`: one a VMM process, by guest."""
+    """Columns of `runs` on preparing; `filled`: one report a page server, `reports`: one a VMM process, by guest."""
     each = [report for guest in reports for report in guest]
     return {
         "fill_s": max(report["seconds"] for report in filled),

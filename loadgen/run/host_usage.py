@@ -45,7 +45,7 @@ class Watch:
         for number, (node, looks) in enumerate(zip(self._nodes, self._looks, strict=True)):
             if len(looks) == 1:
                 continue
-            first = not found  # what is the run's, and no host's, is told once
+            first = not found  # what is the run's, and no host's, is given once
             there = [seat for seat in self._seats if seat.node is node]
             guests = [seat.number for seat in there]
             found[node.name] = watched(
@@ -76,5 +76,5 @@ def _busiest(found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         for doubt in (one["distrust"] or "").split("; ")
         if doubt
     ]
-    told = all(one["trusted"] is not None for one in hosts)
-    return merged | {"trusted": False if doubts else True if told else None, "distrust": "; ".join(doubts) or None}
+    judged = all(one["trusted"] is not None for one in hosts)
+    return merged | {"trusted": False if doubts else True if judged else None, "distrust": "; ".join(doubts) or None}

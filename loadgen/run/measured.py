@@ -1,4 +1,4 @@
-"""What a run came to: the columns and rows measured so far, and how it ended."""
+"""The columns and rows measured of a run so far, and how it ended."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ENDINGS: tuple[tuple[type[BaseException], Callable[[Any], Ending]], ...] = (
     (RayTaskError, lambda error: ("failed", first_line(error.cause))),
     (RayError, lambda error: ("failed", first_line(error))),
 )
-"""What each kind of error says of the run that it ends; the first that fits counts."""
+"""The status of a run that each kind of error ends; the first that fits counts."""
 ENDING_ERRORS = tuple(kind for kind, _ in ENDINGS)
 
 

@@ -1,4 +1,4 @@
-"""What limits did to a run: time its threads were throttled, processes that were killed for want of memory."""
+"""What limits did to a run: time its threads were throttled, processes that were killed for lack of memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from loadgen.cluster.nodes import Node
 from loadgen.host.cgroups import Pressure
 
 THROTTLED_FROM_S = 0.001
-"""Less than a scheduler period is not told apart from the calls around the measured phase."""
+"""Less than a scheduler period cannot be separated from the calls around the measured phase."""
 
 
 class Pressures:

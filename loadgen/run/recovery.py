@@ -228,7 +228,7 @@ def replace(server: Any, answers: Answers) -> None:
 
 
 def alive(actor: Any) -> bool:
-    """Whether the actor's process is there, as far as Ray knows."""
+    """Whether Ray lists the actor's process."""
     [(_, sign)] = asked_aside([actor], "sign_of_life")
     answered, _ = ray.wait([sign], timeout=ALIVE_TIMEOUT_S)
     try:

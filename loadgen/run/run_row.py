@@ -1,4 +1,4 @@
-"""What a run row says of itself: the whole configuration and the whole environment, by the data set's column names."""
+"""A run row's description of the run: the whole configuration and the whole environment, by the data set's column names."""
 
 from __future__ import annotations
 

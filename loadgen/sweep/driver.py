@@ -84,7 +84,7 @@ def open_dataset(uri: str) -> DataSet:
 
 
 def join_dataset(uri: str) -> DataSet:
-    """The data set of a sweep that somebody else began. Raises ConfigError when it is not to be seen from here."""
+    """The data set of a sweep that another process began. Raises ConfigError when it cannot be read from here."""
     try:
         DataSet.existing(uri)
         return DataSet.open(uri)
@@ -134,7 +134,7 @@ def _print_answer(question: str, dataset: DataSet, sweep_id: str) -> None:
     print()
     try:
         answer = questions.answer(question, dataset, sweep_id)
-    except DataSetError as error:  # every run failed: the lines above say so
+    except DataSetError as error:  # every run failed, which the lines above show
         print(f"{question}: {error}")
         return
     print_answer(answer, noise=False)  # the summary above has printed it

@@ -141,7 +141,7 @@ class LoadgenSweeper(BasicSweeper):
         driver.announce(first, left)
         if self._in_process:
             callbacks = self.hydra_context.callbacks
-            callbacks.callbacks.insert(0, Forget())  # the first one is told last
+            callbacks.callbacks.insert(0, Forget())  # the first one is called last
             self.launcher.hydra_context = HydraContext(loader, callbacks)  # type: ignore
             driver.current = driver.Driver(cast("Cluster", hosts), dataset, driver.watcher(first, runs))
         try:

@@ -14,13 +14,13 @@ from results.tables.fault_tables import fault_groups, print_stages
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """DATASET, which runs, and what to tell apart."""
+    """DATASET, which runs, and how to group them."""
     add_dataset(parser)
     add_selection(parser)
     parser.add_argument(
         "--by",
         metavar="PARAMETER,...",
-        help="tell these apart besides the kind of fault (default: strategy and everything that was varied)",
+        help="group by these besides the kind of fault (default: strategy and everything that was varied)",
     )
     parser.set_defaults(command=stages)
 

@@ -1,4 +1,4 @@
-"""Every column that is computed and not measured: the only place that knows the formulas."""
+"""Every column that is computed and not measured: the only place with the formulas."""
 
 from __future__ import annotations
 

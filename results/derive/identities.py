@@ -57,7 +57,7 @@ def broken(run: Row, vcpus: Sequence[Row], threads: Sequence[Row]) -> Iterator[s
         if run.get(column) is not None and parts and None not in parts and sum(parts) != run[column]:
             yield f"{column}={run[column]} of the run, and its vCPUs sum to {sum(parts)}"
     if run.get("access_order") == "none":
-        yield from (f"{column}={run[column]} and nobody touched anything" for column in ("faults", "events") if run.get(column))
+        yield from (f"{column}={run[column]} and no vCPU accessed a page" for column in ("faults", "events") if run.get(column))
 
 
 def _sum(row: Row, whole: str, parts: Sequence[str], whose: str) -> Iterator[str]:
@@ -84,4 +84,4 @@ def _states(run: Row) -> Iterator[str]:
     if sum(ended) != run["pages"] * mappings:
         yield f"{sum(ended)} pages ended in some state, of {run['pages']} in each of {mappings} mappings"
     if run["ended_in_flight"] and run.get("status") == "ok":
-        yield f"ended_in_flight={run['ended_in_flight']}: somebody claimed a page and never finished with it"
+        yield f"ended_in_flight={run['ended_in_flight']}: a claimed page was never settled"

@@ -42,5 +42,5 @@ class FaultLatencies:
             self.arrival.add((columns["delivered_ns"] - raised)[exited])
 
     def closed(self, rank: int, cost_ns: Callable[[Paid], float] = lambda paid: 0.0) -> int | None:
-        """The latency at `rank` thousandths, each fault's without what `cost_ns` says it paid; None of no faults."""
+        """The latency at `rank` thousandths, each fault's without its `cost_ns`; None of no faults."""
         return per_mille_of([(latencies, round(cost_ns(paid))) for paid, latencies in self._closed.items()], rank)

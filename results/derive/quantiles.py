@@ -17,7 +17,7 @@ Counted = tuple[Integers, npt.NDArray[np.int64]]
 
 
 class Quantiles:
-    """Knows every value added: as counts of distinct ones where they repeat, as latencies in ns do, else as they are."""
+    """Keeps every value added: as counts of distinct ones where they repeat, as latencies in ns do, else as they are."""
 
     def __init__(self) -> None:
         self._sorted: list[Integers] = []

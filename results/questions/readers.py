@@ -1,4 +1,4 @@
-"""How many readers does a userfaultfd want, and how should they wait?"""
+"""How many readers should a userfaultfd have, and how should they wait?"""
 
 from __future__ import annotations
 

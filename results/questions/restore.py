@@ -18,7 +18,7 @@ from results.summaries.summary import median_or_none
 from results.tables.answer import Answer, answered
 
 ROWS = ("strategy", "source_cache", "prefetch")
-"""What always tells the rows apart; other axes where runs alike in these differ in them."""
+"""The columns every row has; other axes where runs alike in these differ in them."""
 
 _NOT_SHOWN = ("strategy_options", "memory_type", "sweep_id", "readers", "reader_cpus")
 _AXES = tuple(column.name for column in RUN_COLUMNS if column.axis)
@@ -75,7 +75,7 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
         "longest stall: of one access of a vCPU; eager has none after its first touch, which waits for all of memory",
         "emulated: calibrated cost of the emulated operations, part of the whole time",
         "second touch: mean time of an access in the second pass, with the generator's own overhead",
-        "late: pages already in flight when the prefetcher came to them; that of file_map reads ahead into the page cache",
+        "late: pages already in flight when the prefetcher reached them; that of file_map reads ahead into the page cache",
     )
     rows.sort(key=lambda row: row[:3])
     keys = len(ROWS) + len(differing)

@@ -1,6 +1,6 @@
-"""How every plot looks: told apart without colour (markers, dashes, hatches), on paper, and as SVG with text that stays text.
+"""The style of plots: series distinct without colour (markers, dashes, hatches), on paper, and as SVG with text that stays text.
 
-Colours are those of Okabe and Ito, which people with any colour vision tell apart; yellow is left out, for paper.
+Colours are those of Okabe and Ito, which are distinct under any colour vision; yellow is left out, for paper.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ MOST = 8
 
 
 def in_short(subject: Subject) -> Iterator[str]:
-    """The fastest and the slowest strategy against the baseline, as far as intervals can tell, and what those intervals hold."""
+    """The fastest and the slowest strategy against the baseline, as far as intervals allow, and what those intervals are."""
     shown: list[Estimate] = []
     for panel in subject.ends()[:MOST]:
         series = subject.series(panel.runs)
@@ -47,7 +47,7 @@ def _sentence(ratios: Mapping[str, Estimate], baseline: str) -> str:
 
 
 def _caveats(subject: Subject, shown: Sequence[Estimate]) -> Iterator[str]:
-    """What a reader of the sentences above must know."""
+    """What the sentences above depend on."""
     least = min(shown, key=lambda ratio: ratio.coverage, default=None)
     if least is not None and least.coverage < LEVEL:
         repeats = f"{least.n} repeat{'s' * (least.n != 1)}"

@@ -1,4 +1,4 @@
-"""Does the rate rise as vCPUs are added, and what does the fitted law say of more?"""
+"""Does the rate rise as vCPUs are added, and what does the fitted law predict for more?"""
 
 from __future__ import annotations
 

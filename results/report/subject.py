@@ -39,7 +39,7 @@ class Subject:
 
     @cached_property
     def series_by(self) -> tuple[str, ...]:
-        """What tells series apart: the strategy, and those of its options that were varied."""
+        """The axes of series: the strategy, and those of its options that were varied."""
         varied = axes(self.runs, known=("strategy",))
         return ("strategy", *(name for name in varied if of_the_strategy(name)))
 
@@ -50,7 +50,7 @@ class Subject:
         return tuple(dict.fromkeys((*series, *(str(name) for (name,) in grouped(self.runs, ("strategy",))))))
 
     def series(self, runs: Sequence[Row], along: str | None = None) -> dict[str, list[Row]]:
-        """The runs by series; `along`: the parameter along x, which tells none apart."""
+        """The runs by series; `along`: the parameter along x, which separates none."""
         by = tuple(name for name in self.series_by if name != along)
         return {name_of(by, values): group for values, group in grouped(runs, by).items()}
 
@@ -103,7 +103,7 @@ class Subject:
         return [*found, *self._shares()]
 
     def _shares(self) -> list[str]:
-        """Shares of the fault mix that tell the mixes apart, when mixes were varied by name."""
+        """Shares of the fault mix in which the mixes differ, when mixes were varied by name."""
         names = {value_of(run, "fault_mix") for run in self.runs}
         shares = ("absent", "swapped", "poisoned", "hit")
         for key in (f"fault_mix.{kind}" for kind in shares):

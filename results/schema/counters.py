@@ -37,7 +37,7 @@ COUNTERS = (
     Column("delays", COUNT, "fetches", "fetches with a service delay"),
     Column("delay_ns", COUNT, "ns", "achieved delays of those fetches, summed"),
     Column("prefetched_pages", COUNT, "pages", "pages the prefetcher installed; file_map: read into the page cache"),
-    Column("prefetch_late", COUNT, "pages", "pages already in flight when the prefetcher came to install them"),
+    Column("prefetch_late", COUNT, "pages", "pages already in flight when the prefetcher was to install them"),
     Column("populate_waits", COUNT, "events", "events of a vCPU asleep inside its own MADV_POPULATE_WRITE"),
     Column("stray_waits", COUNT, "accesses", "accesses that slept in the kernel under a strategy meant to avoid it"),
     Column("unknown_events", COUNT, "events", "events outside every region or of a kind not asked for"),

@@ -105,7 +105,7 @@ RUN_COLUMNS = (
     Column("rounds_limit", COUNT, "rounds", "most rounds of the run", axis=True),
     Column("one_round", TEXT, "", "why the run keeps one round whatever measure_s asks; null where it does not"),
     Column("poisoned_at", TEXT, "", "where poisoned pages were poisoned: source, or resolved (unknown to the VMM)", axis=True),
-    Column("on_memory_error", TEXT, "", "what a memory error does: inject (tell the guest) or crash", axis=True),
+    Column("on_memory_error", TEXT, "", "what a memory error does: inject (into the guest) or crash", axis=True),
     Column("swap", TEXT, "", "swap set up for the run: none (the host's own), zram or file", axis=True),
     Column("swap_bytes", COUNT, "bytes", "its size"),
     Column("disturb", TEXT, "", "disturbances beside the vCPUs, joined by +, or none", axis=True),

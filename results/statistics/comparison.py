@@ -61,8 +61,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`axes`: what tells the cells apart. `paired`: both sides were run beside each other, repeat by repeat, and ratios are taken
-    within a repeat. `needed`: the fewest repeats with which so many cells can be told apart at all."""
+    """`axes`: the parameters in which cells differ. `paired`: both sides were run beside each other, repeat by repeat, and ratios
+    are taken within a repeat. `needed`: the fewest repeats with which a difference among so many cells can be shown."""
 
     a: str
     b: str
@@ -230,7 +230,7 @@ def _middle(values: Iterable[float | None]) -> float | None:
 
 
 def _planned(sides: Sequence[Sequence[Row]]) -> int:
-    """Repeats that the sweeps planned; where their configuration does not say, those that there are."""
+    """Repeats that the sweeps planned; where their configuration lacks it, those that there are."""
     planned = [int(settings(run).get("repeats") or 0) for side in sides for run in side]
     last: int = max(run["repeat"] for side in sides for run in side)
     return max(planned) or last + 1

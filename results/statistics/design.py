@@ -1,7 +1,7 @@
-"""What was varied: the parameters that tell the configurations of a data set apart.
+"""What was varied: the parameters in which the configurations of a data set differ.
 
 A parameter is an axis column of `runs`, or a key of the resolved configuration by its dotted name (`fault_mix.swapped`,
-`strategy.fault_around_pages`), so that an option that has no column of its own tells runs apart all the same.
+`strategy.fault_around_pages`), so that an option that has no column of its own is an axis all the same.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _NOT_VARIED = frozenset(
 
 
 def described(*parameters: str | None) -> list[str]:
-    """The columns of `runs` that say what each run is and how it went, and those of `parameters` that are columns: what to read
+    """The columns of `runs` that describe each run and how it ended, and those of `parameters` that are columns: what to read
     of a data set with many runs, whose other columns are not looked at."""
     further = (name for name in parameters if name in _COLUMNS)
     return list(dict.fromkeys((*_AXES, *_ABOUT, *further)))
@@ -74,9 +74,9 @@ def checked(runs: Iterable[Row], parameter: str, option: str = "") -> str:
 
 
 def axes(runs: Sequence[Row], known: Sequence[str] = (), without: Collection[str] = ()) -> tuple[str, ...]:
-    """The parameters, besides `known` and `without`, that it takes to tell configurations apart, most telling first.
+    """The parameters, besides `known` and `without`, that it takes to separate configurations, the one with most values first.
 
-    One that says nothing which those before it have not said is left out: CPU lists follow from the number of vCPUs.
+    One that follows from those before it is left out: CPU lists follow from the number of vCPUs.
     """
     needed: list[str] = []
     groups = grouped(runs, known)

@@ -38,7 +38,7 @@ class Hump:
 
 
 def humps(counts: npt.NDArray[np.int64]) -> tuple[Hump, ...]:
-    """The humps of a histogram (of `results.derive.histogram`), by time; empty when it has too few values to tell."""
+    """The humps of a histogram (of `results.derive.histogram`), by time; empty when it has too few values."""
     from scipy.ndimage import gaussian_filter1d
     from scipy.signal import find_peaks
 

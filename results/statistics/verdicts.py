@@ -22,7 +22,7 @@ NO_DIFFERENCE, INCONCLUSIVE = "no difference", "inconclusive"
 WORDS = (BETTER, WORSE, HIGHER, LOWER, NO_DIFFERENCE, INCONCLUSIVE)
 
 _ENOUGH = 2 * LEVEL - 1
-"""Coverage from which "no difference" is said: each end of the interval is then wrong in at most 1 - LEVEL of cases."""
+"""Coverage from which "no difference" is a verdict: each end of the interval is then wrong in at most 1 - LEVEL of cases."""
 
 _MOST_DECIMALS = 15
 

@@ -95,7 +95,7 @@ class DataSet:
         write_plan(self._location, sweep_id, keys)
 
     def planned(self, sweep_id: str) -> list[str] | None:
-        """The plan keys stored for a sweep; None where none were, as of a single job of somebody else's sweep."""
+        """The plan keys stored for a sweep; None where none were, as of a single job of another process's sweep."""
         return read_plan(self._location, sweep_id)
 
     def planned_sweeps(self) -> list[str]:
@@ -187,7 +187,7 @@ class DataSet:
         return sorted(info.base_name for info in found if not info.base_name.startswith(MARKER))
 
     def remove_unfinished(self, sweep_id: str) -> list[str]:
-        """Remove what a killed driver has left of runs of this sweep that have no row in `runs`: nobody may be writing it. The
+        """Remove what a killed driver has left of runs of this sweep that have no row in `runs`; no driver may be writing it. The
         ids of those runs. Raises DataSetError."""
         finished = {_run_of(path) for path in self._files("runs", sweep_id)}
         removed = {name.rpartition("-")[0] for name in self.unfinished() if name.startswith(f"{sweep_id}-")}

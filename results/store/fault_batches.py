@@ -79,7 +79,7 @@ class FaultBatches:
         return pa.RecordBatch.from_arrays([columns[name] for name in _SCHEMA.names], schema=_SCHEMA)
 
     def _exit(self, block: npt.NDArray[np.void]) -> pa.Array:
-        if len(self._exits) == 0:  # records of somebody who does not tell
+        if len(self._exits) == 0:  # records of a core without names of exits
             return pa.nulls(len(block), _SCHEMA.field("exit").type)
         return _named(block["exit"], self._exits, "exit")
 

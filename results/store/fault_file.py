@@ -53,7 +53,7 @@ class FaultFile:
             self.abandon()
 
     def abandon(self) -> None:
-        """Let go of thread and file, complete or not; what the file system says to that no longer matters."""
+        """Let go of thread and file, complete or not; an error of the file system no longer matters."""
         self._thread.shutdown(wait=True, cancel_futures=True)
         self._waiting.clear()
         for held in (self._writer, self._stream):

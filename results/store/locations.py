@@ -1,4 +1,4 @@
-"""Where a data set lives: a local path, or any URI that pyarrow or fsspec knows."""
+"""Where a data set lives: a local path, or any URI that pyarrow or fsspec supports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow.fs
 
 
 class DataSetError(Exception):
-    """The data set cannot be used; the message names it and says what to do."""
+    """The data set cannot be used; the message names it and has the fix."""
 
 
 class NoDataSet(DataSetError):
@@ -57,7 +57,7 @@ def _locate_with_fsspec(uri: str) -> Location:
         fsspec = importlib.import_module("fsspec")
     except ImportError:
         raise DataSetError(
-            f"data set {uri}: pyarrow does not know this kind of address; `pip install fsspec` (and the scheme's own "
+            f"data set {uri}: pyarrow does not support this kind of address; `pip install fsspec` (and the scheme's own "
             "package) to have more of them, or give a local path"
         ) from None
     try:

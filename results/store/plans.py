@@ -1,4 +1,4 @@
-"""What a sweep planned, in `_plans/<sweep>.json`: without it a whole run that is missing would be missed by nobody."""
+"""What a sweep planned, in `_plans/<sweep>.json`: without it `verify` could not find a whole run that is missing."""
 
 from __future__ import annotations
 

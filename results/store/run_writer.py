@@ -55,7 +55,7 @@ class RunWriter:
 
         Keys are columns of the schema; a missing one is null; derived columns are not to be given. Ids, the schema
         version and `fault_records` are filled in. The `runs` row appears last: where it is, the others are.
-        Raises ValueError for a key or value the schema does not know, DataSetError when the run cannot be stored;
+        Raises ValueError for a key or value that is not in the schema, DataSetError when the run cannot be stored;
         either way the run is discarded.
         """
         self._require_open()

@@ -13,7 +13,7 @@ NOTE = (
     "net: without emulated operations (a range: with and without the slow GUP of a refused access); -: one of the repeats has "
     "none; neighbours brought by fault-around cost no strategy a stage-2 violation"
 )
-"""What a table that shows net says of it."""
+"""The notes of a table that shows net."""
 
 
 @dataclass(frozen=True)

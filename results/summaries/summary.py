@@ -75,7 +75,7 @@ class NotCounted:
 
 @dataclass(frozen=True)
 class Summary:
-    """`axes`: the parameters that tell the rows apart besides the strategy, outermost first. `baseline`: the strategy that the
+    """`axes`: the parameters in which rows differ besides the strategy, outermost first. `baseline`: the strategy that the
     others are compared with. `noise`: lines about flagged runs and runs not judged."""
 
     axes: tuple[str, ...]

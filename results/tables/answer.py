@@ -16,8 +16,8 @@ from results.tables.layout import Table
 
 @dataclass(frozen=True)
 class Answer:
-    """A table as it is printed: heads, rows of text, and lines below it that say how to read them. `keys`: how many of the first
-    columns say what a row is of. `noise`: lines about flagged runs and runs not judged."""
+    """A table as it is printed: heads, rows of text, and lines below it on how to read them. `keys`: how many of the first
+    columns are what a row is of. `noise`: lines about flagged runs and runs not judged."""
 
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]

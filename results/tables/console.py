@@ -26,7 +26,7 @@ def print_table(table: Table, file: TextIO | None = None, *, wide: bool = False)
 
 
 def print_rows(heads: Sequence[str], rows: Iterable[Sequence[str]], file: TextIO | None = None, *, keys: int = 1) -> None:
-    """Print rows of text under their heads; the first `keys` columns say what a row is of."""
+    """Print rows of text under their heads; the first `keys` columns are what a row is of."""
     print_table(Table(heads, list(rows), keys), file)
 
 

@@ -24,7 +24,7 @@ class FaultGroups:
 
 
 def fault_groups(dataset: DataSet, runs: Sequence[Row], by: Sequence[str] | None = None) -> FaultGroups:
-    """Read the faults of `runs`, told apart `by` (default: strategy, and whatever else was varied). Raises DataSetError for a
+    """Read the faults of `runs`, grouped `by` (default: strategy, and whatever else was varied). Raises DataSetError for a
     parameter that is not there."""
     if by is None:
         by = ("strategy", *axes(runs, known=("strategy",)))

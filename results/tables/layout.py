@@ -1,7 +1,7 @@
 """How a table is fitted into a width without leaving anything out.
 
-What does not vary among the rows stands in a line above. Heads are wrapped. Where that is not enough, a column that tells rows
-apart becomes headings of blocks, long text is wrapped, and columns that do not fit follow below, beside the same first columns.
+What does not vary among the rows stands in a line above. Heads are wrapped. Where that is not enough, a column that separates
+rows becomes headings of blocks, long text is wrapped, and columns that do not fit follow below, beside the same first columns.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _UNIT = re.compile(r"(?<=\d) ?(?:times|[kMG]iB|[mun]?s)\b")
 
 @dataclass(frozen=True)
 class Table:
-    """Heads and rows of text. `keys`: how many of the first columns say what a row is of, and are no measurements."""
+    """Heads and rows of text. `keys`: how many of the first columns are what a row is of, and no measurements."""
 
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -53,7 +53,7 @@ def is_number(text: str) -> bool:
 
 
 def constant(table: Table, *, measurements: bool = False) -> tuple[str, Table]:
-    """The columns of one value in words, and the table without them: those that say what a row is of, but the first; and
+    """The columns of one value in words, and the table without them: those that are what a row is of, but the first; and
     `measurements` too, unless none of them varies."""
     same = [number for number in range(1, len(table.heads)) if len(set(table.column(number))) == 1]
     if not measurements or len(same) == len(table.heads) - 1:

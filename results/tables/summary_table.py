@@ -30,7 +30,7 @@ class _Shown:
 
 
 def print_summary(summary: Summary, file: TextIO | None = None, *, wide: bool = False) -> None:
-    """Print the strategies x vCPUs table, what to know of it, and a line for every run that is not in it."""
+    """Print the strategies x vCPUs table, its notes, and a line for every run that is not in it."""
     print_table(summary_table(summary, wide=wide), file, wide=wide)
     print_notes(notes(summary, wide=wide), file)
     for run in summary.not_counted:
@@ -68,7 +68,7 @@ def _columns(summary: Summary) -> Iterator[_Shown]:
 
 
 def notes(summary: Summary, *, wide: bool = True) -> Iterator[str]:
-    """What a reader of the table must know: coverage of the intervals, noise, and where repeats are bimodal."""
+    """The notes of the table: coverage of the intervals, noise, and where repeats are bimodal."""
     repeats = sorted({row.repeats for row in summary.rows})
     if repeats and repeats[0] > 1:
         yield (

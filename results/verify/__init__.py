@@ -1,1 +1,1 @@
-"""Recomputes what a data set says and reports what does not agree."""
+"""Recomputes what a data set has and reports what does not agree."""

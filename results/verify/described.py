@@ -52,7 +52,7 @@ CONFIGURED = {
     "recover": "recover",
     "repeat": "repeat",
 }
-"""Columns that are a key of the configuration as it stands. A key that is null there, or not there, says nothing."""
+"""Columns that are a key of the configuration as it stands. A key that is null or missing there is not compared."""
 
 SCALED = {"think_ns": ("access.think_us", 1e3), "hold_ns": ("access.hold_s", 1e9)}
 """Columns that are a key of the configuration in another unit."""

@@ -114,7 +114,7 @@ def verify_run(run: Row, vcpus: Sequence[Row], threads: Sequence[Row], batches: 
 
 def _sums(run: Row, vcpus: Sequence[Row], threads: Sequence[Row]) -> Iterator[str]:
     """Counters of the run against those of its vCPUs and of the page server's threads; the threads of a remote source's
-    connections have no rows, so nothing is said of what they count."""
+    connections have no rows, so their counters are not checked."""
     if not vcpus or not threads:
         return
     serving = [row for row in threads if row["role"] not in ("vcpu", "vmm", "driver")]

@@ -48,7 +48,7 @@ WIDTH = 180
 """Columns of the table where there is no terminal."""
 
 BUSY = 0.5
-"""Load average above which somebody else is at work."""
+"""Load average above which other processes are at work."""
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:

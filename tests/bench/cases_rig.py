@@ -1,4 +1,4 @@
-"""The rig itself: the driver's overhead a run, what it burns while nobody touches anything, 32 VMM actors."""
+"""Benchmark overhead: the driver's time a run, its CPU time while no page is accessed, 32 VMM actors."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def between_rounds(asked: Asked) -> Iterator[Line]:
 
 
 def quiet(asked: Asked) -> Iterator[Line]:
-    """CPU time of a run in which nobody touches anything, beside as many idle Ray actors, by the same instrument; and what the
+    """CPU time of a run without an access, beside as many idle Ray actors, by the same instrument; and what the
     run's own row says of both."""
     still = [
         "strategy=uffd_wait",
@@ -107,7 +107,7 @@ def quiet(asked: Asked) -> Iterator[Line]:
             )
     yield Line(
         "quiet",
-        f"CPU seconds in {QUIET_S:.0f} s of a run nobody touches anything in",
+        f"CPU seconds in {QUIET_S:.0f} s of a run without an access",
         f"{rig:.2f}",
         note=f"{QUIET_VCPUS + 1} idle Ray actors by themselves: {idle:.2f}; ours beyond them: {rig - idle:.2f}",
     )

@@ -91,7 +91,7 @@ def machine(name: str, address: str) -> Iterator[Machine]:
 
 @contextlib.contextmanager
 def lone_machine(name: str) -> Iterator[Machine]:
-    """One with a cable from itself to itself, for what wants an address that is not loopback."""
+    """One with a cable from itself to itself, for programs that need an address that is not loopback."""
     with machine(name, "10.79.0.1") as one:
         one.ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
         one.ip("link", "set", "eth1", "up")

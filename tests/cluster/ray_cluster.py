@@ -69,7 +69,7 @@ def ray_cluster(
 
 
 def free_port() -> int:
-    """A port of this host that nobody listens on."""
+    """A port of this host that no socket listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -99,7 +99,7 @@ class _Node:
         self._place.end(self.process)
 
     def wait(self) -> None:
-        """Until it has ended, which it was told to do."""
+        """Until it has ended, after it was stopped."""
         try:
             self.process.wait(timeout=20)
         except subprocess.TimeoutExpired:

@@ -72,7 +72,7 @@ class Slurm:
 @contextlib.contextmanager
 def slurm(folder: str) -> Iterator[Slurm]:
     """Its daemons, with everything they write in `folder`, and a node that is idle."""
-    os.chmod(folder, 0o755)  # munged wants its socket to be within everybody's reach
+    os.chmod(folder, 0o755)  # munged requires its socket to be within every user's reach
     key = Path(folder, "munge.key")
     key.write_bytes(os.urandom(128))
     key.chmod(0o400)

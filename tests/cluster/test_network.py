@@ -31,7 +31,7 @@ QUICK_TO_NOTICE = {
     "RAY_health_check_timeout_ms": "1000",
     "RAY_health_check_failure_threshold": "3",
 }
-"""Ray gives a silent node up after seconds; unless told so on every node, after a minute."""
+"""Ray gives a silent node up after seconds; without these settings on every node, after a minute."""
 DEADMAN_S = 6
 BOUND_S = 45
 """From a node's end to that of its guests' run, the rest of the other guests' included."""
@@ -128,7 +128,7 @@ def test_a_node_that_is_cut_off_ends_its_actors_itself_and_the_sweep_goes_on_wit
         cluster.network.cut(2)
         lost = time.monotonic()
         wait_for(lambda: not any(map(machine.running, ACTORS)), "the end of the actors that were cut off", DEADMAN_S + 15)
-        assert machine.running("raylet/raylet"), "nobody but they themselves has ended them"
+        assert machine.running("raylet/raylet"), "they ended by themselves"
         assert_run_and_sweep_end(driver, lost)
     assert_went_on_without("node2", rows(tmp_path))
 

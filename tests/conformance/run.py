@@ -57,8 +57,8 @@ def run_cell(name: str, memory: str, state: str, vcpus: int = 1, readers: int = 
     return run_in_process(spec_of(name, memory, state, vcpus, readers, fault_around_pages))
 
 
-def told(row: Row) -> dict[str, Any]:
-    """What the table says of a run of its line; compare with `found`."""
+def expected(row: Row) -> dict[str, Any]:
+    """The results that the table gives for a run of its line."""
     pages = PAGES[row.memory]
     return {
         "trouble": ("", 0, 0, []),
@@ -70,7 +70,7 @@ def told(row: Row) -> dict[str, Any]:
 
 
 def found(ran: Ran) -> dict[str, Any]:
-    """What a run came to, in the words of `told`."""
+    """The same of a run that was made."""
     together = Counter(ran.vcpus) + Counter(ran.server)
     together["requests"] = ran.vcpus["requests"]  # counted by the page server that answers, too
     return {

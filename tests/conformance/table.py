@@ -81,7 +81,7 @@ def rows() -> Iterator[Row]:
 
 
 def _rows() -> Iterator[Row]:
-    # Mapped: nobody faults, whatever the strategy.
+    # Mapped: no access faults, whatever the strategy.
     yield from _over([name for name in STRATEGIES if name != ONE_BY_ONE], MEMORIES, HIT, None, "resolved")
 
     # Everything is mapped before the first access, within the clock; of anonymous memory nothing is there beforehand.

@@ -10,7 +10,7 @@ import pytest
 
 from loadgen.host.probe import probe
 from loadgen.plan.legality import judge
-from tests.conformance.run import PAGES, found, run_cell, told
+from tests.conformance.run import PAGES, expected, found, run_cell
 from tests.conformance.table import ELSEWHERE, MEMORIES, STATES, STRATEGIES, Row, rows
 from tools.conformance import lines
 from workers.registry import strategy_entries, strategy_entry
@@ -24,7 +24,7 @@ RACED = [row for row in ROWS if row.state != "hit" and strategy_entry(row.strate
 @pytest.mark.usefixtures("huge_pages")
 @pytest.mark.parametrize("row", ROWS, ids=ROW_ID)
 def test_at_one_vcpu_the_counts_are_exact(row: Row) -> None:
-    assert found(run_cell(row.strategy, row.memory, row.state)) == told(row)
+    assert found(run_cell(row.strategy, row.memory, row.state)) == expected(row)
 
 
 @pytest.mark.usefixtures("huge_pages")

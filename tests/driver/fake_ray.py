@@ -19,7 +19,7 @@ class Reference:
 
 class FakeRay:
     """`get` and `wait` as the driver uses them. `waits`: what happens in each wait for the vCPUs, in turn. `clock` goes on by the
-    time of each wait that is in vain."""
+    time of each wait without a result."""
 
     def __init__(self) -> None:
         self.waits: list[Callable[[], None]] = []

@@ -1,4 +1,4 @@
-"""Actors made of plain Python: each call is written down, and can be told to fail."""
+"""Actors made of plain Python: each call is written down, and can be made to fail."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ class FakeSource(Actor):
 
 
 class FakeNode:
-    """A host by name that nothing is used on; `busy`: how often it is taken by somebody else; `gone`: nobody answers there."""
+    """A host by name that nothing is used on; `busy`: how often another driver has it; `gone`: no agent answers there."""
 
     def __init__(self, name: str, host: Host, busy: int = 0) -> None:
         self.name, self.host = name, host
@@ -290,7 +290,7 @@ class FakeNode:
 
 
 class FakeHostChanges:
-    """A host that changes nothing, and can be told to refuse."""
+    """A host that changes nothing, and can be made to refuse."""
 
     def __init__(self) -> None:
         self.kept: list[SwapSpec] = []

@@ -59,17 +59,17 @@ def test_a_second_mapping_of_anonymous_memory_is_refused(configure: Configure, h
     assert "anonymous memory has one mapping only: use disturb.devices.device_mapping=same" in refusal(cfg, host)
 
 
-def test_without_a_userfaultfd_nobody_hears_of_a_drop_and_nobody_fetches_again(configure: Configure, host: Host) -> None:
+def test_without_a_userfaultfd_no_drop_is_reported_and_no_page_fetched_again(configure: Configure, host: Host) -> None:
     cfg = configure("strategy=null", "disturb=balloon", "disturb.balloon.method=remove")
     said = refusal(cfg, host)
-    assert "nobody would fetch a page again that disturb.balloon.method=remove has taken away" in said
+    assert "no reader fetches a page again that disturb.balloon.method=remove removed" in said
     assert "use disturb.balloon.track_removes=false" in said
     validate(configure("strategy=null", "disturb=balloon_untracked"), host)
 
 
-def test_a_kernel_that_does_not_tell_of_drops_is_named(configure: Configure, host: Host) -> None:
+def test_a_kernel_that_does_not_report_drops_is_named(configure: Configure, host: Host) -> None:
     silent = dataclasses.replace(host, userfaultfd_features=host.userfaultfd_features - {"EVENT_REMOVE"})
-    assert "kernel 6.18.0 cannot tell of dropped pages" in refusal(configure("disturb=balloon"), silent)
+    assert "kernel 6.18.0 cannot report dropped pages" in refusal(configure("disturb=balloon"), silent)
 
 
 def test_devices_need_faults_handled_inside_the_kernel(configure: Configure, host: Host) -> None:

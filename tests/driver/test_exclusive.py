@@ -15,7 +15,7 @@ from tests.driver.fakes import FakeNode
 from workers.host_lock import HostLock
 
 
-def test_whoever_waits_for_a_host_says_so_once_and_for_how_long(host: Host) -> None:
+def test_a_wait_for_a_host_is_announced_once_and_measured(host: Host) -> None:
     said: list[str] = []
     node = FakeNode("there", host, busy=2)
     with alone_on([node], said.append) as waited_s:  # type: ignore[list-item]

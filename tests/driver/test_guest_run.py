@@ -73,7 +73,7 @@ def test_a_host_that_refuses_its_swap_makes_the_run_a_failed_row(rig: Rig) -> No
 
 
 def test_a_run_that_was_not_measured_is_neither_trusted_nor_not(rig: Rig) -> None:
-    rig.server.failures["serve"] = RayTaskError("serve", "traceback", ConnectionError("nobody came"))
+    rig.server.failures["serve"] = RayTaskError("serve", "traceback", ConnectionError("no VMM process connected"))
     assert rig.run()["trusted"] is None
 
 
@@ -223,7 +223,7 @@ def test_what_speaks_against_one_host_of_several_names_it(rig: Rig) -> None:
     assert rig.run("guests=2")["distrust"] == "pages were not in the state asked for on here (2)"
 
 
-def test_what_is_the_runs_is_told_of_the_first_host_that_is_left(rig: Rig) -> None:
+def test_values_of_the_whole_run_are_on_the_row_of_the_first_host_that_is_left(rig: Rig) -> None:
     rig.add_guest("there", 5)
     rig.vcpus[0].unprepared = 2
     rig.unended(lambda: setattr(rig.nodes[0], "gone", True), rig.end)

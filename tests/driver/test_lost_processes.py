@@ -222,7 +222,7 @@ def test_a_vmm_process_that_was_killed_for_want_of_memory_says_so(rig: Rig) -> N
     rig.vcpus[1].failures["finish"] = ActorDiedError()
     row = rig.run()
     assert row["status"] == "crashed"
-    assert row["reason"].startswith("a process was killed for want of memory: the host has no memory left; vmm1 died: ")
+    assert row["reason"].startswith("a process was killed for lack of memory: the host has no memory left; vmm1 died: ")
 
 
 def test_a_snapshot_that_became_shorter_is_the_reason_of_a_run_that_could_not_read_it(rig: Rig) -> None:

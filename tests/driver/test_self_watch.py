@@ -139,7 +139,7 @@ def look_at(threads: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
     return watched(before, snapshot(), threads, **{"lag_s": None, "unprepared": 0, "exclusive": True} | more)
 
 
-def test_a_busy_stranger_is_somebody_else_and_makes_the_run_one_not_to_be_trusted() -> None:
+def test_a_busy_process_outside_the_run_counts_as_other_and_flags_the_run() -> None:
     with stranger():
         columns = look_at([])
     assert columns["other_cpu_share"] > 0.5

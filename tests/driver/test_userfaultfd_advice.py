@@ -28,7 +28,7 @@ def test_what_helps_depends_on_how_the_kernel_refused(host: Host, refusals: tupl
     assert words in userfaultfd_advice(dataclasses.replace(host, userfaultfd_way="", userfaultfd_errors=refusals))
 
 
-def test_a_process_without_a_free_descriptor_is_told_to_raise_the_limit() -> None:
+def test_a_process_without_a_free_descriptor_gets_the_fix_for_its_limit() -> None:
     code = (
         "import os, resource; from workers import _native; "
         f"{PROBE}host = probe(); resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir('/proc/self/fd')) - 1, 4096)); "

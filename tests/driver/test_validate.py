@@ -31,7 +31,7 @@ def refusal(cfg: DictConfig, host: Host) -> str:
     [
         (["memory=anon"], ["no page of it can be minor; use fault_mix=absent, or memory=shmem"]),
         (["memory=anon", "fault_mix=absent", "vcpus=2"], ["set vcpus_per_vmm=2, or use memory=shmem"]),
-        (["strategy=null", "fault_mix=absent"], ["nobody would fetch an absent page; use fault_mix=minor"]),
+        (["strategy=null", "fault_mix=absent"], ["no reader fetches an absent page; use fault_mix=minor"]),
         (["strategy=null", "memory=anon", "fault_mix=hit"], ["strategy null does not run on anon memory; use memory=shmem"]),
         (["memory=hugetlb", "memory.region_mib=3"], ["not a multiple of the page size 2097152", "a multiple of 2 MiB"]),
         (["memory=hugetlb"], ["needs 32 free huge pages of 2 MiB and there are 0", "sysctl vm.nr_hugepages=32"]),

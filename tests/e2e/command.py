@@ -18,8 +18,8 @@ BIN = Path(sys.executable).parent
 
 @cache
 def temporary() -> str:
-    """The temporary folder of this process's drivers: what they leave behind is told from what those of tests beside it have in
-    hand. Its name is short, for Unix sockets lie below it."""
+    """The temporary folder of this process's drivers, apart from those of other tests that run beside them. Its name is short,
+    for Unix sockets lie below it."""
     return tempfile.mkdtemp(prefix="ult-")
 
 

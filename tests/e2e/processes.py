@@ -1,4 +1,4 @@
-"""What a driver has started, found as it is: by the processes below it and by the folder they all were told to use."""
+"""What a driver has started, found as it is: by the processes below it and by the folder they all use."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def one_of(driver: int, kind: str) -> int:
     return wait_for(lambda: actors(driver, kind), f"an actor {kind}", 100)[0]
 
 
-def told_of(folder: str) -> list[int]:
+def using(folder: str) -> list[int]:
     """Pids of the processes whose environment or arguments name a folder."""
     found = []
     for entry in glob.glob("/proc/[0-9]*"):
@@ -74,9 +74,9 @@ def folders() -> set[str]:
 
 
 def memfds(folder: str) -> list[str]:
-    """Descriptors of a guest's memory in the processes that are told of a folder."""
+    """Descriptors of a guest's memory in the processes that use a folder."""
     found = []
-    for pid in told_of(folder):
+    for pid in using(folder):
         for entry in glob.glob(f"/proc/{pid}/fd/*"):
             try:
                 if "memfd:uffd-loadgen" in os.readlink(entry):

@@ -30,7 +30,7 @@ def bench(session: InSession, tmp_path: Path) -> Bench:
     return Bench(session, tmp_path / "dataset")
 
 
-def test_a_balloon_nobody_hears_of_puts_vcpus_to_sleep_or_is_taken_for_a_memory_error(bench: Bench) -> None:
+def test_an_untracked_balloon_puts_vcpus_to_sleep_or_is_taken_for_a_memory_error(bench: Bench) -> None:
     untracked = ("experiment=balloon_untracked", *SHORT, "disturb.balloon.track_removes=false")
     slept = bench.run(*untracked, "strategy=no_slow_gup")
     assert slept["status"] == "ok" and slept["populate_waits"] > 0
@@ -45,7 +45,7 @@ def test_a_balloon_the_vmm_hears_of_does_neither(bench: Bench) -> None:
         row = bench.run("experiment=balloon_untracked", *SHORT, "disturb.balloon.track_removes=true", f"strategy={strategy}")
         assert row["status"] == "ok", row["reason"]
         assert row["removes"] == row["pages_dropped"] == row["pages_discarded"] > 0
-        # One may go between the look at its record and the populate; a mapping that refuses to sleep knows no such sleep.
+        # One may go between the look at its record and the populate; a UFFD_FEATURE_SIGBUS mapping has no such sleep.
         assert row["populate_waits"] * 100 <= (row["pages_dropped"] + 200 if strategy == "no_slow_gup" else 0)
         assert row["memory_errors"] == row["pages_gone"] == 0
 

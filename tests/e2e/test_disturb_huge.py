@@ -26,7 +26,7 @@ def bench(session: InSession, tmp_path: Path) -> Bench:
 def test_a_balloon_takes_huge_pages_as_it_takes_small_ones(
     method: str, track_removes: str, bench: Bench, huge_pages: int
 ) -> None:
-    told = track_removes == "true" and method != "punch"  # no event announces a punched hole
+    tracked = track_removes == "true" and method != "punch"  # no event announces a punched hole
     guest = (f"memory.region_mib={huge_pages}", "vcpus=2", "access=uniform", "access.accesses=1000", "access.rate_per_s=2000")
     balloon = (
         f"disturb.balloon.method={method}",
@@ -37,7 +37,7 @@ def test_a_balloon_takes_huge_pages_as_it_takes_small_ones(
         row = bench.run("memory=hugetlb", "disturb=balloon", f"strategy={strategy}", *guest, *balloon)
         assert (row["status"], row["wrong_words"], row["memory_errors"]) == ("ok", 0, 0), row["reason"]
         assert row["pages_resolved"] == huge_pages // 2 and row["pages_dropped"] > 0
-        assert row["removes"] == (row["pages_dropped"] if told else 0)
-        assert (row["populate_waits"] > 0) == (strategy == "no_slow_gup" and not told), "asleep in its own populate"
+        assert row["removes"] == (row["pages_dropped"] if tracked else 0)
+        assert (row["populate_waits"] > 0) == (strategy == "no_slow_gup" and not tracked), "asleep in its own populate"
         if method != "dontneed":
             assert row["contents_lost"] > 0, "a hole has no contents: they are made again"

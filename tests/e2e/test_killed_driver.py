@@ -63,6 +63,6 @@ def test_a_killed_driver_leaves_nothing_behind_within_ten_seconds_no_swap_either
     driver.wait()
 
     def nothing_left() -> bool:
-        return not (processes.folders() or processes.told_of(folder) or in_use() != swap)
+        return not (processes.folders() or processes.using(folder) or in_use() != swap)
 
     wait_for(nothing_left, "the end of everything the driver had started", 10)

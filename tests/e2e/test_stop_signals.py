@@ -1,5 +1,5 @@
-"""A sweep that is asked to end by a signal stores what it measured and leaves nothing, whoever else in its group gets the
-signal."""
+"""A sweep that is asked to end by a signal stores what it measured and leaves nothing, whether it alone or its whole
+group gets the signal."""
 
 from __future__ import annotations
 

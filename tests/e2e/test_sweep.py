@@ -13,7 +13,7 @@ from tests.e2e.command import run
 from tests.e2e.conftest import Sweep
 
 
-def test_a_sweep_is_one_data_set_that_everybody_reads(sweep: Sweep) -> None:
+def test_a_sweep_is_one_data_set_that_every_library_reads(sweep: Sweep) -> None:
     done, tmp_path = sweep.done, sweep.folder
     assert sweep.left == set()
     assert "[16/16]" in done.stderr

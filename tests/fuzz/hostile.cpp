@@ -74,7 +74,7 @@ void converse(int fd, std::span<const std::byte> sending) {
   }
 }
 
-/// A source that says welcome, or not, and then whatever it is told to; one connection after the other.
+/// A source that sends a welcome, or not, and then the given bytes; one connection after the other.
 class Liar {
  public:
   Liar() : listener_(tcp::listen_at(tcp::resolve("127.0.0.1", 0, true))) {
@@ -129,7 +129,7 @@ void parser(const std::uint8_t* data, std::size_t size) {
   if (size < 2) return;
   const wire::Shape shape{data[0] % 2 != 0 ? kPages : 1000, data[1] % 2 != 0 ? 2 << 20 : kPageBytes};
   for (const wire::Reader reader : {wire::Reader::source, wire::Reader::page_server}) {
-    std::vector<std::byte> bytes;  // a buffer of its own, whose ends the sanitizer knows
+    std::vector<std::byte> bytes;  // a buffer of its own, whose ends the sanitizer checks
     append(bytes, data + 2, size - 2);
     std::span<const std::byte> left(bytes);
     for (wire::Parsed frame; (frame = wire::parse(left, shape, reader)).state == wire::Parsed::State::frame;) {

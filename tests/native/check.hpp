@@ -47,7 +47,7 @@ inline void that(bool condition, const char* text, int line) {
   static const check::Register JOIN(function, _is)(test_name, function, first); \
   static void function()
 #define TEST(name) TEST_AS(JOIN(test_, __COUNTER__), name, false)
-// Runs before the others: the thread sanitizer knows threads of a forked child only while the parent has none, and some tests
+// Runs before the others: the thread sanitizer follows threads of a forked child only while the parent has none, and some tests
 // leave a server behind for the next.
 #define TEST_THAT_FORKS(name) TEST_AS(JOIN(test_, __COUNTER__), name, true)
 #define CHECK(condition) check::that((condition), #condition, __LINE__)

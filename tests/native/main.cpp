@@ -1,6 +1,6 @@
 // Runs every native test, or those whose name holds the first argument. Exit status 1 when one failed, 2 when none ran, 3 when
 // one hung, for NATIVE_TEST_LIMIT_S (120) seconds: it is named, and the program ends there and then. No thread watches: some
-// tests fork, which the thread sanitizer wants of a program with one thread.
+// tests fork, which the thread sanitizer permits to a program with one thread only.
 #include <unistd.h>
 
 #include <chrono>

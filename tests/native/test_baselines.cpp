@@ -123,7 +123,7 @@ TEST("eager maps what is here already, in each VMM process, and asks for the res
   CHECK_EQUAL(result->server[Counter::fetched_pages], kPages / 4);
 }
 
-TEST("eager with nobody bringing pages is ended by the watchdog, waiting vCPUs and all") {
+TEST("eager without a page server is ended by the watchdog, its waiting vCPUs too") {
   GuestPlan plan = eager(MemoryType::shmem, 16);
   plan.guest.vcpus = plan.guest.vcpus_per_vmm = 3;
   plan.vmm.watchdog_s = 1.0;

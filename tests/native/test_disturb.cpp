@@ -13,7 +13,7 @@ using namespace uffd;
 namespace {
 
 // A page may go between the look at the record and the populate, for no event can come before it: 3 of 144,000 drops on a busy
-// machine, at most one a run. What tracking takes away is every other sleep, and a mapping that refuses to sleep knows none.
+// machine, at most one a run. What tracking takes away is every other sleep, and a UFFD_FEATURE_SIGBUS mapping has none.
 void check_hardly_slept(const GuestResult& result, const std::string& strategy) {
   const std::uint64_t waits = result.server[Counter::populate_waits];
   if (strategy == "no_slow_gup")
@@ -24,7 +24,7 @@ void check_hardly_slept(const GuestResult& result, const std::string& strategy) 
 
 }  // namespace
 
-TEST("what a tracked balloon drops is discarded, and resolved again: nobody sleeps in a populate, nothing is a memory error") {
+TEST("what a tracked balloon drops is discarded and resolved again, without a sleep in a populate or a memory error") {
   for (const char* strategy : {"uffd_wait", "no_uffd_wait", "no_slow_gup"})
     for (const auto& [memory, method] : {std::pair{MemoryType::shmem, "dontneed"}, std::pair{MemoryType::shmem, "remove"},
                                          std::pair{MemoryType::anon, "dontneed"}}) {
@@ -166,7 +166,7 @@ TEST("devices are served by readers under strategies that exit by a probe, and w
     }
 }
 
-TEST("a device's access to a poisoned page fails, and is told from one that was refused") {
+TEST("a device's access to a poisoned page fails, and is not counted as refused") {
   GuestPlan plan = disturbed("no_slow_gup");
   plan.kinds = {Kind::poisoned, Kind::minor};
   plan.vmm.disturb.devices = {.threads = 1, .rate_per_s = 3000};
@@ -206,7 +206,7 @@ TEST("a second mapping of anonymous memory is refused, and so is punching it") {
   CHECK(said.find("anonymous memory has none") != std::string::npos);
 }
 
-TEST("a drop whose remove event nobody reads ends with the run, and the run says so") {
+TEST("a drop whose remove event is not read ends with the run, whose reason names it") {
   GuestPlan plan = with_balloon("no_uffd_wait", MemoryType::shmem, "dontneed", true);
   plan.vmm.access.accesses = 10;
   plan.vmm.access.rate_per_s = 100;

@@ -197,14 +197,15 @@ TEST("kvm: a poisoned page is a machine check in the guest, once an access, whic
         CHECK_EQUAL(result->refused, 16u);
         CHECK_EQUAL(result->pages_resolved, 48u);
         CHECK_EQUAL((*result)[Counter::memory_errors], 16u);
-        std::uint64_t told = 0;
+        std::uint64_t injected = 0;
         for (const auto& vcpu : result->vmms[0]->vcpus())
-          for (std::uint64_t i = 0; i < vcpu->recorded(); ++i) told += vcpu->records()[i].outcome == FaultOutcome::memory_error;
-        CHECK_EQUAL(told, 16u);  // written by the guest, and only when it has taken a machine check
+          for (std::uint64_t i = 0; i < vcpu->recorded(); ++i)
+            injected += vcpu->records()[i].outcome == FaultOutcome::memory_error;
+        CHECK_EQUAL(injected, 16u);  // written by the guest, and only when it has taken a machine check
       }
 }
 
-TEST("kvm: with nobody serving, the watchdog ends a vCPU asleep in KVM_RUN and names it") {
+TEST("kvm: without a page server, the watchdog ends a vCPU asleep in KVM_RUN and names it") {
   if (no_kvm()) return;
   for (const bool kernel : {false, true}) {
     GuestPlan plan = kvm_plan("uffd_wait");

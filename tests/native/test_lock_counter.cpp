@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::uint64_t kTimes = 50;
 
-// In a child of its own mount namespace, where tracefs can be mounted without anybody noticing. 0: as it should be; 1: not;
+// In a child of its own mount namespace, where mounting tracefs changes nothing outside. 0: as it should be; 1: not;
 // 2: this process may not, which root always may.
 int count_in_child() {
   if (::unshare(CLONE_NEWNS) != 0 || ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return 2;

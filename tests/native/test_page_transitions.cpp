@@ -93,7 +93,7 @@ TEST("a remove event changes a page with contents, passes one without, and is pu
   }
 }
 
-TEST("of many threads that claim a page one gets it, and its claim can be told from the others'") {
+TEST("of many threads that claim a page one gets it, and its claim differs from the others'") {
   constexpr int kRounds = 2000;
   Bytes bytes;
   std::atomic<int> round{0}, ready{0}, won{0}, wrong{0};

@@ -1,4 +1,4 @@
-// The start gate: the vCPUs of a gated guest stay at their barrier until somebody outside opens it.
+// The start gate: the vCPUs of a gated guest stay at their barrier until it is released from outside.
 #include <thread>
 
 #include "check.hpp"
@@ -12,7 +12,7 @@ constexpr std::uint64_t kMs = 1'000'000;
 
 Guest gated() { return Guest({.region_bytes = 16 * 4096, .vcpus = 1, .vcpus_per_vmm = 1, .gated = true}); }
 
-TEST("a gated guest is armed by its last vCPU and started by nobody but the gate") {
+TEST("a gated guest is armed by its last vCPU and started by the gate only") {
   const Guest guest = gated();
   CHECK(!guest.wait_armed(kMs));
   guest.all_arrived();

@@ -51,7 +51,8 @@ TEST("no_uffd_wait asks the kernel before it resolves a second time, and never u
   CHECK(decide("no_uffd_wait", seen(kResolved, kResolved, 1, EFAULT, MemoryType::shmem)) == Action::resolve_again);
 }
 
-TEST("no_uffd_wait gives a reclaimed page up only after it was mapped in vain, however many exits were spent on others' races") {
+TEST(
+    "no_uffd_wait gives a reclaimed page up only after mapping it did not help, however many exits were spent on others' races") {
   Situation situation = seen(kResolved, kResolved, 100, EFAULT, MemoryType::shmem);
   CHECK(decide("no_uffd_wait", situation) == Action::resolve_again);
   situation.installed_again = 100;

@@ -163,7 +163,7 @@ TEST("sampling keeps every k-th fault, and a full table counts what it drops") {
   CHECK_EQUAL((*result)[Counter::records_dropped], 1014u);
 }
 
-TEST("with nobody serving, the watchdog ends the run and names vCPU, page, state and stage") {
+TEST("without a page server, the watchdog ends the run and names vCPU, page, state and stage") {
   GuestPlan plan = plan_for("uffd_wait", 2);
   plan.vmm.watchdog_s = 1.0;
   const auto result = run_guest(plan, false);
@@ -172,7 +172,7 @@ TEST("with nobody serving, the watchdog ends the run and names vCPU, page, state
   CHECK_EQUAL((*result)[Counter::abandoned], 2u);
 }
 
-TEST("with nobody answering the ring, the watchdog names the vCPU that asked") {
+TEST("without an answer from the ring, the watchdog names the vCPU that waits") {
   GuestPlan plan = plan_for("no_slow_gup", 1);
   plan.kind = Kind::absent;
   plan.vmm.watchdog_s = 1.0;
@@ -201,13 +201,13 @@ TEST("the last descriptor outlives the vCPUs: 64 vCPUs in one VMM process run to
   for (const char* strategy : kInstalling) check_identities(*run_guest(plan_for(strategy, 64)), 1024);
 }
 
-TEST("page_server.wait=spin burns the CPU of those who answer and of nobody else") {
+TEST("page_server.wait=spin uses the CPUs of readers and of no other thread") {
   for (const char* strategy : {"uffd_wait", "no_slow_gup"}) {
     const bool exits = std::string(strategy) == "no_slow_gup";
     GuestPlan plan = plan_for(strategy, 1);
     plan.kind = Kind::absent;
     plan.server.wait = "spin";
-    plan.vmm.access.hold_ns = 200'000'000;  // in which nobody asks anything
+    plan.vmm.access.hold_ns = 200'000'000;  // without a request
     const auto result = run_guest(plan);
     check_identities(*result, 1024);
     const auto used_ns = [](const ThreadUsage& usage) { return usage.user_ns + usage.system_ns; };

@@ -1,4 +1,4 @@
-"""What tells the configurations of a data set apart."""
+"""In what the configurations of a data set differ."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_parameter_that_follows_from_another_is_no_axis_of_its_own() -> None:
     assert differing(runs, ()) == ("vcpus", "readers", "vcpu_cpus")
 
 
-def test_an_option_without_a_column_tells_runs_apart_by_its_configuration_key() -> None:
+def test_an_option_without_a_column_is_an_axis_by_its_configuration_key() -> None:
     runs = [run("no_slow_gup", {"around": n}, strategy_options=f'{{"around": {n}}}') for n in (1, 4)] + [run()]
     assert axes(runs) == ("strategy", "strategy.around")
     assert [value_of(one, "strategy.around") for one in runs] == [1, 4, None]

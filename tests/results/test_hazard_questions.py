@@ -24,7 +24,7 @@ def test_hazards_show_the_counters_that_are_above_zero_and_no_others(tmp_path: P
     assert answer.rows[0][1:] == ("1 ok", "10", "3")
 
 
-def test_what_a_hazard_varied_tells_its_rows_apart_even_without_a_column_of_its_own(tmp_path: Path) -> None:
+def test_the_parameter_of_a_hazard_is_an_axis_even_without_a_column_of_its_own(tmp_path: Path) -> None:
     dataset = DataSet.open(str(tmp_path))
     for record in ("bitmap", "eexist_only"):
         config = json.dumps({"strategy": {"page_record": record}})

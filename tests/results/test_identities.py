@@ -89,5 +89,5 @@ def test_what_was_removed_was_announced() -> None:
 
 
 def test_without_accesses_there_are_no_faults() -> None:
-    nobody = {"access_order": "none", "events": 2}
-    assert [said.partition(" and ")[0] for said in found(nobody)] == ["faults=8", "events=2"]
+    untouched = {"access_order": "none", "events": 2}
+    assert [said.partition(" and ")[0] for said in found(untouched)] == ["faults=8", "events=2"]

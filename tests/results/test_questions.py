@@ -146,7 +146,9 @@ def test_the_command_prints_an_answer(dataset: DataSet, capsys: pytest.CaptureFi
     assert "there is no question weather" in capsys.readouterr().err
 
 
-def test_the_extra_trip_of_a_swapped_page_is_told_raw_and_net_with_the_share_where_the_strategies_cross(dataset: DataSet) -> None:
+def test_the_extra_trip_of_a_swapped_page_is_shown_raw_and_net_with_the_share_where_the_strategies_cross(
+    dataset: DataSet,
+) -> None:
     for swapped, trip_s in ((0, 1.0), (500_000, 2.0), (1_000_000, 4.0)):
         for repeat in range(6):
             common = {"repeat": repeat, "pages": 1_000_000, "swapped_pages": swapped, "memory_type": "anon", "vcpus": 1}
@@ -338,6 +340,6 @@ def test_a_working_set_is_each_page_once_in_the_order_of_first_touch(dataset: Da
     out = tmp_path / "pages"
     assert main(["working-set", "--run", "one", "--out", str(out), dataset.uri]) == 0
     assert out.read_text() == "7\n3\n5\n"
-    for run_id, refusal in (("nobody", "there is no run nobody"), ("sampled", "kept only some"), ("none", "had no fault")):
+    for run_id, refusal in (("unknown", "there is no run unknown"), ("sampled", "kept only some"), ("none", "had no fault")):
         with pytest.raises(DataSetError, match=refusal):
             working_set(dataset, run_id)

@@ -116,9 +116,9 @@ def test_the_browser_test_notices_an_error_and_a_plot_that_is_not_drawn(page: Pa
     broken = text.replace('id="scaling-series-1"', 'id="scaling-series-1" display="none"', 1)
     assert broken != text
     bad = tmp_path / "bad.html"
-    bad.write_text(broken.replace("</body>", "<script>nobody.home()</script><img src='https://example.org/x.png'></body>"))
+    bad.write_text(broken.replace("</body>", "<script>missing.call()</script><img src='https://example.org/x.png'></body>"))
     seen = visit(bad, MARKS)
-    assert any("nobody is not defined" in line for line in seen.said)
+    assert any("missing is not defined" in line for line in seen.said)
     assert "IMG" in seen.said
     scaling = seen.answer[0]
     assert scaling["drawn"] == scaling["series"] - 1
@@ -161,7 +161,7 @@ def test_a_data_set_without_an_ok_run_and_a_folder_that_is_not_there_are_errors(
     assert list(tmp_path.glob("*.html*")) == []
 
 
-def test_a_parameter_that_is_an_option_of_the_strategy_is_along_x_and_tells_no_series_apart() -> None:
+def test_a_parameter_that_is_an_option_of_the_strategy_is_along_x_and_separates_no_series() -> None:
     runs = [
         {
             "strategy": name,

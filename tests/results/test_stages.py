@@ -100,7 +100,7 @@ def test_a_digest_says_the_same_as_all_faults_at_once(dataset: DataSet) -> None:
     assert sum(int(digest.slow_part_ns.sum()) for digest in total.values()) == slow["latency"].sum()
 
 
-def test_faults_are_told_apart_by_any_parameter(dataset: DataSet) -> None:
+def test_faults_are_grouped_by_any_parameter(dataset: DataSet) -> None:
     groups = fault_groups(dataset, dataset.runs(), ("repeat",))
     assert {values for values, _ in groups.digests} == {(0,), (1,)}
     assert sum(digest.faults for digest in groups.digests.values()) == 10_000

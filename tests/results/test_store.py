@@ -167,7 +167,7 @@ def test_a_file_or_a_place_below_one_is_refused(tmp_path: Path) -> None:
 
 @contextmanager
 def without_root() -> Iterator[None]:
-    """Nobody's rights, if we are root, who may write anywhere."""
+    """The rights of another user, if we are root, who may write anywhere."""
     user = os.geteuid()
     if user == 0:
         os.seteuid(65534)
@@ -178,7 +178,7 @@ def without_root() -> Iterator[None]:
 
 
 def test_a_data_set_without_permission_to_write_is_refused() -> None:
-    # Not below tmp_path: nobody may not even look there.
+    # Not below tmp_path: another user cannot read it.
     with tempfile.TemporaryDirectory() as folder:
         DataSet.open(folder)
         os.chmod(folder, 0o755)
@@ -220,7 +220,7 @@ def test_reading_where_no_data_set_is_says_so(tmp_path: Path) -> None:
     assert not (tmp_path / "nothing").exists()
 
 
-def test_an_address_nobody_knows_is_refused() -> None:
+def test_an_address_of_an_unknown_kind_is_refused() -> None:
     with pytest.raises(DataSetError, match=r"data set gopher://host/x: .*or give a local path"):
         DataSet.open("gopher://host/x")
 

@@ -68,7 +68,7 @@ def resident_mib(pid: int) -> float:
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("target", "inputs"), [("parser", 1_000_000), ("to_source", 200_000), ("to_page_server", 10_000)])
-def test_hostile_bytes_by_the_million_crash_nothing_leak_nothing_and_hang_nobody(target: str, inputs: int) -> None:
+def test_hostile_bytes_by_the_million_cause_no_crash_no_leak_and_no_hang(target: str, inputs: int) -> None:
     if not have_clang():
         pytest.skip("libFuzzer comes with clang: apt-get install clang")
     build()

@@ -1,4 +1,4 @@
-"""Spark reads a data set as it is. It wants Java, and is three times the size of everything else the tests install."""
+"""Spark reads a data set as it is. It needs Java, and is three times the size of everything else the tests install."""
 
 from __future__ import annotations
 

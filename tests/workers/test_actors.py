@@ -118,7 +118,7 @@ def test_every_fault_of_every_strategy_and_memory_is_counted_once(
     server, vmms = PageServer(), [Vcpu() for _ in range(spec.vmms)]
     report, reports = run(spec, server, vmms)
     rows = [row for one in reports for row in one.vcpus]
-    # Overlapping vCPUs touch every page: each VMM process resolves each page that was no hit once, whoever was first.
+    # Overlapping vCPUs touch every page: each VMM process resolves each page that was no hit once, by whichever vCPU is first.
     assert [sum(row["pages_resolved"] for row in one.vcpus) for one in reports] == [pages * 3 // 4] * spec.vmms
     assert [row["vcpu"] for row in rows] == list(range(vcpus))
     assert all(row["accesses"] == pages for row in rows)
@@ -128,7 +128,7 @@ def test_every_fault_of_every_strategy_and_memory_is_counted_once(
     fetched = pages * (3 if memory == "anon" else 2) // 4
     if memory != "anon":  # a page in the memfd is fetched for all VMM processes
         assert report.counters["fetched_pages"] == fetched
-    else:  # a copy each time somebody asks
+    else:  # a copy for each request
         assert report.counters["fetched_pages"] >= fetched * spec.vmms
     exits = strategy != "uffd_wait"
     assert (report.counters["events"] == 0) == exits

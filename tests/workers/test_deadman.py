@@ -42,14 +42,14 @@ def test_a_timer_of_zero_seconds_is_off_and_one_that_is_stopped_ends_nothing() -
     assert not ended.wait(0.3)
 
 
-class Told:
+class Listener:
     """An actor that counts the signs it gets, and whose handle may be that of a dead one."""
 
     def __init__(self, dead: bool = False) -> None:
         self.signs, self.dead = 0, dead
         self.sign_of_life = self
 
-    def options(self, concurrency_group: str) -> Told:
+    def options(self, concurrency_group: str) -> Listener:
         assert concurrency_group == "aside"  # while another call is under way
         return self
 
@@ -59,15 +59,15 @@ class Told:
         self.signs += 1
 
 
-def test_the_pulse_tells_every_actor_and_a_dead_one_keeps_it_from_nobody() -> None:
-    actors = [Told(), Told(dead=True), Told()]
+def test_the_heartbeat_reaches_every_actor_beside_a_dead_one() -> None:
+    actors = [Listener(), Listener(dead=True), Listener()]
     pulse = Pulse(0.1, lambda: actors)  # not faster than twice a second
     time.sleep(1.3)
     pulse.stop()
     assert 1 <= actors[0].signs <= 2 and actors[0].signs == actors[2].signs
-    told = actors[0].signs
+    signs = actors[0].signs
     time.sleep(0.6)
-    assert actors[0].signs == told
+    assert actors[0].signs == signs
 
 
 def test_every_actor_takes_a_sign_of_life() -> None:

@@ -69,7 +69,7 @@ def test_a_bad_first_message_is_refused_with_its_reason(acceptor: Acceptor, sent
         assert reason in refusal(acceptor)
 
 
-def test_a_peer_that_says_nothing_is_refused_and_hurts_nobody(acceptor: Acceptor, vmm: _native.Vmm) -> None:
+def test_a_silent_peer_is_refused_and_disturbs_no_other(acceptor: Acceptor, vmm: _native.Vmm) -> None:
     with connect(acceptor):
         [(uffd, regions)] = vmm.userfaultfds()
         with connect(acceptor) as peer:
@@ -124,7 +124,7 @@ def test_a_vmm_process_of_ours_that_is_held_up_between_its_messages_is_still_one
     with connect(acceptor) as late:
         socket.send_fds(late, [message(regions[0])], [uffd])
         [connection] = acceptor.wait_for(1)
-        assert connection.vmm == -1  # so far it might be anybody's
+        assert connection.vmm == -1  # not yet known to be ours
         socket.send_fds(late, [second_message()], [vmm.record_fd, vmm.faults_fd])
         [connection] = acceptor.wait_for_vmms(1, 1)
         assert os.fstat(connection.record_fd).st_ino == os.fstat(vmm.record_fd).st_ino

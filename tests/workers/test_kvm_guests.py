@@ -10,7 +10,7 @@ from operator import attrgetter
 import pytest
 
 from tests import specs
-from tests.conformance.run import PAGES, found, spec_of, told
+from tests.conformance.run import PAGES, expected, found, spec_of
 from tests.conformance.table import ONE_BY_ONE, Row, rows
 from tests.in_process import run_in_process
 from workers.spec import RunSpec
@@ -36,7 +36,7 @@ def on_kvm(spec: RunSpec, guest_mode: int = 0) -> RunSpec:
 @pytest.mark.parametrize("guest_mode", [0, 1], ids=["user", "kernel"])
 @pytest.mark.parametrize("row", ROWS, ids=ROW_ID)
 def test_at_one_real_vcpu_the_counts_are_those_of_the_table(row: Row, guest_mode: int) -> None:
-    assert found(run_in_process(on_kvm(spec_of(row.strategy, row.memory, row.state), guest_mode))) == told(row)
+    assert found(run_in_process(on_kvm(spec_of(row.strategy, row.memory, row.state), guest_mode))) == expected(row)
 
 
 @pytest.mark.parametrize("vcpus", [2, 16])

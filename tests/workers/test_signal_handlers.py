@@ -1,4 +1,4 @@
-"""Whoever else wants SIGBUS in the process of a vCPU: Ray installs a handler of its own when it starts."""
+"""Other handlers of SIGBUS in the process of a vCPU: Ray installs one of its own when it starts."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def command(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def test_the_command_serves_until_it_is_told_to_end_and_says_what_it_did(tmp_path: Path) -> None:
+def test_the_command_serves_until_a_signal_and_prints_what_it_served(tmp_path: Path) -> None:
     process = command(tmp_path, "--listen", "127.0.0.1:0", "--region-mib", "4", "--seed", "5")
     assert process.stdout is not None
     address = process.stdout.readline().split()[-1]

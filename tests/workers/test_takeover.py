@@ -53,7 +53,7 @@ class Guest:
         self.threads = [threading.Thread(target=vmm.run) for vmm in self.vmms]
 
     def replace_server(self) -> int:
-        """Kill the page server and let another take over; how many pages the dead one had in hand."""
+        """Kill the page server and let another take over; how many pages the dead one had in flight."""
         self.server.kill()
         self.server = ServerProcess()
         address = self.server.call("take_over", self.spec, self.vmms[0].address())

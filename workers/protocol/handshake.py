@@ -22,7 +22,7 @@ ADDRESS_LIMIT = 1 << 64
 
 
 class HandshakeError(Exception):
-    """A peer broke the protocol; the text says how."""
+    """A peer broke the protocol; the text has what was wrong."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def refuse_shrinking(descriptor: int, what: str) -> None:
 def send(
     path: str, uffd: int, regions: Sequence[Region], *, vmm: int, shard: int, record_fd: int, faults_fd: int
 ) -> socket.socket:
-    """Hand a userfaultfd over; the connection stays open as long as the VMM process wants to be served.
+    """Hand a userfaultfd over; the connection stays open as long as the VMM process is to be served.
 
     Raises OSError when the page server cannot be reached.
     """

@@ -25,7 +25,7 @@ def problems(values: dict[str, Any]) -> Iterator[str]:
     if values["guests"] * values["vcpus"] > MOST_VCPUS:
         yield (
             f"guests={values['guests']} of vcpus={values['vcpus']} are more than {MOST_VCPUS} vCPUs, which is all that "
-            "16-bit numbers can tell apart: use fewer of either"
+            "16-bit numbers can distinguish: use fewer of either"
         )
 
 

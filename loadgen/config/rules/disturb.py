@@ -38,16 +38,14 @@ def _balloon(balloon: dict[str, Any], strategy: dict[str, Any], memory_type: str
     if not strategy["userfaultfd"]:
         if method != "dontneed":
             yield (
-                f"under strategy {name} nobody would fetch a page again that disturb.balloon.method={method} has taken away: "
+                f"under strategy {name} no reader fetches a page again that disturb.balloon.method={method} removed: "
                 "use disturb.balloon.method=dontneed"
             )
         if balloon["track_removes"]:
-            yield (
-                f"strategy {name} has no userfaultfd that could tell of dropped pages: use disturb.balloon.track_removes=false"
-            )
+            yield (f"strategy {name} has no userfaultfd that could report dropped pages: use disturb.balloon.track_removes=false")
     elif balloon["track_removes"] and host.userfaultfd_way and "EVENT_REMOVE" not in host.userfaultfd_features:
         yield (
-            f"kernel {host.kernel} cannot tell of dropped pages (userfaultfd feature EVENT_REMOVE): "
+            f"kernel {host.kernel} cannot report dropped pages (userfaultfd feature EVENT_REMOVE): "
             "use disturb.balloon.track_removes=false"
         )
 

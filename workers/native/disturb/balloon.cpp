@@ -35,7 +35,7 @@ class Balloon final : public Disturbance {
     while (me.next()) {
       std::uint64_t page = 0;
       if (!find(page)) continue;
-      // KVM's MMU notifier takes the stage-2 entry away with the page, whether or not user space is told. A vCPU may enter it
+      // KVM's MMU notifier takes the stage-2 entry away with the page, with or without a remove event. A vCPU may enter it
       // again before the page is gone, so once more afterwards.
       if (!config_.stale_stage2) scene_.vcpus.record.leave_stage2(page);
       drop(page);
@@ -46,8 +46,8 @@ class Balloon final : public Disturbance {
   }
 
  private:
-  // What is removed from the memfd is gone for every VMM process, so each page has one balloon that may remove it: then nobody
-  // writes the contents of a page while it is being removed.
+  // What is removed from the memfd is gone for every VMM process, so each page has one balloon that may remove it: then no
+  // thread writes the contents of a page while it is being removed.
   bool may_drop(std::uint64_t page) const {
     const GuestConfig& guest = scene_.guest.config();
     if (scene_.vcpus.record.state(page) != PageState::resolved) return false;

@@ -18,7 +18,7 @@ struct DeviceMapping {
   Mapping record;
 
   PageRecord pages() const noexcept { return PageRecord(reinterpret_cast<std::atomic<std::uint8_t>*>(record.data())); }
-  /// Ends registration: nobody sleeps on it any more.
+  /// Ends registration: no thread sleeps on it any more.
   void end_sleepers() const noexcept { uffd.unregister_range(region.address(), region.bytes()); }
 };
 

@@ -111,7 +111,7 @@ class Devices final : public Disturbance {
     return done < 0 ? 0 : static_cast<std::uint64_t>(done);
   }
 
-  // Both look the same to the caller; only the record knows.
+  // Both are the same to the caller; only the record has the difference.
   void refused(std::uint64_t page, Disturber& me) const {
     const bool poisoned = scene_.devices.record.state(page) == PageState::poisoned ||
                           scene_.guest.kinds()[page] == static_cast<std::uint8_t>(Kind::poisoned);

@@ -112,7 +112,7 @@ class Disturbance {
   virtual const char* role() const = 0;  ///< of its threads
   virtual std::uint32_t threads() const { return 1; }
   virtual double rate_per_s() const = 0;  ///< of all its threads
-  /// One thread's work, until next() says no. May throw: the run then fails with what was thrown.
+  /// One thread's work, until next() is false. May throw: the run then fails with what was thrown.
   virtual void work(std::uint32_t number, Disturber& me) = 0;
 };
 

@@ -1,5 +1,5 @@
 // Threads of the VMM process that map and unmap memory of their own, as hot-plug or a growing heap would: each call takes the
-// mmap_lock for writing, and whoever needs it for reading waits.
+// mmap_lock for writing, and readers of the lock wait.
 #include <algorithm>
 
 #include "disturb/disturbance.hpp"

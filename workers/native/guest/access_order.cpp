@@ -106,7 +106,7 @@ AccessOrder::AccessOrder(const AccessConfig& config, std::uint64_t pages, std::u
     order_ = Order::list;
     per_pass_ = config.accesses != 0 ? config.accesses : list_.size();
   } else if (config.order == "none") {
-    per_pass_ = 0;  // the control run: nobody touches anything
+    per_pass_ = 0;  // the control run: no page is touched
   } else {
     throw ConfigError("access.order '" + config.order +
                       "' is unknown; it is one of sequential, permutation, uniform, zipf, strided, trace, none");

@@ -1,4 +1,4 @@
-// What a guest page holds: a function of (seed, page), so that any page can be made, and checked, by anybody.
+// What a guest page holds: a function of (seed, page), so that any page can be made and checked anywhere.
 // base = splitmix64(seed ^ page * kPageStride); word i = base + i * kWordStride (mod 2^64). A sum a word keeps both filling
 // and checking at memory speed (the compiler vectorises them).
 #pragma once
@@ -19,7 +19,7 @@ class Contents {
     return x ^ (x >> 31);
   }
   static std::uint64_t word(std::uint64_t base, std::uint64_t index) noexcept { return base + index * kWordStride; }
-  /// The word of the page that a vCPU touches: a different one on each page, so a page published half filled is noticed.
+  /// The word of the page that a vCPU touches: a different one on each page, so a page published half filled is found.
   std::uint64_t touched_word(std::uint64_t base) const noexcept { return (base >> 40) & (words_ - 1); }
 
   void fill(std::uint64_t page, void* to) const noexcept {

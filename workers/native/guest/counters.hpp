@@ -11,19 +11,19 @@ enum class Counter : std::size_t {
   // vCPUs. Every trip ends in one of: resolved, lost, resolved again, populated, retried, memory error, stopped.
   trips,            // exits and their handling
   trips_resolved,   // the page was installed by this trip
-  trips_lost,       // its resolve said EEXIST: somebody else's was faster
+  trips_lost,       // its resolve returned EEXIST: another thread's was faster
   trips_stopped,    // the run was being stopped
   resolved_again,   // a page resolved before was installed once more (by a trip, or for an event): reclaimed, or dropped
   populate_ok,      // MADV_POPULATE_WRITE repaired it
-  retries,          // answered by running again: somebody else had it in hand, or had just finished
+  retries,          // answered by running again: in flight on another thread, or just settled
   memory_errors,    // the guest got a memory error
-  lost_races,       // faults that somebody else's resolve ended
-  eexist,           // a resolve said EEXIST
-  eagain,           // a resolve said EAGAIN: layout changing, or partial
+  lost_races,       // faults that another thread's resolve ended
+  eexist,           // a resolve returned EEXIST
+  eagain,           // a resolve returned EAGAIN: layout changing, or partial
   partial,          // a resolve did part of its block
-  efault,           // a resolve said EFAULT: the contents are not there
+  efault,           // a resolve returned EFAULT: the contents are not there
   esrch,            // the registering process is gone
-  populate_failed,  // MADV_POPULATE_WRITE said an error
+  populate_failed,  // MADV_POPULATE_WRITE failed
   pages_poisoned,   // UFFDIO_POISON: pages poisoned in a mapping
   page_waits,       // sleeps until a page that another thread had in flight was settled
   requests,         // asked of the page server through the ring
@@ -37,12 +37,12 @@ enum class Counter : std::size_t {
   reads,             // system calls that read at least one event
   reads_empty,       // nothing was there: tried without a wait, or another reader was faster
   wakes,             // UFFDIO_WAKE
-  deferred,          // events put off: the page was in somebody's hands
+  deferred,          // events put off: the page was in flight on another thread
   fetched_pages,     // contents made by the page server
   delays,            // fetches that were delayed on purpose
   delay_ns,          // their achieved delays, summed
   prefetched_pages,  // brought by the background stream: installed, or (file_map) read into the page cache
-  prefetch_late,     // the stream came to them and somebody had been faster
+  prefetch_late,     // resolved by another thread before the prefetcher reached them
   populate_waits,    // events of a vCPU asleep inside its own populate
   stray_waits,       // events of a vCPU whose strategy was meant to avoid sleeping
   unknown_events,    // events outside every region, or of a kind not asked for

@@ -16,7 +16,7 @@ namespace uffd {
 enum class FaultOutcome : std::uint8_t {
   resolved,      ///< by the vCPU itself, after an exit
   waited,        ///< asleep in userfaultfd until a reader resolved it
-  lost_race,     ///< somebody else resolved it first
+  lost_race,     ///< another thread resolved it first
   populated,     ///< by MADV_POPULATE_WRITE, after an exit
   kernel,        ///< the kernel's own fault, no userfaultfd in it
   memory_error,  ///< the contents are poisoned
@@ -28,10 +28,10 @@ inline constexpr std::array kOutcomeNames{"resolved", "waited", "lost_race", "po
 enum class Exit : std::uint8_t {
   none,          ///< it did not: the vCPU slept, or the kernel mapped the page by itself
   signal,        ///< SIGBUS at the touch (thread)
-  probe,         ///< pagemap said not present, fast GUP emulated (thread)
+  probe,         ///< not present in pagemap, fast GUP emulated (thread)
   populate,      ///< MADV_POPULATE_WRITE was refused (thread)
   memory_fault,  ///< KVM_RUN failed with EFAULT and KVM_EXIT_MEMORY_FAULT
-  efault,        ///< KVM_RUN failed with EFAULT and nothing more; the guest's own note says which page
+  efault,        ///< KVM_RUN failed with EFAULT and nothing more; the guest's own note has the page
   mmio,          ///< KVM_EXIT_MMIO inside a memory slot: KVM's own access on the guest's behalf found no page
   mceerr,        ///< SIGBUS BUS_MCEERR_AR to the thread in KVM_RUN: the page is poisoned
 };

@@ -169,10 +169,10 @@ void Guest::succeed_server() const noexcept {
   for (std::uint32_t i = 0; i < config().vcpus; ++i) {
     auto taken = static_cast<std::uint32_t>(RequestState::taken);
     vcpu(i).request.compare_exchange_strong(taken, static_cast<std::uint32_t>(RequestState::asked));
-    // Also for those that still say asked: the bit may have been taken and no more.
+    // Also for those that are still `asked`: the bit may have been taken and no more.
     post_request(i);
   }
-  // With a remote source an event may end on another thread than the one that read it: only their sum is owed to anybody.
+  // With a remote source an event may end on another thread than the one that read it: only their sum is exact.
   std::uint64_t read = 0, ended = 0;
   for (std::uint32_t i = 0; i < config().server_threads; ++i) {
     read += server_counters(i)[Counter::events];

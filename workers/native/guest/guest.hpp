@@ -50,7 +50,7 @@ class Guest {
     return config().memory == MemoryType::anon ? config().page_bytes * config().request_pages : 0;
   }
 
-  /// Contents complete: set with release order after the last byte, so whoever sees it may map the page.
+  /// Contents complete: set with release order after the last byte, so a thread that reads it as set may map the page.
   bool complete(std::uint64_t page) const noexcept {
     return bits(header().contents_offset)[page / 64].load(std::memory_order_acquire) >> (page % 64) & 1;
   }
@@ -93,19 +93,19 @@ class Guest {
   }
 
   /// Waits until every remove event that a reader has read by now is in the page records. The kernel lets the dropper go on
-  /// inside the reader's read(2), so for a moment a page is gone and its record says resolved.
+  /// inside the reader's read(2), so for a moment a page is gone and its record is still resolved.
   void wait_for_removes() const noexcept;
 
   RequestRing& ring(std::uint32_t index) const noexcept;
   void post_request(std::uint32_t vcpu) const noexcept;
-  /// Takes the ring's next request after that of `vcpu`, one of its own, around and around, so that everybody has its turn.
+  /// Takes the ring's next request after that of `vcpu`, one of its own, in turn, so that every vCPU is served.
   bool next_request(std::uint32_t index, std::uint32_t& vcpu) const noexcept;
 
   /// Counters of the page server's thread `index`, below `server_threads`.
   Counters& server_counters(std::uint32_t index) const noexcept {
     return reinterpret_cast<Counters*>(shared_.data() + header().counters_offset)[index];
   }
-  /// For a page server in place of one that was killed: fetches that were begun are nobody's again, requests that were taken
+  /// For a page server in place of one that was killed: fetches that were begun are released, requests that were taken
   /// are asked again, and the events it had read and not answered are counted as dropped.
   void succeed_server() const noexcept;
 

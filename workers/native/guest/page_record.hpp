@@ -1,4 +1,4 @@
-// What user space knows of each page of one mapping: a byte a page, atomic, in a memfd shared by the VMM process and the
+// User space's record of each page of one mapping: a byte a page, atomic, in a memfd shared by the VMM process and the
 // page server. "Mapped" is a fact of a mapping, not of a process, so each mapping has a record of its own. What a byte means and
 // may become is the table of page_transitions.hpp.
 #pragma once

@@ -4,8 +4,8 @@
 // A byte is a PageCondition, and for a page in flight its owner beside it. Low 3 bits: the state. What bits 3 to 7 mean depends
 // on the state, so each meaning has a name of its own:
 //   in flight  bit 3 kByReader     the owner is a reader (a vCPU otherwise)
-//              bits 4-6 kEpoch     the reader's epoch: a page server that takes over tells its predecessor's claims from its own
-//              bit 7 kWasDiscarded the page was discarded when it was claimed
+//              bits 4-6 kEpoch     the reader's epoch: a page server that takes over separates its predecessor's claims from its
+//              own bit 7 kWasDiscarded the page was discarded when it was claimed
 //   resolved   bit 6 kSwappedOut   prepared swapped out, and not touched since: the next touch is a fault to be recorded
 //              bit 7 kInStage2     the emulated stage-2 table maps the page (ExitKind::probe, ExitKind::populate)
 // The stage-2 bit is in this byte because every table that is looked at on a trip costs a TLB miss, and because a thread that
@@ -68,7 +68,7 @@ enum class PageMove {
   poison,       ///< has poisoned it
   // Of the preparation, before the clock starts.
   swap_out,     ///< the page is in swap
-  hide_poison,  ///< poisoned, and the VMM is not told
+  hide_poison,  ///< poisoned, and not in the VMM's record
 };
 
 struct PageTransition {

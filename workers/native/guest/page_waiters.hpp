@@ -13,7 +13,7 @@ namespace uffd {
 
 class PageWaiters {
  public:
-  /// Sleeps until the page is settled, at most `timeout_ns`; returns at once when `in_flight()` says that it is already.
+  /// Sleeps until the page is settled, at most `timeout_ns`; returns at once when `in_flight()` is false.
   template <typename InFlight>
   void wait(std::uint64_t page, std::uint64_t timeout_ns, const InFlight& in_flight) noexcept {
     Slot& slot = slots_[slot_of(page)];
@@ -22,7 +22,7 @@ class PageWaiters {
     if (in_flight()) futex_wait(slot.settled, seen, timeout_ns);
     slot.asleep.fetch_sub(1, std::memory_order_seq_cst);
   }
-  /// After the record of these pages says that they are settled.
+  /// After these pages are settled in the record.
   void settled(const PageRun& run) noexcept {
     std::atomic_thread_fence(std::memory_order_seq_cst);  // a waiter sees the record, or is seen here
     const std::uint64_t last = run.first + (run.count == 0 ? 0 : run.count - 1);

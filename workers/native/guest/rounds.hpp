@@ -34,7 +34,7 @@ void prepared_round(const Guest& guest, std::uint32_t finished) noexcept;
 /// Gated: waits until every vCPU has finished `finished` rounds. Nanoseconds measured so far; 0: not within the time, or the run
 /// is being stopped or over.
 std::uint64_t wait_finished(const Guest& guest, std::uint32_t finished, std::uint64_t timeout_ns) noexcept;
-/// Whether there is a round after `finished`; for a gated guest the driver says so.
+/// Whether there is a round after `finished`; for a gated guest the driver decides.
 void decide(const Guest& guest, std::uint32_t finished, bool another) noexcept;
 
 /// What ended the rounds, as results name it; empty while they go on.

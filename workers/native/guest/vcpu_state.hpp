@@ -57,7 +57,7 @@ struct alignas(64) VcpuState {
   std::atomic<std::uint32_t> request_pages;
   std::atomic<std::uint64_t> request_page;  ///< and in the answer: the part of the run that is present
   std::atomic<std::uint64_t> wanted_page;   ///< the one of the run that was touched
-  std::atomic<std::uint32_t> request_lost;  ///< 1: the contents were complete, and the kernel says they are gone
+  std::atomic<std::uint32_t> request_lost;  ///< 1: the contents were complete, and are gone from the page cache
 };
 
 }  // namespace uffd

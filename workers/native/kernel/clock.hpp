@@ -50,7 +50,7 @@ class Clock {
 };
 
 /// Two readings of (ticks, CLOCK_MONOTONIC), one before and one after the measured phase: between them the conversion is
-/// a straight line, so it is exact at both ends whatever the nominal frequency says.
+/// a straight line, so it is exact at both ends whatever the nominal frequency is.
 class TickLine {
  public:
   void begin() { read(ticks0_, ns0_); }

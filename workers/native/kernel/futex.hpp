@@ -23,7 +23,7 @@ inline void futex_wait(FutexWord& word, std::uint32_t value, std::uint64_t timeo
   ::syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&word), FUTEX_WAIT, value, &timeout, nullptr, 0);
 }
 
-/// The same, with `asleep` saying so meanwhile: who changes the word need not call the kernel when nobody sleeps.
+/// The same, with `asleep` set meanwhile: a thread that changes the word calls the kernel only when it is set.
 inline void futex_wait_noted(FutexWord& word, std::uint32_t value, FutexWord& asleep, std::uint64_t timeout_ns) noexcept {
   asleep.store(1, std::memory_order_seq_cst);
   if (word.load(std::memory_order_seq_cst) == value) futex_wait(word, value, timeout_ns);

@@ -78,7 +78,7 @@ Descriptor make_memfd(const char* name, std::uint64_t bytes, bool huge) {
   Descriptor fd(static_cast<int>(::syscall(SYS_memfd_create, name, flags)));
   if (!fd.valid()) throw KernelError("memfd_create", errno);
   if (::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0) throw KernelError("ftruncate of a memfd", errno, 0, bytes);
-  // Whoever maps it may rely on its size: a page past the end of a memfd is a SIGBUS in the process that touches it.
+  // A process that maps it relies on its size: a page past the end of a memfd is a SIGBUS in the process that touches it.
   if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK) != 0) throw KernelError("F_ADD_SEALS of a memfd", errno);
   return fd;
 }

@@ -11,7 +11,7 @@
 namespace uffd {
 
 bool run_script(const std::string& script, const std::vector<std::string>& arguments) {
-  // Nothing of the environment: the processes of a session are told by their temporary folder, and ended with it.
+  // Nothing of the environment: the processes of a session are found by their temporary folder, and ended with it.
   const std::array<const char*, 2> environment{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", nullptr};
   std::vector<const char*> words{"sh", "-c", script.c_str(), "sh"};
   for (const std::string& argument : arguments) words.push_back(argument.c_str());

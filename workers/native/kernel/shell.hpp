@@ -6,7 +6,7 @@
 
 namespace uffd {
 
-/// Runs a script in a process of its own, which nobody's memory is copied for; `arguments` are its $1 and so on. True when it
+/// Runs a script in a process of its own, without a copy of this one's memory; `arguments` are its $1 and so on. True when it
 /// ends with 0. Throws KernelError when it cannot be started.
 bool run_script(const std::string& script, const std::vector<std::string>& arguments);
 

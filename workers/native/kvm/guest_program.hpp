@@ -24,7 +24,7 @@ struct GuestAccess {
     kWhole = 32,    ///< check all words of the page, unless the one touched is not as `expected`
     // Set while the access is under way.
     kExited = 64,    ///< it has left the guest
-    kGivenUp = 128,  ///< for a memory error, which the guest is told
+    kGivenUp = 128,  ///< for a memory error, which is injected into the guest
   };
   std::uint64_t* word;
   std::uint64_t expected;

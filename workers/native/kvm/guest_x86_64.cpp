@@ -151,7 +151,7 @@ void write_guest_tables(std::byte* memory, std::uint64_t end, std::uint64_t code
 }
 
 void start_guest(int kvm, int, int fd, const GuestStart& start) {
-  // What CPU there is, as far as KVM says.
+  // The CPU's properties, as far as KVM has them.
   KvmList<kvm_cpuid_entry2, 256> cpuid;
   if (::ioctl(kvm, kGetSupportedCpuid, &cpuid) != 0) throw KernelError("KVM_GET_SUPPORTED_CPUID", errno);
   must(fd, kSetCpuid2, &cpuid, "KVM_SET_CPUID2");
@@ -188,7 +188,7 @@ void start_guest(int kvm, int, int fd, const GuestStart& start) {
   registers.rflags = 2;
   must(fd, KVM_SET_REGS, &registers, "KVM_SET_REGS");
 
-  // The guest's counter is to be the host's; whether it is, a look at it tells.
+  // The guest's counter is to be the host's; whether it is, is read from it.
   std::uint64_t offset = 0;
   kvm_device_attr attribute{0, 0 /* KVM_VCPU_TSC_CTRL */, 0 /* KVM_VCPU_TSC_OFFSET */, reinterpret_cast<std::uint64_t>(&offset)};
   ::ioctl(fd, KVM_SET_DEVICE_ATTR, &attribute);

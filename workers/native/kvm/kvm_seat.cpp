@@ -3,7 +3,7 @@
 // or all accesses done. Either way the host accounts for those that were done since, from the guest's notes.
 //
 // A page that would have slept arrives, on a mapping with UFFD_FEATURE_SIGBUS, as EFAULT: with KVM_EXIT_MEMORY_FAULT where
-// the kernel fills it in, bare where it does not (6.18's software PVM flavour); then the guest's own note says which page.
+// the kernel fills it in, bare where it does not (6.18's software PVM flavour); then the guest's own note has the page.
 // Where KVM itself makes the access for the guest (emulation) it arrives as KVM_EXIT_MMIO inside a slot, and has to be
 // completed there; asleep in that access a vCPU takes no signal but SIGKILL, and ends when registration ends.
 #include "kvm/kvm_seat.hpp"
@@ -45,7 +45,7 @@ class KvmSeat final : public Engine::Seat {
   GuestAccess& under_way();
   bool give_up(Exit exit, GuestAccess& access);
   bool abandon(const GuestAccess& access);
-  /// Where the region exits on missing pages. Whoever has resolved it: each page exits once at most.
+  /// Where the region exits on missing pages: each page exits once at most, whichever thread resolved it.
   void no_exit_if_resolved(std::uint64_t page) noexcept {
     if (vm_.userfault_bits().there() && vcpu_.vmm().resolver.record().state(page) == PageState::resolved)
       vm_.userfault_bits().clear(page * page_bytes_, page_bytes_);
@@ -66,7 +66,7 @@ class KvmSeat final : public Engine::Seat {
   std::uint16_t cpu_ = 0;          ///< as of the last entry into the guest
   std::uint64_t first_ = 0;        ///< accesses done before those that the guest has been asked for
   std::uint64_t accounted_ = 0;    ///< of these
-  bool raised_ = false;            ///< the next of them is under way, and the books know
+  bool raised_ = false;            ///< the next of them is under way, and counted as such
   std::uint64_t wrong_words_ = 0;  ///< found by the guest in earlier rounds
   Touching touching_;              // for the accesses completed here, and for SIGBUS BUS_MCEERR_AR
 };
@@ -281,7 +281,7 @@ bool KvmSeat::call(GuestCall why) {
 [[gnu::hot]] bool KvmSeat::trip(Exit exit, std::uint64_t address) {
   GuestAccess& access = under_way();
   if (const std::uint64_t page = (address - region_.at) / page_bytes_; page != access.page)
-    failed("faulted on page " + std::to_string(page) + " while it says that it touches page " + std::to_string(access.page));
+    failed("faulted on page " + std::to_string(page) + " while its note has page " + std::to_string(access.page));
   const bool had_record = vcpu_.has_record();
   access.flags |= GuestAccess::kExited;
   const Verdict verdict = vcpu_.on_exit(exit);
@@ -293,7 +293,7 @@ bool KvmSeat::call(GuestCall why) {
   return !vcpu_.abandoned() || give_up(exit, access);
 }
 
-// For a memory error, which the guest is told, or because the run is being stopped.
+// For a memory error, which is injected into the guest, or because the run is being stopped.
 bool KvmSeat::give_up(Exit exit, GuestAccess& access) {
   vcpu_.abandon();
   if (!vcpu_.met_memory_error()) return abandon(access);

@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
-// Linux 6.8: KVM_RUN that fails with EFAULT may say where.
+// Linux 6.8: KVM_RUN that fails with EFAULT may have the address.
 #ifndef KVM_CAP_MEMORY_FAULT_INFO
 #define KVM_CAP_MEMORY_FAULT_INFO 232
 #define KVM_EXIT_MEMORY_FAULT 39
@@ -31,7 +31,7 @@ struct kvm_userspace_memory_region2 {
 namespace uffd {
 
 /// A list as KVM takes it: a count, and entries. The headers' structs for it are 4 bytes longer in C++ than in C (an empty struct
-/// before the flexible array has a size here), and so are ioctl numbers made of them, which KVM then does not know.
+/// before the flexible array has a size here), and so are ioctl numbers made of them, which KVM then rejects.
 template <typename Entry, std::uint32_t kEntries>
 struct KvmList {
   std::uint32_t count = kEntries;

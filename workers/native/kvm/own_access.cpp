@@ -16,7 +16,7 @@
 #include "kernel/userfaultfd.hpp"
 #include "kvm/vm.hpp"
 
-// rdi: a word to read, rsi: the doorbell, which is told that word's lowest byte.
+// rdi: a word to read, rsi: the doorbell, which gets that word's lowest byte.
 asm(R"(
   .pushsection uffd_guest, "ax", @progbits
   .p2align 4
@@ -159,7 +159,7 @@ OwnAccess of_operand(bool refuses) {
   return {"operand", refuses, scene.events(), std::move(seen)};
 }
 
-// KVM tells the guest the time, and the time it was not let run, in a page of the guest's.
+// KVM writes the time, and the time the guest could not run, into a page of the guest's.
 OwnAccess of_msr(const char* name, std::uint64_t number, bool refuses) {
   Scene scene(refuses, false);
   if (!scene.set_msr(number, scene.at() | kOn)) return {name, refuses, scene.events(), "no such MSR"};

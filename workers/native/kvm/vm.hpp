@@ -12,7 +12,7 @@
 
 namespace uffd {
 
-/// /dev/kvm, opened. Throws KernelError that says what to do.
+/// /dev/kvm, opened. Throws KernelError with the fix.
 Descriptor open_kvm();
 
 /// A piece of host memory as the guest sees it.

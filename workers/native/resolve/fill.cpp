@@ -64,7 +64,7 @@ void fill_all(const Guest& guest, const Mapping& alias) {
   if (failure != nullptr) std::rethrow_exception(failure);
 }
 
-/// By page: whether it is in the page cache, as mincore says.
+/// By page: whether it is in the page cache, by mincore.
 std::vector<bool> in_page_cache(const Guest& guest, const Mapping& alias) {
   const std::uint64_t step = guest.config().page_bytes / kBasePageBytes;
   std::vector<unsigned char> resident(guest.pages() * step);

@@ -9,7 +9,7 @@
 
 namespace uffd {
 
-/// Every page of the mapping that is in flight by a page server becomes what the kernel's pagemap says it is: resolved, poisoned,
+/// Every page of the mapping that is in flight by a page server becomes what it is in the kernel's pagemap: resolved, poisoned,
 /// or unresolved. How many there were. Throws KernelError.
 std::uint64_t reclaim(const Guest& guest, const Mapping& region, const PageRecord& record);
 

@@ -1,5 +1,5 @@
 // Installing pages in one mapping: claim a run of pages in the page record, then install it. Every resolve of the core goes
-// through Resolver::install (or poison), and its answer says what the kernel's errno meant.
+// through Resolver::install (or poison), and its answer has the meaning of the kernel's errno.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,7 @@ struct Shard {
   std::uint64_t pages = 0;
 };
 
-/// What the page record says of pages that are to be installed.
+/// The page record's state of pages that are to be installed.
 enum class Known {
   claimed,          ///< the caller has claimed them
   resolved_before,  ///< resolved: reclaimed, dropped, or still mapped (then EEXIST)

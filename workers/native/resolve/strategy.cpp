@@ -83,7 +83,7 @@ Option page_record_option() {
           0,
           0,
           1,
-          "how a VMM knows what it resolved: its own record, or what EEXIST says (which un-poisons pages)",
+          "what a VMM decides by: its own page record, or EEXIST only (which un-poisons pages)",
           {"bitmap", "eexist_only"},
           OptionRole::page_record};
 }

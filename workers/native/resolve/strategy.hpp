@@ -28,8 +28,8 @@ struct Situation {
   PageState now;          ///< the page record now
   MemoryType memory;
   std::uint32_t attempt;              ///< exits of this access so far, this one included
-  int populate_error = kNotTried;     ///< what MADV_POPULATE_WRITE said on this exit: an errno
-  std::uint32_t installed_again = 0;  ///< exits of this access that found a resolved page mapped, or mapped it, and were in vain
+  int populate_error = kNotTried;     ///< what MADV_POPULATE_WRITE returned on this exit: an errno
+  std::uint32_t installed_again = 0;  ///< exits of this access that found a resolved page mapped, or mapped it, and did not help
 
   static constexpr int kNotTried = -1;
 };
@@ -39,7 +39,7 @@ enum class Action {
   resolve_again,       ///< resolved before, contents still here, PTE blank (reclaimed shmem): install it once more
   populate,            ///< MADV_POPULATE_WRITE: let slow GUP run on our behalf, then run again
   fetch_and_populate,  ///< get the contents if they are not here, then populate without resolving
-  retry,               ///< somebody else has it in hand, or has just finished: run again
+  retry,               ///< in flight on another thread, or just settled: run again
   memory_error,        ///< the guest gets a memory error
 };
 
@@ -59,7 +59,7 @@ class Strategy {
   virtual ExitKind exit(ExitKind usual) const noexcept { return usual; }
 };
 
-/// What an option is for, where something besides the strategy itself has to know.
+/// What an option is for, where code besides the strategy itself reads it.
 enum class OptionRole {
   none,
   fault_around,  ///< pages resolved with each fault

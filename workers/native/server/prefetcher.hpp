@@ -1,6 +1,6 @@
 // The prefetcher: it brings pages that were not asked for yet, in order or by a recorded working set, and installs them in
 // every mapping of the guest that has them free. It claims a page only when the contents are here, so a fault on one meanwhile is
-// answered as if there were no prefetcher; the page record says which of the two was faster.
+// answered as if there were no prefetcher; the page record shows which of the two was faster.
 #pragma once
 
 #include <cstdint>

@@ -28,8 +28,8 @@ struct ServerState {
   /// Throws ConfigError, KernelError.
   ServerState(const Guest& guest, PageServerConfig asked, std::uint32_t threads);
 
-  /// Whether a thread spins for want of work. Only those that answer do: rings where vCPUs exit, readers where they sleep; the
-  /// others would burn the CPU that these are placed on too.
+  /// Whether a thread without work spins. Only those that answer do: rings where vCPUs exit, readers where they sleep; the
+  /// others would use up the CPU that these are placed on too.
   bool spins(bool for_exits) const noexcept {
     return wait == Wait::spin && for_exits == (guest.header().exits.load(std::memory_order_relaxed) != 0);
   }

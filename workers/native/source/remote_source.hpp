@@ -68,7 +68,7 @@ class RemoteSource {
 
   const std::string& name() const noexcept { return name_; }
   SourceCounts counts() const;  ///< after stop()
-  Counters counters() const;    ///< after stop(): what finishing faults came to
+  Counters counters() const;    ///< after stop(): of the faults that were finished
 
  private:
   struct Job {

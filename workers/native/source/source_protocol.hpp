@@ -1,5 +1,5 @@
 // The remote source's protocol: frames over TCP, each a fixed header and a payload, little-endian as everything this runs on.
-// The parser is pure and looks at a buffer; every size is checked before anybody waits for that many bytes.
+// The parser is pure and looks at a buffer; every size is checked before so many bytes are waited for.
 #pragma once
 
 #include <algorithm>
@@ -43,7 +43,7 @@ struct Hello {
   std::uint64_t seed = 0;
 };
 
-/// What both sides know of the guest region.
+/// What both sides have of the guest region.
 struct Shape {
   std::uint64_t pages = 0;
   std::uint64_t page_bytes = 0;

@@ -51,7 +51,7 @@ class SourceServer {
   Served served() const;
   /// Ends every connection and thread; idempotent.
   void stop() noexcept;
-  /// The guest's memory, for tests that want it wrong.
+  /// The guest's memory, for tests that make it wrong.
   std::byte* memory() const noexcept { return memory_.data(); }
 
  private:

@@ -1,6 +1,6 @@
 // What an access under way has come to: raised, its record opened and closed, its word checked, and what has been counted so far.
-// One text for whoever makes the accesses: a vCPU's thread itself, or the program inside a KVM guest, which only notes what
-// it saw and leaves the books to its host.
+// Shared by both makers of accesses: a vCPU's thread, and the program inside a KVM guest, which only stores what it measured
+// for its host to count.
 #pragma once
 
 #include <atomic>
@@ -36,7 +36,7 @@ struct Books {
   bool exits;  ///< the strategy is meant to come back to user space
 };
 
-/// How an access ended, as whoever made it saw it.
+/// How an access ended, as its maker measured it.
 struct Touched {
   std::uint64_t value = 0;  ///< of the word that was touched
   Ticks resumed = 0;
@@ -58,7 +58,7 @@ struct LongestFault {
   }
 };
 
-/// The page has been touched. True when nobody had before, where it is the kernel that brings it in by itself: from swap, or
+/// The page has been touched. True when it is the first touch of a page that the kernel brings in by itself: from swap, or
 /// without a userfaultfd.
 inline bool first_touch(const PageRecord& pages, std::uint64_t page, std::uint8_t known, bool userfaultfd) noexcept {
   if (PageRecord::swapped_out(known)) return pages.swap_in(page);
@@ -122,7 +122,7 @@ class AccessAccount {
   /// The touch is over; `base`: of the contents of its page. False: it was given up, or its word is wrong.
   [[gnu::hot]] bool close(const Touched& touched, std::uint64_t base) noexcept {
     under_way_ = false;
-    // A run that is being stopped ends registration to wake its sleepers: what such a touch found is nobody's resolve.
+    // A run that is being stopped ends registration to wake its sleepers: what such a touch found counts as no resolve.
     if (open_ && touched.stopping && books_.userfaultfd && slot_->installed.load(kRelaxed) == 0) abandoned_ = true;
     if (open_) close_record(touched);
     if (abandoned_ || memory_error_) return false;
@@ -213,7 +213,7 @@ class AccessAccount {
     slot_->outcome = outcome;
     longest_.add(slot_->raised, slot_->resumed);
     if (slot_index_ != books_.record_capacity) ++recorded_;
-    state_.faults.store(++faults_, std::memory_order_release);  // whoever sees the count may read the record
+    state_.faults.store(++faults_, std::memory_order_release);  // a reader of the count may read the record
   }
 };
 

@@ -1,5 +1,5 @@
 // What the vCPUs of a VMM process run on: how they touch pages, and how an exit comes back. Strategies, records and the page
-// server know nothing of it. An engine is asked once a run for each vCPU, never on the measured path.
+// server do not depend on it. An engine is called once a run for each vCPU, never on the measured path.
 #pragma once
 
 #include <pthread.h>

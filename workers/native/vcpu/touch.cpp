@@ -16,7 +16,7 @@ struct Noted {  // offsets from each field's own address
 extern "C" {
 [[gnu::visibility("hidden")]] extern const Noted first_noted[] asm("__start_uffd_touches");
 [[gnu::visibility("hidden")]] extern const Noted end_noted[] asm("__stop_uffd_touches");
-/// Puts back what `gregs` says of a thread interrupted in a touch, and goes on there.
+/// Restores the `gregs` of a thread interrupted in a touch, and goes on there.
 [[gnu::visibility("hidden")]] void uffd_loadgen_leave(const greg_t* gregs);
 }
 

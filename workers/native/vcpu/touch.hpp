@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #if !defined(__x86_64__)
-#error "touch.hpp knows x86-64 only: add the two instructions and the registers of this architecture"
+#error "touch.hpp has x86-64 only: add the two instructions and the registers of this architecture"
 #endif
 
 namespace uffd {

@@ -163,14 +163,14 @@ Verdict Trips::resolve_again(std::uint64_t page) noexcept {
   if (vmm_.memory == MemoryType::anon && fetch(page, run) != RequestState::present) return stopped();
   Installed installed;
   Verdict verdict{};
-  if (!install(run, Known::resolved_before, installed, verdict)) return verdict;  // that says nothing of the page
+  if (!install(run, Known::resolved_before, installed, verdict)) return verdict;  // no fact about the page
   ++installed_again_;
   resolved_here_ = installed.wanted;
   ++counters_[resolved_here_ ? Counter::resolved_again : Counter::trips_lost];
   return resolved_here_ ? Verdict::mapped : Verdict::run_again;
 }
 
-// The record is not asked: get the contents, install, and EEXIST tells what was there.
+// Without the record: get the contents, install, and decide by EEXIST.
 Verdict Trips::resolve_blindly(std::uint64_t page) noexcept {
   PageRun run{page, 1};
   const RequestState got = fetch(page, run);

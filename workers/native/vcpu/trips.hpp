@@ -20,7 +20,7 @@ namespace uffd {
 enum class Verdict {
   run_again,  ///< touch it again
   mapped,     ///< this vCPU has just installed or populated it: touch it, no need to look
-  undecided,  ///< the strategy has to say
+  undecided,  ///< the strategy has to decide
   abandon,    ///< give the access up: a memory error, or the run is being stopped
 };
 
@@ -28,7 +28,7 @@ class Trips : protected AccessAccount {
  public:
   Trips(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, const AccessConfig& access);
 
-  /// An exit has arrived for the access under way; `populate_error`: what MADV_POPULATE_WRITE said, where that is how it came
+  /// An exit has arrived for the access under way; `populate_error`: what MADV_POPULATE_WRITE returned, where that is how it came
   /// (Exit::populate). Called from the SIGBUS handler, at a touch and nowhere else, or by an engine between two exits.
   Verdict on_exit(Exit exit, int populate_error = Situation::kNotTried) noexcept;
 
@@ -48,14 +48,14 @@ class Trips : protected AccessAccount {
   Verdict resolve_again(std::uint64_t page) noexcept;
   void enter_stage2(const PageRun& run) const noexcept;  ///< the block just installed
   Verdict resolve_blindly(std::uint64_t page) noexcept;
-  /// Installs a run whose contents are here, without wake. True: every page of it is mapped. False: `verdict` says what to do.
+  /// Installs a run whose contents are here, without wake. True: every page of it is mapped. False: `verdict` is what to do.
   bool install(const PageRun& run, Known known, Installed& installed, Verdict& verdict) noexcept;
   RequestState ask(std::uint64_t page, PageRun& run, bool lost) noexcept;
   PageState state_now() const noexcept;
   /// Contents of a run around `page` are gone: has the page server make them again. False: the run is being stopped.
   bool refetch(std::uint64_t page, PageRun run) noexcept;
   Verdict fetch_and_populate(std::uint64_t page) noexcept;
-  Verdict poison(std::uint64_t page) noexcept;  ///< the source says so: poisons the claimed page here
+  Verdict poison(std::uint64_t page) noexcept;  ///< lost at the source: poisons the claimed page here
   Verdict memory_error() noexcept;
   Verdict retry() noexcept;
   Verdict stopped() noexcept;

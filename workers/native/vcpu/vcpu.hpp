@@ -1,5 +1,5 @@
 // One vCPU: its thread's life from the start barrier to the end of its access order, which an engine walks.
-// The engine only knows how to touch a page and how an exit arrives; the strategy only knows what to do next.
+// The engine only touches a page and takes the exit; the strategy only decides what to do next.
 #pragma once
 
 #include <atomic>
@@ -24,7 +24,7 @@ class Vcpu : private Trips {
  public:
   Vcpu(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, const AccessConfig& access, CpuList cpus);
 
-  /// The thread's whole life: pin, wait at the barrier, run the passes on `engine`. Never throws; `failure` tells.
+  /// The thread's whole life: pin, wait at the barrier, run the passes on `engine`. Never throws; `failure` has the reason.
   void run(Engine& engine) noexcept;
   bool wait_until(Ticks when) const noexcept;  ///< false: the run is being stopped
 
@@ -89,7 +89,7 @@ class Vcpu : private Trips {
     std::uint64_t page;
     std::uint8_t known;  ///< the page's byte in the record
     Ticks due, at;
-    bool opened;  ///< the guest has opened its record, where the books say that the next one is
+    bool opened;  ///< the guest has opened its record, where the next one is counted to be
   };
   void raise(const Raised& raised) noexcept {
     begin(raised.page, raised.known, raised.due);

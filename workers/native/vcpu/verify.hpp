@@ -13,7 +13,7 @@ namespace uffd {
 struct Verified {
   std::uint64_t pages = 0;     ///< read in full
   std::uint64_t poisoned = 0;  ///< refused to be read, as they must
-  std::uint64_t gone = 0;      ///< said to be resolved, and dropped: nobody has touched them since
+  std::uint64_t gone = 0;      ///< recorded as resolved, and dropped: not touched since
   std::uint64_t wrong_words = 0;
   std::string first_wrong;
   double seconds = 0.0;

@@ -22,7 +22,7 @@ struct VmmShared {
   bool eexist_only;               ///< exits are answered without the page record
   bool crash_on_memory_error;     ///< the VMM process ends instead of telling the guest
   bool count_mmap_lock;           ///< each vCPU counts the mmap_lock it takes for reading
-  bool track_removes;             ///< a page that is gone and said to be resolved may have been dropped: ask the readers
+  bool track_removes;             ///< a page that is gone and recorded as resolved may have been dropped: ask the readers
   MemoryType memory;
   Resolver& resolver;
   std::byte* region;  ///< the vCPUs' mapping

@@ -84,8 +84,8 @@ class Preparation {
     throw KernelError("preparing the guest: " + resolver_.refusal({page, 1}, installed), installed.error);
   }
 
-  // Resolved, dropped, poisoned: the host's kernel knows, the VMM's record still says resolved. Whoever resolves it a second
-  // time un-poisons it, so what is in the page cache is spoiled, and that can be seen.
+  // Resolved, dropped, poisoned: the kernel has the poison, the VMM's record still has the page as resolved. A second resolve
+  // un-poisons it; so the page cache has wrong contents, which verification finds.
   void poison(std::uint64_t page) {
     map(page);
     if (::madvise(at(page), page_bytes_, MADV_DONTNEED) != 0)
@@ -136,7 +136,7 @@ class Preparation {
   bool in_swap(std::uint64_t page) const { return entries_[page - from_] >> 62 == 1; }
   bool cached(std::uint64_t page) const { return (resident_[page - from_] & 1) != 0; }
 
-  /// What the kernel says of the first base page of each page in [first, end).
+  /// The kernel's state of the first base page of each page in [first, end).
   void load(std::uint64_t first, std::uint64_t end) {
     from_ = first;
     const std::uint64_t step = page_bytes_ / kBasePageBytes;

@@ -37,7 +37,7 @@ Mapping map_region(const Guest& guest, const std::string& snapshot) {
 
 std::uint64_t userfaultfd_features(MemoryType memory, std::uint64_t own) {
   std::uint64_t features = own;
-  if ((own & UFFD_FEATURE_SIGBUS) == 0) features |= UFFD_FEATURE_THREAD_ID;  // a reader tells the vCPUs apart by it
+  if ((own & UFFD_FEATURE_SIGBUS) == 0) features |= UFFD_FEATURE_THREAD_ID;  // a reader finds the vCPU by it
   if (memory == MemoryType::shmem) features |= UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM;
   if (memory == MemoryType::hugetlb) features |= UFFD_FEATURE_MISSING_HUGETLBFS | UFFD_FEATURE_MINOR_HUGETLBFS;
   return features;

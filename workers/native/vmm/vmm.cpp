@@ -241,7 +241,7 @@ void Vmm::stop_disturbances() {
     if (!guest_.stopping() && std::chrono::steady_clock::now() - began > patience)
       guest_.stop(
           "stuck: " + disturbances_->still_running() +
-          " did not end: asleep in a fault, in dropping a page whose remove event nobody reads, or in the kernel's own work");
+          " did not end: asleep in a fault, in dropping a page whose remove event was not read, or in the kernel's own work");
     if (!guest_.stopping()) return;
     end_sleepers();
     read_events();

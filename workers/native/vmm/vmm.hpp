@@ -44,7 +44,7 @@ struct VmmConfig {
   RoundsConfig rounds;
 };
 
-/// Pages of one mapping by what its record says of them, indexed by PageState.
+/// Pages of one mapping by their state in its record, indexed by PageState.
 using PageStates = std::array<std::uint64_t, kPageStateNames.size()>;
 
 class Vmm {

@@ -1,6 +1,6 @@
 // Populate without resolving first, as was suggested for every exit: get the contents, then MADV_POPULATE_WRITE.
 // It loops back: with userfaultfd registered, the populate itself drops into handle_userfault() and sleeps there.
-// UFFD_FEATURE_THREAD_ID tells the reader that the sleeper is a vCPU in the middle of its own populate (populate_waits), and
+// By UFFD_FEATURE_THREAD_ID the reader finds that the sleeper is a vCPU in the middle of its own populate (populate_waits), and
 // one more resolve, the reader's, unblocks it.
 #include "resolve/strategy.hpp"
 
