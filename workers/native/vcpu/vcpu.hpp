@@ -53,7 +53,7 @@ class Vcpu : private Trips {
     return close(touched, base);
   }
 
-  // An access to a page that is mapped, as far as the record knows, is not noted and not stamped: a stamp waits for every load
+  // An access to a page that is mapped according to the record is not noted and not stamped: a stamp waits for every load
   // before it, and so keeps the processor from making several such accesses at a time, as those of a guest's program are made.
   // One that exits all the same is noted from there on; from then on each access is stamped before it is made.
 
