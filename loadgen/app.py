@@ -13,6 +13,8 @@ from loadgen.host.stop_signals import exit_status, stop_on_signals
 __all__ = ["config_path", "main"]
 
 CLOSED_PIPE = 141
+SHELL_COMPLETION = {"-sc", "--shell-completion"}
+"""What stands beside it is no override: install=bash, query=fish."""
 TRACEBACK = "HYDRA_FULL_ERROR"
 """The environment variable under which Hydra raises what is wrong with the arguments, instead of printing and exiting."""
 
@@ -74,7 +76,8 @@ def _compose(arguments: Sequence[str]) -> None:
     try:
         _refuse_folder()
         options, overrides = separated(arguments)
-        refuse(overrides, sweeping=bool({"-m", "--multirun"} & {*options}))
+        if not SHELL_COMPLETION & {*options}:
+            refuse(overrides, sweeping=bool({"-m", "--multirun"} & {*options}))
         sys.argv[1:] = to_hydra(arguments)
         hydra.main(version_base="1.3", config_path=config_path(), config_name="config")(run)()
     except (Exception, Carried) as raised:

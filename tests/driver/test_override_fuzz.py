@@ -17,7 +17,7 @@ def command(host: Host) -> Iterator[Answers]:
         yield found
 
 
-@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(typed=COMMANDS)
 def test_any_override_is_accepted_or_refused_in_words(command: Answers, typed: tuple[list[str], bool]) -> None:
     overrides, sweeping = typed

@@ -29,6 +29,13 @@ def test_a_full_stdout_is_named(tmp_path: Path, arguments: list[str]) -> None:
     assert (ended.returncode, ended.stderr) == (1, "stdout cannot be written: No space left on device\n")
 
 
+def test_the_completion_for_a_shell_is_printed(tmp_path: Path) -> None:
+    command = [*LOADGEN, "-sc", "install=bash"]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=100, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "COMPREPLY" in ended.stdout
+
+
 def test_a_deleted_working_directory_is_named(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
