@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <thread>
 #include <vector>
 
 #include "kernel/error.hpp"
@@ -16,7 +17,9 @@ namespace uffd {
 
 namespace {
 
-constexpr int kPageoutRounds = 5;
+constexpr int kPageoutTries = 5;      // without progress, before it sleeps between them
+constexpr int kPageoutStalled = 500;  // without progress, before what is left stays
+constexpr std::chrono::milliseconds kPageoutPause{2};
 
 class Preparation {
  public:
@@ -105,9 +108,11 @@ class Preparation {
   }
 
   // A page that was just installed waits in a CPU's LRU batch, where reclaim does not find it; move_pages of nothing empties
-  // them all. What reclaim left the first time it often takes the next.
+  // them all. A page that the kernel's own reclaim (DAMON, kswapd) has taken off the LRU is not found either until it is put
+  // back, which a busy machine delays.
   void page_out() {
-    for (int round = 0; round < kPageoutRounds; ++round) {
+    std::uint64_t fewest = ~std::uint64_t{0};
+    for (int stalled = 0; stalled < kPageoutStalled; ++stalled) {
       int none = 0;
       ::syscall(SYS_move_pages, 0, 0, nullptr, &none, &none, 0);
       std::uint64_t left = 0;
@@ -127,6 +132,9 @@ class Preparation {
       for (std::uint64_t page = 0; page < kinds.size(); ++page)
         left += static_cast<Kind>(kinds[page]) == Kind::swapped && !swapped(page);
       if (left == 0) return;
+      if (left < fewest) stalled = 0;
+      fewest = std::min(fewest, left);
+      if (stalled >= kPageoutTries) std::this_thread::sleep_for(kPageoutPause);
     }
   }
 
