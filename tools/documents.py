@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "SECURITY.md", *(f"docs/{page}.md" for page in ("workloads", "kvm", "cluster")))
-DOCUMENTS += ("docs/analysis.md", "docs/failures.md")
+DOCUMENTS += ("docs/analysis.md", "docs/failures.md", "docs/handlers.md")
 PROGRAMS = ("loadgen", "loadgen-doctor", "loadgen-report", "loadgen-source", "make", "pip", "python", "ray")
 
 _FENCED = re.compile(r"^```.*?^```$", re.M | re.S)

@@ -25,7 +25,10 @@ EXPERIMENTS = (
     *("balloon_untracked", "punched_hole", "remove_pending", "stale_stage2", "device_efault"),
     *("hazard_blind_resolve", "hazard_forgotten_event", "hazard_half_filled", "hazard_last_descriptor", "hazard_lost_races"),
 )
-"""Every file of conf/experiment/, in the order of the page."""
+"""Files of conf/experiment/, in the order of the page."""
+
+WITHOUT_SECTION = ("handler",)
+"""Those that measure a program of the reader's own."""
 
 
 def asked(experiment: str) -> str:

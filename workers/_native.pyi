@@ -136,6 +136,8 @@ class Vmm:
         """Each descriptor with its regions: `base_host_virt_addr`, `size`, `offset`, `page_size`, in bytes."""
     unprepared: int
     """Pages that could not be brought into their state between rounds."""
+    brought_untouched: int
+    """Under an external handler: pages that are mapped and that no vCPU has touched; after `finish`."""
     record_fd: int
     faults_fd: int
     def prepare(self) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The page server's actor: it makes the guest, takes the VMM processes' userfaultfds, and serves while a run is measured.
 
+Under an external handler the VMM processes hand their userfaultfds to that, and this only starts, explains and ends it.
+
 One that was killed is succeeded by another: `take_over` in the place of `open`, then `serve` as before."""
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ from typing import Any
 from workers import _native
 from workers.actor import Actor
 from workers.attach import attach
+from workers.external.handler import Handler
 from workers.kinds import page_kinds
-from workers.protocol.acceptor import Acceptor
+from workers.protocol.acceptor import Acceptor, Connection
 from workers.protocol.handshake import HandshakeError
 from workers.protocol.source_address import split_address
 from workers.registry import pages_in_role, strategy_entry
@@ -33,6 +36,7 @@ class PageServer(Actor):
         self._guest: _native.Guest | None = None
         self._server: _native.PageServer | None = None
         self._acceptor: Acceptor | None = None
+        self._handler: Handler | None = None
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         self._snapshots = Snapshots()
@@ -70,6 +74,8 @@ class PageServer(Actor):
                 "poisoned_when_resolved": spec.fault_mix.poisoned_at == "resolved",
                 "server_threads": _server_threads(spec),
                 "drops": spec.disturb.drops,
+                "regions": memory.regions,
+                "external": spec.page_server.external is not None,
             }
         )
         self._find_snapshot(spec)
@@ -92,23 +98,27 @@ class PageServer(Actor):
             raise
 
     def _find_snapshot(self, spec: RunSpec) -> None:
-        self._snapshot = self._snapshots.path_for(spec) if spec.source.name == "file" else ""
+        self._snapshot = self._snapshots.path_for(spec) if _needs_snapshot(spec) else ""
         self._snapshot_bytes = os.stat(self._snapshot).st_size if self._snapshot else 0
 
     def _listen(self, spec: RunSpec, guest: _native.Guest) -> GuestAddress:
+        asked = spec.page_server
+        if asked.external is not None:
+            patience_s = min(asked.handshake_timeout_s, spec.watchdog_s or asked.handshake_timeout_s)
+            self._handler = Handler(asked.external, self._snapshot, spec.run_id, patience_s)
+            return GuestAddress(os.getpid(), guest.region_fd, guest.shared_fd, self._handler.path)
         self._acceptor = Acceptor(
             spec.memory.page_bytes,
             spec.memory.region_bytes,
-            allow_uids=spec.page_server.allow_uids,
-            timeout_s=spec.page_server.handshake_timeout_s,
+            allow_uids=asked.allow_uids,
+            timeout_s=asked.handshake_timeout_s,
         )
         return GuestAddress(os.getpid(), guest.region_fd, guest.shared_fd, self._acceptor.path, self._snapshot)
 
     def serve(self) -> None:
         """Wait for every VMM process's userfaultfds, then serve in the background. Raises HandshakeError when one is missing."""
-        spec, guest, acceptor = self._opened()
-        uses_userfaultfd = bool(strategy_entry(spec.strategy.name)["userfaultfd"])
-        connections = acceptor.wait_for_vmms(spec.vmms, spec.userfaultfds_per_vmm) if uses_userfaultfd else []
+        spec, guest = self._opened()
+        connections = self._connections(spec)
         asked = spec.page_server
         server = _native.PageServer(
             guest,
@@ -142,6 +152,12 @@ class PageServer(Actor):
         self._failure = None
         self._thread = threading.Thread(target=self._serve, args=(server,), name="page server", daemon=True)
         self._thread.start()
+
+    def _connections(self, spec: RunSpec) -> list[Connection]:
+        """One a userfaultfd that readers of ours are to serve."""
+        if self._acceptor is None or not strategy_entry(spec.strategy.name)["userfaultfd"]:
+            return []
+        return self._acceptor.wait_for_vmms(spec.vmms, spec.userfaultfds_per_vmm)
 
     def armed(self, timeout_s: float) -> int:
         """Until every vCPU of a gated guest is at its barrier; CLOCK_MONOTONIC ns of this host then, 0 when the run was stopped
@@ -188,7 +204,8 @@ class PageServer(Actor):
 
     def stop_reason(self) -> str:
         """Why the run was stopped before its end; empty when it was not."""
-        return self._opened()[1].stop_reason()
+        reason = self._opened()[1].stop_reason()
+        return reason if self._handler is None else self._handler.explained(reason)
 
     def snapshot_change(self) -> str:
         """How the snapshot file of the latest guest has become shorter since it was opened; empty when it has not."""
@@ -204,13 +221,15 @@ class PageServer(Actor):
 
     def finish(self) -> ServerReport:
         """Stop serving. Raises what a reader thread raised."""
-        _, guest, acceptor = self._opened()
+        _, guest = self._opened()
         server = self._stop_serving()
         if self._failure is not None:
             raise self._failure
+        refused, ended = list(self._acceptor.refused) if self._acceptor is not None else [], guest.rounds_ended()
         if server is None:
-            return ServerReport({}, [], list(acceptor.refused))
-        refused, ended = list(acceptor.refused), guest.rounds_ended()
+            return ServerReport({}, [], refused)
+        if self._handler is not None:
+            return ServerReport({}, server.threads(), refused, rounds_ended=ended, handler_version=self._handler.version)
         return ServerReport(server.counters(), server.threads(), refused, server.source_counts(), server.prefetch_marks(), ended)
 
     def close(self) -> None:
@@ -220,7 +239,9 @@ class PageServer(Actor):
         self._stop_serving()
         if self._acceptor is not None:
             self._acceptor.close()
-        self._server = self._acceptor = self._guest = self._spec = None
+        if self._handler is not None:
+            self._handler.close()
+        self._server = self._acceptor = self._handler = self._guest = self._spec = None
         self._successor = False
 
     def _source(self, spec: RunSpec) -> dict[str, Any]:
@@ -234,10 +255,10 @@ class PageServer(Actor):
             return {"name": asked.name, "host": host, "port": port} | {key: getattr(asked, key) for key in keys}
         return {"name": asked.name}
 
-    def _opened(self) -> tuple[RunSpec, _native.Guest, Acceptor]:
-        if self._spec is None or self._guest is None or self._acceptor is None:
+    def _opened(self) -> tuple[RunSpec, _native.Guest]:
+        if self._spec is None or self._guest is None or (self._acceptor is None and self._handler is None):
             raise HandshakeError("the page server has no guest: open comes first")
-        return self._spec, self._guest, self._acceptor
+        return self._spec, self._guest
 
     def _serve(self, server: _native.PageServer) -> None:
         try:
@@ -251,6 +272,12 @@ class PageServer(Actor):
             self._thread.join()
             self._thread = None
         return self._server
+
+
+def _needs_snapshot(spec: RunSpec) -> bool:
+    """An external handler serves pages of a file whatever the source is; one that is found at its socket has its own."""
+    external = spec.page_server.external
+    return spec.source.name == "file" or (external is not None and bool(external.command))
 
 
 def _rings(spec: RunSpec) -> int:

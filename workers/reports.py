@@ -30,8 +30,8 @@ class Pulse:
 @dataclass(frozen=True)
 class ServerReport:
     """The page server's side of a run: counters summed over its threads, each thread's own with what it used, the peers it
-    refused, what a remote source sent it (empty when there is none), how far the prefetcher had got by when, and what ended the
-    rounds."""
+    refused, what a remote source sent it (empty when there is none), how far the prefetcher had got by when, what ended the
+    rounds, and the first line that an external handler printed. Under such a handler there are no counters."""
 
     counters: dict[str, int]
     threads: list[dict[str, Any]]
@@ -39,13 +39,15 @@ class ServerReport:
     source: dict[str, Any] = field(default_factory=dict)
     prefetch: dict[str, list[int]] = field(default_factory=dict)
     rounds_ended: str = ""
+    handler_version: str = ""
 
 
 @dataclass(frozen=True)
 class VmmReport:
     """One VMM process's side of a run: counters summed over its vCPUs and disturbances, one mapping a vCPU, how many pages
     ended in each state of its page record, one mapping a thread of a disturbance, the pages that could not be brought into
-    their state between rounds, and what its own thread used, which prepares them: `tid` and the columns of `threads`."""
+    their state between rounds, what its own thread used, which prepares them (`tid` and the columns of `threads`), and what it
+    saw of an external handler (empty without one)."""
 
     counters: dict[str, int]
     vcpus: list[dict[str, Any]]
@@ -53,3 +55,4 @@ class VmmReport:
     disturbers: list[dict[str, Any]] = field(default_factory=list)
     unprepared: int = 0
     thread: dict[str, Any] = field(default_factory=dict)
+    handler: dict[str, Any] = field(default_factory=dict)

@@ -17,12 +17,15 @@ FAULT_KINDS = ("hit", "minor", "absent", "swapped", "poisoned")
 """Page states of a fault mix, in the order of their codes in records and in the guest's table of kinds."""
 
 MEMORY_TYPES = ("shmem", "hugetlb", "anon")
+PAGE_SERVERS = ("own", "external")
 
 
 @dataclass(frozen=True)
 class MemorySpec:
     """The guest region: one memfd (`shmem`, `hugetlb`), one private anonymous mapping (`anon`), or a private mapping of the
-    snapshot in each VMM process (`file`: used by a strategy that maps the snapshot, whatever `memory` is)."""
+    snapshot in each VMM process (`file`: used by a strategy that maps the snapshot, whatever `memory` is).
+
+    `regions`: stretches of a VMM process's mapping, with gaps between."""
 
     DEFAULT_TYPE: ClassVar[str] = "shmem"
 
@@ -30,6 +33,7 @@ class MemorySpec:
     region_bytes: int
     page_bytes: int
     transparent_huge_pages: bool
+    regions: int
 
     @property
     def pages(self) -> int:
@@ -115,10 +119,24 @@ class InjectSpec:
 
 
 @dataclass(frozen=True)
+class ExternalSpec:
+    """A fault handler that is not ours, in the page server's place: it listens at `socket`, or `command` starts it, with the
+    places of {socket} and {snapshot} filled in; `shared`: once for all guests of a host. `message`: form of the published
+    message; `vmms`: VMM processes of a guest that it serves."""
+
+    socket: str
+    command: str
+    shared: bool
+    message: str
+    vmms: int
+
+
+@dataclass(frozen=True)
 class PageServerSpec:
     """The page server's readers, how they wait, and the delay it adds to each fetch.
 
-    `allow_uids`: uids of peers it accepts; empty means only its own.
+    `allow_uids`: uids of peers it accepts; empty means only its own. `external`: a handler that is not ours serves, and there is
+    no reader.
     """
 
     readers_per_uffd: int
@@ -129,6 +147,7 @@ class PageServerSpec:
     allow_uids: tuple[int, ...]
     handshake_timeout_s: float
     inject: InjectSpec
+    external: ExternalSpec | None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from workers import _native
 from workers.actor import Actor
 from workers.attach import attach
+from workers.external.peer import HandlerPeer
 from workers.protocol import handshake
 from workers.reports import GuestAddress, VmmReport
 from workers.spec import RunSpec
@@ -42,8 +43,10 @@ class Vcpu(Actor):
         self._guest: _native.Guest | None = None
         self._vmm: _native.Vmm | None = None
         self._connections: list[socket.socket] = []
+        self._handler: HandlerPeer | None = None
         self._number = 0
         self._thread: dict[str, Any] = {}
+        self._seen: dict[str, Any] = {}
         self._recorded: list[int] = []
         self._rounds: list[npt.NDArray[np.int64]] = []  # by vCPU: records there were at the end of each round
         self._lets_go = False
@@ -103,7 +106,18 @@ class Vcpu(Actor):
             },
         )
         self._number = vmm
-        self._send(address)
+        external = spec.page_server.external
+        if external is None:
+            self._send(address)
+        else:
+            self._meet(address, external.message)
+
+    def _meet(self, address: GuestAddress, form: str) -> None:
+        """As a VMM that is not ours meets its handler: one userfaultfd over all regions, in the published message."""
+        [(uffd, regions)] = self._opened().userfaultfds()
+        self._handler = HandlerPeer(address.socket_path, uffd, [handshake.Region(**region) for region in regions], form)
+        assert self._guest is not None
+        self._handler.watch(self._guest.stop)
 
     def _send(self, address: GuestAddress) -> None:
         vmm = self._opened()
@@ -174,9 +188,13 @@ class Vcpu(Actor):
         vmm = self._opened()
         if self._lets_go:
             vmm.let_go()
+        if self._handler is not None:
+            self._handler.begin()
         before = _used()
         vmm.run()
         self._thread = {"tid": threading.get_native_id(), **{key: value - before[key] for key, value in _used().items()}}
+        if self._handler is not None:
+            self._seen = self._handler.report(stuck=self.stop_reason().startswith("stuck: "))
 
     def finish(self) -> VmmReport:
         """After the page server has finished: the counters, and the records' time stamps in CLOCK_MONOTONIC."""
@@ -185,7 +203,8 @@ class Vcpu(Actor):
         vcpus = vmm.vcpus()
         self._recorded = [int(vcpu["recorded"]) for vcpu in vcpus]
         self._rounds = [np.asarray(vcpu.pop("round_recorded"), np.int64) for vcpu in vcpus]
-        return VmmReport(vmm.counters(), vcpus, vmm.page_states(), vmm.disturbers(), vmm.unprepared, self._thread)
+        seen = self._seen | {"brought_untouched": vmm.brought_untouched} if self._handler is not None else {}
+        return VmmReport(vmm.counters(), vcpus, vmm.page_states(), vmm.disturbers(), vmm.unprepared, self._thread, seen)
 
     def verify(self) -> dict[str, Any]:
         """Read every resolved page in full; the native core's report."""
@@ -211,7 +230,10 @@ class Vcpu(Actor):
 
     def close(self) -> None:
         """Free everything of this run; the actor stays for the next. Idempotent."""
-        self._recorded, self._rounds, self._thread = [], [], {}
+        self._recorded, self._rounds, self._thread, self._seen = [], [], {}, {}
+        if self._handler is not None:  # its watch uses the guest
+            self._handler.close()
+            self._handler = None
         self._vmm = None
         self._guest = None
         self._disconnect()

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from loadgen.config.bounds import (
+    DAY_S,
+    MOST_MIB_PER_S,
+    MOST_RATE,
+    MOST_REPEATS,
+    MOST_ROUNDS,
+    MOST_US,
+    MOST_VCPUS,
+    NANOSECONDS_FIT,
+    ONE_A_NS,
+    PAGES_FIT,
+)
 from loadgen.config.key import CHOSEN, Key, Values, When, chosen, positive
+from loadgen.config.page_server_keys import EXTERNAL, PAGE_SERVER
 from results import questions
 from workers.registry import strategy_entry
 from workers.spec import FAULT_KINDS, MEMORY_TYPES
-
-PAGES_FIT = "page numbers have 32 bits"
-DAY_S = 86400
-MOST_VCPUS = 1 << 16
-MOST_REPEATS = 1000
-MOST_ROUNDS = (1 << 16) - 1
-MOST_RATE = 1e9
-MOST_US = 1e9
-MOST_MIB_PER_S = 1e6
-ONE_A_NS = "one a nanosecond"
-NANOSECONDS_FIT = "it is kept in nanoseconds"
 
 GROUPS = {
     "engine": "what a vCPU is; the choices come from the native core",
@@ -34,7 +36,7 @@ GROUPS = {
     "access": "which pages the vCPUs touch, and when",
     "disturb": "what goes on beside the vCPUs; combine with 'disturb=[balloon,devices]'",
     "placement": "CPUs of vCPUs and readers",
-    "page_server": "readers of the userfaultfds",
+    "page_server": "who resolves: readers of the userfaultfds, or an external handler",
     "source": "where page contents come from",
     "prefetch": "pages installed before they are touched",
     "cluster": "hosts the runs are made on",
@@ -103,6 +105,16 @@ MEMORY = (
     Key("memory.type", CHOSEN, "kind of memory", choices=MEMORY_TYPES),
     Key("memory.region_mib", 64, "size of the guest region", "MiB", 1, 1 << 24, PAGES_FIT),
     Key("memory.page_bytes", 4096, "page size: 4096, or 2097152 under memory=hugetlb", "B", 4096, 1 << 21, "the largest page"),
+    Key(
+        "memory.regions",
+        1,
+        "mappings of the region in a VMM process, with gaps between",
+        "mappings",
+        1,
+        16,
+        "a message of 2 KiB",
+        when=EXTERNAL,
+    ),
     Key("memory.transparent_huge_pages", False, "let the kernel use transparent huge pages", when=_4k),
     Key("swap.name", CHOSEN, "kind of swap", choices=("none", "zram", "file")),
     Key("swap.mib", 0, "size; 0: what the swapped pages need", "MiB", 0, 1 << 24, "the largest region", when=_zram_or_file),
@@ -244,48 +256,6 @@ PLACEMENT = (
         8191,
         "Linux has no more",
         when=_explicit,
-    ),
-)
-
-PAGE_SERVER = (
-    Key("page_server.wait", CHOSEN, "how readers wait for events", choices=("poll", "epoll", "spin")),
-    Key("page_server.readers_per_uffd", 1, "reader threads of each userfaultfd", "threads", 1, 1024, "pids", when=_userfaultfd),
-    Key(
-        "page_server.events_per_read",
-        16,
-        "most events that one read returns",
-        "events",
-        1,
-        4096,
-        "a read's buffer",
-        when=_userfaultfd,
-    ),
-    Key("page_server.delay_us", 0.0, "delay added to each fetch", "us", 0, MOST_US, NANOSECONDS_FIT),
-    Key("page_server.delay_distribution", "fixed", "the delays: all alike, or with this mean", choices=("fixed", "exponential")),
-    Key("page_server.allow_uids", (), "users whose VMM processes are served; empty: our own", "uids", 0, 2**32 - 1, "32 bits"),
-    Key("page_server.handshake_timeout_s", 10.0, "longest wait for the VMM processes", "s", 0, DAY_S, "a day"),
-    Key(
-        "page_server.drop_events_share",
-        0.0,
-        "fault injection: events read and forgotten",
-        "share",
-        0,
-        1,
-        when=_userfaultfd,
-    ),
-    Key("page_server.wake_every_ms", 0.0, "UFFDIO_WAKE of everything; 0: never", "ms", 0, MOST_US / 1000, NANOSECONDS_FIT),
-    Key("page_server.contents_bit", True, "readers check that contents are complete; false: fault injection"),
-    Key(
-        "page_server.fill_pause_us", 0.0, "fault injection: pause inside a page that is filled", "us", 0, MOST_US, NANOSECONDS_FIT
-    ),
-    Key(
-        "page_server.vanish_after_events",
-        0,
-        "fault injection: events after which a reader closes its userfaultfds; 0: never",
-        "events",
-        0,
-        1 << 40,
-        "64 bits",
     ),
 )
 

@@ -14,6 +14,7 @@ from loadgen.config.rules import (
     access,
     cluster,
     disturb,
+    external,
     guest,
     page_server,
     placement,
@@ -49,6 +50,14 @@ def validate(cfg: Config, host: Host, hosts: int = 1, *, whole: bool = True) -> 
         problems = [*guest.room(values, host, -(-values["guests"] // hosts))]
     if problems:
         raise ConfigError(problems)
+
+
+def measurement(cfg: Config) -> str:
+    """What a configuration measures: two with the same are one measurement. Empty of one that validation will refuse."""
+    try:
+        return json.dumps(check.measured_alike(plain(cfg)), sort_keys=True)
+    except (OmegaConfBaseException, KeyError):
+        return ""
 
 
 def validate_cells(cells: Sequence[Config]) -> None:
@@ -90,4 +99,5 @@ def _here(values: dict[str, Any], host: Host) -> Iterator[Iterable[str]]:
     yield prefetch.problems(values)
     yield swap.problems(values, host)
     yield page_server.problems(values)
+    yield external.problems(values)
     yield cluster.problems(values)

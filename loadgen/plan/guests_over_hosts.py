@@ -45,15 +45,18 @@ def _guest(spec: RunSpec, number: int, hosts: Sequence[Host]) -> PlannedGuest:
     spec = dataclasses.replace(
         spec,
         seed=spec.seed + number,
-        source=_source(spec.source, number),
+        source=_source(spec, number),
         placement=_further(spec.placement, hosts[host].cpus[: spec.cores], before_it),
     )
     return PlannedGuest(number, host, spec)
 
 
-def _source(source: SourceSpec, number: int) -> SourceSpec:
-    """A source given by `source.address` holds one memory for all guests; any other holds one a guest."""
-    return source if source.file or source.address else dataclasses.replace(source, seed=source.seed + number)
+def _source(spec: RunSpec, number: int) -> SourceSpec:
+    """A source given by `source.address` or `source.file` holds one memory for all guests, and so does a handler that they share;
+    any other holds one a guest."""
+    source, external = spec.source, spec.page_server.external
+    one_memory = source.file or source.address or (external is not None and external.shared)
+    return source if one_memory else dataclasses.replace(source, seed=source.seed + number)
 
 
 def _further(placement: PlacementSpec, cpus: Sequence[int], before: int) -> PlacementSpec:

@@ -28,6 +28,7 @@ def one_round(values: Values, strategy: Values) -> str:
         or server["vanish_after_events"] > 0
         or server["fill_pause_us"] > 0
         or not server["contents_bit"],
+        "page_server=external: a handler serves a guest once": server["name"] == "external",
         "measure_s=0": values["measure_s"] == 0,
         "rounds_limit=1": values["rounds_limit"] == 1,
     }

@@ -16,6 +16,7 @@ from workers.disturb_spec import DisturbSpec
 from workers.registry import engine_entry, strategy_entry
 from workers.spec import (
     AccessSpec,
+    ExternalSpec,
     FaultMixSpec,
     InjectSpec,
     MemorySpec,
@@ -50,7 +51,7 @@ def run_spec(values: Values, host: Host, job: int) -> RunSpec:
         fault_mix=spec_of(FaultMixSpec, values["fault_mix"]),
         access=access,
         page_server=page_server_spec(values["page_server"]),
-        placement=_placement(values, host, bool(strategy["userfaultfd"])),
+        placement=_placement(values, host, bool(strategy["userfaultfd"]) and values["page_server"]["name"] == "own"),
         cores=values["cores"] or len(host.cpus),
         sample_every=sample_every,
         record_capacity=capacity,
@@ -96,7 +97,8 @@ def access_spec(values: Values) -> AccessSpec:
 
 def page_server_spec(values: Values) -> PageServerSpec:
     """The group `page_server`."""
-    return spec_of(PageServerSpec, values, inject=spec_of(InjectSpec, values))
+    external = spec_of(ExternalSpec, values) if values["name"] == "external" else None
+    return spec_of(PageServerSpec, values, inject=spec_of(InjectSpec, values), external=external)
 
 
 def source_spec(values: Values) -> SourceSpec:
@@ -120,11 +122,11 @@ def native_options(entry: Values, values: Values) -> dict[str, int]:
     }
 
 
-def _placement(values: Values, host: Host, userfaultfd: bool) -> PlacementSpec:
-    """One reader set a userfaultfd, those of the devices' own mappings among them."""
+def _placement(values: Values, host: Host, reads: bool) -> PlacementSpec:
+    """One reader set a userfaultfd, those of the devices' own mappings among them, where a page server of ours `reads` them."""
     asked, cores = values["placement"], values["cores"] or len(host.cpus)
     per_vmm = values["uffds_per_vmm"] + DisturbSpec.of(values["disturb"]).second_mapping
-    uffds = values["vcpus"] // values["vcpus_per_vmm"] * per_vmm if userfaultfd else 0
+    uffds = values["vcpus"] // values["vcpus_per_vmm"] * per_vmm if reads else 0
     return place(
         asked["policy"],
         host.cpus[:cores],

@@ -24,6 +24,13 @@ LOCK_CAUSES = ("probe", "populate", "resolve", "fault")
 """What a vCPU did when it took the mmap_lock; `fault` is the kernel's own page fault."""
 ACHIEVED_FROM = 0.9
 """A disturbance that does less than this part of its rate was not achieved."""
+OF_A_PAGE_SERVER = (
+    *("eexist", "eagain", "partial", "efault", "esrch", "eagain_changing", "resolved_again", "pages_poisoned", "contents_lost"),
+    *("events", "events_resolved", "events_lost", "events_poisoned", "events_dropped", "reads", "reads_empty", "wakes"),
+    *("deferred", "fetched_pages", "delays", "delay_ns", "prefetched_pages", "prefetch_late", "populate_waits", "stray_waits"),
+    *("unknown_events", "removes", "pages_discarded", "device_waits", "device_resolved"),
+)
+"""Counters of the readers of userfaultfds: those of an external handler cannot be seen."""
 NOT_COLUMNS = {"usage", "done", "rate_per_s", "seconds", "wrong_words", "first_wrong", "sleeps_ns", "longest_sleep_ns"}
 """What a disturbance reports beside its columns of `threads`."""
 
@@ -53,15 +60,39 @@ class Reports:
         return [row for seat, guest in zip(self.seats, self.vmms, strict=True) for row in vcpu_rows(seat, guest)]
 
     def thread_rows(self) -> list[list[dict[str, Any]]]:
-        """Rows of `threads`, a list a guest."""
-        return [thread_rows(*of_guest) for of_guest in zip(self.seats, self.served, self.vmms, strict=True)]
+        """Rows of `threads`, a list a guest. A handler that serves several VMM processes, or guests, has its rows once."""
+        guests = [thread_rows(*of_guest) for of_guest in zip(self.seats, self.served, self.vmms, strict=True)]
+        seen: set[tuple[str, int]] = set()
+        for seat, rows, vmms in zip(self.seats, guests, self.vmms, strict=True):
+            for handler in handlers(vmms):
+                if (seat.node.name, handler["pid"]) not in seen:
+                    seen.add((seat.node.name, handler["pid"]))
+                    rows += [row | place(seat) for row in handler["threads"]]
+        return guests
+
+    @property
+    def handler_state(self) -> str:
+        """What was seen of an external handler that left a vCPU asleep; empty where none did."""
+        return next((one["state"] for one in handlers(self.of_all_vmms) if one["state"]), "")
+
+    @property
+    def _external(self) -> bool:
+        return any(report.handler for report in self.of_all_vmms)
+
+    @property
+    def _ahead_known(self) -> bool:
+        """Whether each page is touched by one vCPU, and nothing else makes or takes pages."""
+        spec = self.seats[0].spec
+        return not (spec.access.overlap and spec.vcpus > 1) and not spec.disturb.active
 
     def columns(self, vcpus: Sequence[Mapping[str, Any]], *, recovered: bool) -> dict[str, Any]:
         """Columns of `runs`; `vcpus`: the rows of its vCPUs. After a recovery the counts of a remote source are left out: its
         peer starts anew with each page server."""
         reports = self.of_all_vmms
         columns: dict[str, Any] = counters(self.served, reports)
-        if not recovered:
+        if self._external:
+            columns |= dict.fromkeys(OF_A_PAGE_SERVER) | handler_columns(self.served, reports, self._ahead_known)
+        elif not recovered:
             columns |= fetched(self.served) | prefetched(self.served)
         columns |= {run: sum(vcpu[one] for vcpu in vcpus) for run, one in SUMS_OF_VCPUS.items()}
         for state in PAGE_STATES:
@@ -101,7 +132,7 @@ def vcpu_rows(seat: Seat, reports: Iterable[VmmReport]) -> list[dict[str, Any]]:
 def _vcpu_row(seat: Seat, vcpu: Mapping[str, Any]) -> dict[str, Any]:
     row = {key: value for key, value in vcpu.items() if key != "usage"}  # in its row of threads
     row |= {text: vcpu[text] or None for text in ("first_wrong", "stuck", "failure")}
-    return row | {"vcpu": seat.first_vcpu + vcpu["vcpu"], "vmm": _vmm(seat, vcpu)} | _place(seat)
+    return row | {"vcpu": seat.first_vcpu + vcpu["vcpu"], "vmm": _vmm(seat, vcpu)} | place(seat)
 
 
 def thread_rows(seat: Seat, served: ServerReport, reports: Iterable[VmmReport]) -> list[dict[str, Any]]:
@@ -121,15 +152,42 @@ def thread_rows(seat: Seat, served: ServerReport, reports: Iterable[VmmReport]) 
         for number, report in enumerate(reports)
         if report.thread
     ]
-    return [row | _place(seat) for row in (*vcpus, *vmms, *disturbers, *servers)]
+    return [row | place(seat) for row in (*vcpus, *vmms, *disturbers, *servers)]
 
 
 def _vmm(seat: Seat, vcpu: Mapping[str, Any]) -> int:
     return seat.first_vmm + int(vcpu["vcpu"]) // seat.spec.vcpus_per_vmm
 
 
-def _place(seat: Seat) -> dict[str, Any]:
+def place(seat: Seat) -> dict[str, Any]:
+    """Columns of a row of `vcpus` or `threads`: where its guest is."""
     return {"guest": seat.number, "host": seat.node.name}
+
+
+def handlers(reports: Iterable[VmmReport]) -> list[dict[str, Any]]:
+    """What the VMM processes saw of their external handlers, each process once."""
+    return list(
+        {(report.handler["host"], report.handler["pid"]): report.handler for report in reports if report.handler}.values()
+    )
+
+
+def handler_columns(served: Sequence[ServerReport], reports: Sequence[VmmReport], ahead_known: bool) -> dict[str, Any]:
+    """What the external handlers were, used and brought; `ahead_known`: whether a page was touched by one vCPU at most."""
+    found = handlers(reports)
+    threads = [thread for handler in found for thread in handler["threads"]]
+    vcpus = [vcpu for report in reports for vcpu in report.vcpus]
+    on_demand = sum(vcpu["usage"]["minor_faults"] + vcpu["usage"]["major_faults"] for vcpu in vcpus)
+    touched = sum(vcpu["pages_resolved"] for vcpu in vcpus)
+    return {
+        "handler_version": next((one.handler_version for one in served if one.handler_version), None),
+        "handler_cpu_s": sum(thread["user_ns"] + thread["system_ns"] for thread in threads) / 1e9,
+        "handler_peak_bytes": sum(handler["peak_bytes"] for handler in found),
+        "handler_threads": len(threads),
+        "handler_voluntary_switches": sum(thread["voluntary_switches"] for thread in threads),
+        "handler_involuntary_switches": sum(thread["involuntary_switches"] for thread in threads),
+        "pages_brought_ahead": max(0, touched - on_demand) if ahead_known else None,
+        "pages_brought_untouched": sum(report.handler["brought_untouched"] for report in reports if report.handler),
+    }
 
 
 def counters(served: Iterable[ServerReport], reports: Sequence[VmmReport]) -> dict[str, int]:

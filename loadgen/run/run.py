@@ -93,6 +93,7 @@ def _go(
     _fill(measured, reports, watch, guests, lag_s)
     columns |= pressures.columns(columns["distrust"])
     if stop_reason:
+        stop_reason = "; ".join(filter(None, (stop_reason, reports.handler_state)))
         measured.end("stuck" if stop_reason.startswith("stuck: ") else "failed", stop_reason.removeprefix("stuck: "))
     if measured.status == "ok":
         columns |= calibration_columns(before, calibrate(guests.seats, answers))

@@ -15,7 +15,7 @@ from loadgen.host.probe import package_version
 from loadgen.plan.plan import PlannedRun
 from workers.disturb_spec import DisturbSpec
 from workers.registry import engine_entry, strategy_entry
-from workers.spec import AccessSpec, PrefetchSpec, SourceSpec
+from workers.spec import AccessSpec, PageServerSpec, PrefetchSpec, SourceSpec
 
 
 def _in_words(entry: Mapping[str, Any], options: Mapping[str, int]) -> str:
@@ -38,6 +38,7 @@ def describe(planned: PlannedRun) -> dict[str, Any]:
         "page_bytes": spec.memory.page_bytes,
         "pages": spec.memory.pages,
         "transparent_huge_pages": spec.memory.transparent_huge_pages,
+        "memory_regions": spec.memory.regions,
         "cluster": planned.cluster,
         "exclusive": planned.exclusive,
         "guests": len(planned.guests),
@@ -46,12 +47,7 @@ def describe(planned: PlannedRun) -> dict[str, Any]:
         "uffds_per_vmm": spec.uffds_per_vmm,
         "cores": spec.cores,
         "readers": len(spec.placement.reader_cpus),
-        "readers_per_uffd": spec.page_server.readers_per_uffd,
-        "wait": spec.page_server.wait,
-        "events_per_read": spec.page_server.events_per_read,
-        "delay_us": spec.page_server.delay_us,
-        "delay_distribution": spec.page_server.delay_distribution,
-        **asdict(spec.page_server.inject),
+        **_page_server(spec.page_server),
         "source": spec.source.name,
         "source_cache": spec.source.cache if spec.source.name == "file" else None,
         **_remote(spec.source),
@@ -79,6 +75,20 @@ def describe(planned: PlannedRun) -> dict[str, Any]:
         "command": planned.command,
         "job_overrides": planned.job_overrides,
     }
+
+
+def _page_server(asked: PageServerSpec) -> dict[str, Any]:
+    """Of our page server its readers, of an external handler how it is reached."""
+    external = asked.external
+    if external is not None:
+        return {
+            "page_server": "external",
+            "handler": external.command or external.socket,
+            "handler_shared": external.shared,
+            "handler_message": external.message,
+        }
+    keys = ("readers_per_uffd", "wait", "events_per_read", "delay_us", "delay_distribution")
+    return {"page_server": "own", **{key: getattr(asked, key) for key in keys}, **asdict(asked.inject)}
 
 
 def _access(access: AccessSpec) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 
 from loadgen.config.command_line import as_override, command, given, quote_null
 from loadgen.config.schema import SET_BY_THE_DRIVER
-from loadgen.config.validate import validate_cells
+from loadgen.config.validate import measurement, validate_cells
 from loadgen.errors import ConfigError
 from loadgen.plan.guests_over_hosts import plan_guests
 from loadgen.plan.plan import PlannedRun
@@ -92,7 +92,8 @@ def in_sweep(overrides: list[str], sweep_id: str) -> list[str]:
 class LoadgenSweeper(BasicSweeper):
     """Selected by `conf/config.yaml`; takes the same `params` as Hydra's basic sweeper.
 
-    `also`: more sets of params, each swept over by itself: for what cannot be combined with all of `params`.
+    `also`: more sets of params, each swept over by itself: for what cannot be combined with all of `params`. A cell of such a set
+    that is the same measurement as one before is left out: of what is swept over it may read nothing.
     """
 
     __module__ = PLUGIN_MODULE
@@ -160,16 +161,21 @@ class LoadgenSweeper(BasicSweeper):
         """The configuration of the first combination, and all of them. Raises ConfigError for what all must have in common."""
         own = self.config.hydra.overrides  # type: ignore[union-attr]
         of_the_driver = [f"sweep_id={sweep_id}", as_override("command", command(*given(own)))]
-        jobs = self._combinations(arguments)
+        jobs, first_of_also = self._combinations(arguments)
         assert self.config is not None
         first: DictConfig | None = None
         cells: list[Cell] = []
-        for job, apart in counted(zip(jobs, set_apart(jobs), strict=True), "composed", len(jobs)):
+        known: set[str] = set()
+        for number, (job, apart) in enumerate(counted(zip(jobs, set_apart(jobs), strict=True), "composed", len(jobs))):
             overrides = [*job, *of_the_driver, as_override("job_overrides", apart)]
             if first is None:
                 first = loader.task_config(self.config, repeated(overrides, 0))
                 _refuse_repeats(jobs, first)
             values = loader.values(self.config, repeated(overrides, 0))
+            same = measurement(values) if self._also else ""
+            if number >= first_of_also and same and same in known:
+                continue
+            known.add(same)
             if not self._in_process:  # wherever the job runs, it means this data set
                 from results.store.locations import absolute
 
@@ -186,16 +192,18 @@ class LoadgenSweeper(BasicSweeper):
             raise ConfigError(problems)
         return first, cells
 
-    def _combinations(self, arguments: list[str]) -> list[list[str]]:
-        """The overrides of every combination. Raises ConfigError where there is none, or too many to end."""
+    def _combinations(self, arguments: list[str]) -> tuple[list[list[str]], int]:
+        """The overrides of every combination, and the number of the first one of `also`.
+
+        Raises ConfigError where there is none, or too many to end."""
         parser = OverridesParser.create(config_loader=self._loader())
         asked = [parser.parse_overrides([*params, *arguments]) for params in (self._parse_config(), *self._also)]
         count = sum(combinations(overrides) for overrides in asked)
         refuse_endless(count)
         if count == 0:
             raise ConfigError(["the sweep has no combination, for a range is empty: use range(START,STOP) with STOP above START"])
-        jobs = [job for overrides in asked for job in self.split_arguments(overrides, max_batch_size=None)[0]]
-        return [[quote_null(one) for one in job] for job in jobs]
+        jobs = [self.split_arguments(overrides, max_batch_size=None)[0] for overrides in asked]
+        return [[quote_null(one) for one in job] for of_a_set in jobs for job in of_a_set], len(jobs[0])
 
     def _loader(self) -> ConfigLoader:
         assert self.hydra_context is not None

@@ -8,6 +8,7 @@ from typing import Any
 from results.derive.latencies import FaultLatencies
 from results.derive.net import net
 from results.derive.rounds import measured_s, start_spread_ns
+from results.derive.touched import touched
 
 NS_PER_S = 1_000_000_000
 NS_PER_US = 1_000
@@ -43,6 +44,7 @@ def derive(
         "latency_open_p50_ns": latencies.open.per_mille(500),
         "latency_open_p99_ns": latencies.open.per_mille(990),
         "latency_open_p999_ns": latencies.open.per_mille(999),
+        **touched(run, vcpus),
         **net(run, vcpus, threads, latencies, duration_s),
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from results.report import crossovers, distribution, outcomes, scaling, stage_bars
+from results.report import crossovers, distribution, handlers, outcomes, scaling, stage_bars
 from results.report.environment import commands, doubts, environment
 from results.report.in_short import in_short
 from results.report.subject import Panel, Subject
@@ -59,6 +59,7 @@ def html(dataset: DataSet, runs: Sequence[Row], say: Say = lambda text: None) ->
         notes=list(notes(summed)),
         not_counted=summed.not_counted,
         plots=plots,
+        handlers=handlers.section(dataset, ok),
         environment=environment(ok),
         commands=commands(ok),
     )

@@ -24,6 +24,9 @@ History
   versions keep the net they were stored with. The CPU quota and what it throttled (`cpu_quota`, `throttled_s`).
   New: `arrivals` of an open loop, whose vCPUs no longer start in phase; `page_waits`; `mappings_resolved`, and `pages_resolved`
   counts a page of several mappings once; in `vcpus` `guest_pages_resolved` and `bookkeeping_ns`.
+  New: external fault handlers (`page_server` to `handler_message`, `memory_regions`, `handler_version` to
+  `pages_brought_untouched`, `touched_50_ns` to `longest_stall_ns`; the role `handler` in `threads`, the outcome `external` in
+  `faults`).
 
 To add a column, add one line to the file of its table (`runs.py`, `rows.py`, `counters.py`) and one to this history: under the
 newest version until that version is released, under a new version afterwards. A data set holds one version. Older versions stay

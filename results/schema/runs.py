@@ -52,6 +52,7 @@ RUN_COLUMNS = (
     Column("page_bytes", COUNT, "bytes", "size of a page of the region", axis=True),
     Column("pages", COUNT, "pages", "pages of page_bytes in the region", axis=True),
     Column("transparent_huge_pages", BOOL, "", "whether the region may have transparent huge pages", axis=True),
+    Column("memory_regions", COUNT, "mappings", "mappings of the region in a VMM process, with gaps between", axis=True),
     Column("cluster", TEXT, "", "Ray cluster: local (started by the driver) or existing", axis=True),
     Column("exclusive", BOOL, "", "whether other runs were kept off its hosts", axis=True),
     Column("guests", COUNT, "guests", "guests of the run, all alike; counts are sums over them", axis=True),
@@ -59,6 +60,10 @@ RUN_COLUMNS = (
     Column("vcpus_per_vmm", COUNT, "vCPUs", "vCPUs that share one VMM process", axis=True),
     Column("uffds_per_vmm", COUNT, "userfaultfds", "userfaultfds a VMM's mapping is sharded over", axis=True),
     Column("cores", COUNT, "CPUs", "CPUs the vCPUs and readers may use", axis=True),
+    Column("page_server", TEXT, "", "who resolved: own (our readers) or external (a fault handler that is not ours)", axis=True),
+    Column("handler", TEXT, "", "of an external handler: its command, or the socket it was found at", axis=True),
+    Column("handler_shared", BOOL, "", "whether all guests of a host had one external handler", axis=True),
+    Column("handler_message", TEXT, "", "form of its message: current (page_size), old (page_size_kib) or both", axis=True),
     Column("readers", COUNT, "threads", "reader threads of the page server", axis=True),
     Column("readers_per_uffd", COUNT, "threads", "reader threads on each userfaultfd", axis=True),
     Column("wait", TEXT, "", "how readers wait: poll, epoll or spin", axis=True),
@@ -214,6 +219,21 @@ RUN_COLUMNS = (
     Column("source_rtt_p50_us", REAL, "us", "median time from a request to the last page of its answer"),
     Column("prefetch_mark_ns", TIMES, "ns", "when the prefetcher had brought prefetch_mark_pages, in turn"),
     Column("prefetch_mark_pages", COUNTS, "pages", "prefetched_pages at each of prefetch_mark_ns"),
+    # an external handler; of processes in sight of the VMM's
+    Column("handler_version", TEXT, "", "first line the external handler printed on its standard output"),
+    Column("handler_cpu_s", REAL, "s", "its CPU time in the measured phase, child processes included"),
+    Column("handler_peak_bytes", COUNT, "bytes", "its peak resident memory, mapped pages of the snapshot included"),
+    Column("handler_threads", COUNT, "threads", "its threads at the end of the measured phase"),
+    Column("handler_voluntary_switches", COUNT, "switches", "their voluntary context switches"),
+    Column("handler_involuntary_switches", COUNT, "switches", "their involuntary context switches"),
+    Column(
+        "pages_brought_ahead",
+        COUNT,
+        "pages",
+        "touched pages for which the kernel counted no fault of a vCPU: they were there before; null where vCPUs overlap or a "
+        "disturbance makes or takes pages",
+    ),
+    Column("pages_brought_untouched", COUNT, "pages", "pages that pagemap shows mapped at the end and no vCPU touched"),
     # where the time went
     Column("fill_s", REAL, "s", "filling the region"),
     Column("prepare_s", REAL, "s", "preparing and proving page states"),
@@ -234,6 +254,11 @@ RUN_COLUMNS = (
     Column("trusted", BOOL, "", "false: flagged as noisy; null: not judged"),
     Column("distrust", TEXT, "", "why it is flagged as noisy"),
     # derived, formulas in derive.py
+    *(
+        Column(f"touched_{share}_ns", NS, "ns", f"external handler: until {share} % of the touched pages were", derived=True)
+        for share in (50, 90, 100)
+    ),
+    Column("longest_stall_ns", NS, "ns", "external handler: the longest access of a vCPU", derived=True),
     Column("achieved_delay_us", REAL, "us", "mean service delay achieved", derived=True),
     Column("overhead_s", REAL, "s", "everything but fill, measured phase and full verification", derived=True),
     Column("duration_s", REAL, "s", "measured phase: last vCPU's end - common start; the longest host's", derived=True),

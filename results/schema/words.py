@@ -5,14 +5,14 @@ STATUSES = ("ok", "failed", "corrupt", "crashed", "stuck", "interrupted", "broke
 DISTURBERS = ("balloon", "migrator", "mmap_writer", "device")
 """Threads of disturbances."""
 
-ROLES = ("vcpu", "vmm", *DISTURBERS, "reader", "ring", "prefetch", "driver")
-"""Whose a row of `threads` is: vCPUs, disturbances, the page server's readers, request rings and background stream, the driver's
-process."""
+ROLES = ("vcpu", "vmm", *DISTURBERS, "reader", "ring", "prefetch", "handler", "driver")
+"""Whose a row of `threads` is: vCPUs, disturbances, the page server's readers, request rings and background stream, an external
+handler's threads, the driver's process."""
 
 KINDS = ("hit", "minor", "absent", "swapped", "poisoned")
 """States in which pages are prepared."""
 
-OUTCOMES = ("resolved", "waited", "lost_race", "populated", "kernel", "memory_error", "abandoned")
+OUTCOMES = ("resolved", "waited", "lost_race", "populated", "kernel", "memory_error", "abandoned", "external")
 """How a fault ends."""
 
 STAGES_NS = ("intended_ns", "raised_ns", "delivered_ns", "fetched_ns", "installed_ns", "resumed_ns")

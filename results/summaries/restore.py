@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from results.derive.touched import Step, reached, steps_of
+
 Row = Mapping[str, Any]
 
 RUN_COLUMNS = ("memory_type", "prefetch_mark_ns", "prefetch_mark_pages")
@@ -41,15 +43,10 @@ def restore(run: Row, vcpus: Sequence[Row]) -> Restore:
         return Restore(None, None, None, None, None, None)
     start: int = min(starts)
     steps = sorted(_steps(run, vcpus))
-    total = sum(pages for _, pages in steps)
 
     def resident(percent: int) -> int | None:
-        there = 0
-        for at, pages in steps:
-            there += pages
-            if there * 100 >= total * percent:
-                return at - start
-        return None
+        at = reached(steps, percent)
+        return None if at is None else at - start
 
     first = [at for vcpu in vcpus for at, done in _pairs(vcpu, "mark_ns", "mark_accesses") if done > 0]
     stalls = [vcpu["longest_fault_ns"] for vcpu in vcpus if vcpu["longest_fault_ns"] is not None]
@@ -63,18 +60,11 @@ def restore(run: Row, vcpus: Sequence[Row]) -> Restore:
     )
 
 
-def _steps(run: Row, vcpus: Sequence[Row]) -> list[tuple[int, int]]:
+def _steps(run: Row, vcpus: Sequence[Row]) -> list[Step]:
     """(when, pages that became resident since the stamp before), of every vCPU and of the stream."""
-    curves = [_pairs(vcpu, "mark_ns", "mark_pages") for vcpu in vcpus]
+    steps = [step for vcpu in vcpus for step in steps_of(vcpu, "mark_ns", "mark_pages")]
     if run["memory_type"] != "file":  # there the stream reads ahead, and a page is resident when it is touched
-        curves.append(_pairs(run, "prefetch_mark_ns", "prefetch_mark_pages"))
-    steps = []
-    for curve in curves:
-        before = 0
-        for at, pages in curve:
-            if pages > before:
-                steps.append((at, pages - before))
-            before = pages
+        steps += steps_of(run, "prefetch_mark_ns", "prefetch_mark_pages")
     return steps
 
 

@@ -31,6 +31,8 @@ CONFIGURED = {
     "contents_bit": "page_server.contents_bit",
     "fill_pause_us": "page_server.fill_pause_us",
     "vanish_after_events": "page_server.vanish_after_events",
+    "page_server": "page_server.name",
+    "memory_regions": "memory.regions",
     "source": "source.name",
     "prefetch": "prefetch.name",
     "access_order": "access.order",

@@ -117,7 +117,7 @@ def _sums(run: Row, vcpus: Sequence[Row], threads: Sequence[Row]) -> Iterator[st
     connections have no rows, so their counters are not checked."""
     if not vcpus or not threads:
         return
-    serving = [row for row in threads if row["role"] not in ("vcpu", "vmm", "driver")]
+    serving = [row for row in threads if row["role"] not in ("vcpu", "vmm", "handler", "driver")]
     for counter in COUNTERS:
         alone = counter.name in _OF_VCPUS_ALONE
         rows = vcpus if alone else [*vcpus, *serving]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from loadgen.config.schema import MOST_VCPUS
+from loadgen.config.bounds import MOST_VCPUS
 
 NO_ADDRESS = "cluster=existing needs cluster.address, for example 10.0.0.1:6379; auto: the cluster this host belongs to"
 LEAST_DEADMAN_S = 4.0

@@ -133,6 +133,8 @@ GuestConfig guest_config(nb::dict dict) {
   keys.take("server_threads", config.server_threads);
   keys.take("gated", config.gated);
   keys.take("drops", config.drops);
+  keys.take("regions", config.regions);
+  keys.take("external", config.external);
   keys.finish();
   return config;
 }

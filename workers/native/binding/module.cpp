@@ -196,6 +196,7 @@ void bind_vmm(nb::module_& m) {
       .def("vcpus", &vmm_vcpus)
       .def("disturbers", &vmm_disturbers)
       .def("device_userfaultfd", &vmm_device_userfaultfd)
+      .def_prop_ro("brought_untouched", &Vmm::brought_untouched)
       .def("page_states", [](const Vmm& vmm) { return to_dict(vmm.page_states()); })
       .def("records", &vcpu_records, "vcpu"_a);
 }

@@ -40,15 +40,13 @@ void put_progress(nb::dict& entry, const Vcpu& vcpu, const TickLine& line) {
   entry["longest_fault_ns"] = line.to_ns(vcpu.longest().resumed) - line.to_ns(vcpu.longest().raised);
 }
 
-nb::list region_list(std::uint64_t address, std::uint64_t size, std::uint64_t offset, std::uint64_t page_bytes) {
+nb::dict region(std::uint64_t address, std::uint64_t size, std::uint64_t offset, std::uint64_t page_bytes) {
   nb::dict region;
   region["base_host_virt_addr"] = address;
   region["size"] = size;
   region["offset"] = offset;
   region["page_size"] = page_bytes;
-  nb::list regions;
-  regions.append(region);
-  return regions;
+  return region;
 }
 
 }  // namespace
@@ -203,17 +201,20 @@ nb::list vmm_disturbers(const Vmm& vmm) {
 nb::object vmm_device_userfaultfd(const Vmm& vmm) {
   const DeviceMapping* mapping = vmm.device_mapping();
   if (mapping == nullptr) return nb::none();
-  return nb::make_tuple(mapping->uffd.fd(), region_list(mapping->region.address(), mapping->region.bytes(), 0, vmm.page_bytes()),
-                        mapping->record_fd.get());
+  nb::list regions;
+  regions.append(region(mapping->region.address(), mapping->region.bytes(), 0, vmm.page_bytes()));
+  return nb::make_tuple(mapping->uffd.fd(), regions, mapping->record_fd.get());
 }
 
 nb::list vmm_userfaultfds(const Vmm& vmm) {
   const std::uint64_t page_bytes = vmm.page_bytes();
   nb::list out;
-  for (std::size_t i = 0; i < vmm.userfaultfds().size(); ++i) {
-    const Shard& shard = vmm.shards()[i];
-    const nb::list regions = region_list(shard.address, shard.pages * page_bytes, shard.first_page * page_bytes, page_bytes);
-    out.append(nb::make_tuple(vmm.userfaultfds()[i]->fd(), regions));
+  for (const auto& uffd : vmm.userfaultfds()) {
+    nb::list regions;
+    for (const Shard& shard : vmm.shards())
+      if (shard.uffd == uffd.get())
+        regions.append(region(shard.address, shard.pages * page_bytes, shard.first_page * page_bytes, page_bytes));
+    out.append(nb::make_tuple(uffd->fd(), regions));
   }
   return out;
 }

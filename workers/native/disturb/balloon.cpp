@@ -38,7 +38,9 @@ class Balloon final : public Disturbance {
       // KVM's MMU notifier takes the stage-2 entry away with the page, with or without a remove event. A vCPU may enter it
       // again before the page is gone, so once more afterwards.
       if (!config_.stale_stage2) scene_.vcpus.record.leave_stage2(page);
+      begin(page);
       drop(page);
+      end(page);
       if (!config_.stale_stage2) scene_.vcpus.record.leave_stage2(page);
       ++me.counters[Counter::pages_dropped];
       ++me.done;
@@ -53,7 +55,7 @@ class Balloon final : public Disturbance {
     if (scene_.vcpus.record.state(page) != PageState::resolved) return false;
     if (scene_.guest.kinds()[page] == static_cast<std::uint8_t>(Kind::poisoned)) return false;
     if (method_ == DropMethod::dontneed) return true;
-    return page % (guest.vcpus / guest.vcpus_per_vmm) == scene_.vmm && scene_.guest.complete(page);
+    return page % (guest.vcpus / guest.vcpus_per_vmm) == scene_.vmm && (guest.external || scene_.guest.complete(page));
   }
 
   bool find(std::uint64_t& page) {
@@ -62,6 +64,19 @@ class Balloon final : public Disturbance {
       if (may_drop(page)) return true;
     }
     return false;
+  }
+
+  // No reader marks the page under an external handler. Before and after: a vCPU that touches it meanwhile has a record
+  // for its fault.
+  void begin(std::uint64_t page) const {
+    if (scene_.dropped == nullptr) return;
+    scene_.dropped->begin(page);
+    scene_.vcpus.record.discard(page);
+  }
+  void end(std::uint64_t page) const {
+    if (scene_.dropped == nullptr) return;
+    scene_.dropped->end(page);
+    scene_.vcpus.record.discard(page);
   }
 
   void drop(std::uint64_t page) const {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "guest/counters.hpp"
+#include "guest/dropped_pages.hpp"
 #include "guest/guest.hpp"
 #include "guest/page_record.hpp"
 #include "kernel/clock.hpp"
@@ -59,15 +60,16 @@ struct DisturbConfig {
 struct GuestView {
   std::byte* region = nullptr;
   PageRecord record;
-  std::byte* at(const Guest& guest, std::uint64_t page) const noexcept { return region + page * guest.config().page_bytes; }
+  std::byte* at(const Guest& guest, std::uint64_t page) const noexcept { return region + guest.layout().offset(page); }
 };
 
 /// What disturbances work on: a VMM process's part of a guest.
 struct Scene {
   const Guest& guest;
-  std::uint32_t vmm;  ///< number of the VMM process
-  GuestView vcpus;    ///< the mapping that the vCPUs touch
-  GuestView devices;  ///< the one that devices reach: the same, or a second one
+  std::uint32_t vmm;                ///< number of the VMM process
+  GuestView vcpus;                  ///< the mapping that the vCPUs touch
+  GuestView devices;                ///< the one that devices reach: the same, or a second one
+  DroppedPages* dropped = nullptr;  ///< notes what the balloon drops; null: a page server of ours reads the events
 };
 
 /// What ends and holds all disturbances of a VMM process.

@@ -84,14 +84,15 @@ class Migrator final : public Disturbance {
  private:
   /// The pagemap entry of each page of the region.
   std::vector<std::uint64_t> frames() const {
-    const std::uint64_t step = scene_.guest.config().page_bytes / kBasePageBytes;
-    std::vector<std::uint64_t> entries(scene_.guest.pages() * step);
+    const PageLayout& layout = scene_.guest.layout();
+    std::vector<std::uint64_t> entries(layout.span_bytes() / kBasePageBytes);
     const auto offset =
         static_cast<off_t>(reinterpret_cast<std::uint64_t>(scene_.vcpus.region) / kBasePageBytes * sizeof(std::uint64_t));
     const auto wanted = static_cast<ssize_t>(entries.size() * sizeof(std::uint64_t));
     if (::pread(pagemap_.get(), entries.data(), static_cast<std::size_t>(wanted), offset) != wanted)
       throw KernelError("pread of /proc/self/pagemap", errno, reinterpret_cast<std::uint64_t>(scene_.vcpus.region));
-    for (std::uint64_t page = 0; step > 1 && page < scene_.guest.pages(); ++page) entries[page] = entries[page * step];
+    for (std::uint64_t page = 0; page < scene_.guest.pages(); ++page)
+      entries[page] = entries[layout.offset(page) / kBasePageBytes];
     entries.resize(scene_.guest.pages());
     return entries;
   }

@@ -16,7 +16,7 @@ inline bool contents_there(const Guest& guest, std::byte* mapping, std::uint64_t
   const std::uint64_t bytes = guest.config().page_bytes;
   if (guest.config().memory == MemoryType::hugetlb) {
     unsigned char resident[512] = {};
-    return ::mincore(mapping + page * bytes, bytes, resident) == 0 && (resident[0] & 1) != 0;
+    return ::mincore(mapping + guest.layout().offset(page), bytes, resident) == 0 && (resident[0] & 1) != 0;
   }
   const auto at = static_cast<off_t>(page * bytes);
   return ::lseek(guest.region_fd(), at, SEEK_DATA) == at;

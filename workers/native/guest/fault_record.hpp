@@ -21,8 +21,10 @@ enum class FaultOutcome : std::uint8_t {
   kernel,        ///< the kernel's own fault, no userfaultfd in it
   memory_error,  ///< the contents are poisoned
   abandoned,     ///< the run ended in the middle of it
+  external,      ///< a handler that is not ours brought the page, before the touch or while the vCPU slept in it
 };
-inline constexpr std::array kOutcomeNames{"resolved", "waited", "lost_race", "populated", "kernel", "memory_error", "abandoned"};
+inline constexpr std::array kOutcomeNames{"resolved", "waited",       "lost_race", "populated",
+                                          "kernel",   "memory_error", "abandoned", "external"};
 
 /// How the first exit of a fault arrived. The names are the data set's.
 enum class Exit : std::uint8_t {

@@ -15,7 +15,7 @@ namespace uffd {
 namespace {
 
 constexpr std::uint64_t kMagic = 0x6e65676c64666675;  // "uffdlgen"
-constexpr std::uint32_t kVersion = 7;
+constexpr std::uint32_t kVersion = 8;
 constexpr std::uint32_t kMostVcpus = 1 << 16;
 constexpr int kEverybody = 0x7fffffff;
 
@@ -38,6 +38,8 @@ void check(const GuestConfig& config) {
   if (config.vcpus == 0 || config.vcpus_per_vmm == 0 || config.vcpus % config.vcpus_per_vmm != 0)
     throw ConfigError("vcpus must be a positive multiple of vcpus_per_vmm");
   if (config.rings == 0 || config.rings > config.vcpus) throw ConfigError("rings must be between 1 and vcpus");
+  if (config.regions == 0 || config.regions > config.region_bytes / page)
+    throw ConfigError("regions must be between 1 and the region's pages");
   if (config.request_pages == 0) throw ConfigError("request_pages must be at least 1");
 }
 
@@ -70,10 +72,13 @@ Guest::Guest(Descriptor region_fd, Descriptor shared_fd, Mapping shared)
       shared_fd_(std::move(shared_fd)),
       shared_(std::move(shared)),
       contents_(header().config.contents_seed, header().config.page_bytes),
-      pages_(header().config.region_bytes / header().config.page_bytes) {}
+      pages_(header().config.region_bytes / header().config.page_bytes),
+      layout_(header().config) {}
 
 Guest::Guest(const GuestConfig& config)
-    : contents_(config.contents_seed, config.page_bytes), pages_((check(config), config.region_bytes / config.page_bytes)) {
+    : contents_(config.contents_seed, config.page_bytes),
+      pages_((check(config), config.region_bytes / config.page_bytes)),
+      layout_(config) {
   region_fd_ = make_region(config);
   const std::uint64_t pages = pages_;
   SharedHeader layout{};

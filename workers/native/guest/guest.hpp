@@ -13,6 +13,7 @@
 #include "guest/counters.hpp"
 #include "guest/fault_record.hpp"
 #include "guest/guest_config.hpp"
+#include "guest/page_layout.hpp"
 #include "guest/request_ring.hpp"
 #include "guest/shared_header.hpp"
 #include "guest/vcpu_state.hpp"
@@ -29,6 +30,8 @@ class Guest {
 
   const GuestConfig& config() const noexcept { return header().config; }
   std::uint64_t pages() const noexcept { return pages_; }
+  /// Of the VMM processes' mappings; the memfd has no gaps.
+  const PageLayout& layout() const noexcept { return layout_; }
   const Contents& contents() const noexcept { return contents_; }
   int region_fd() const noexcept { return region_fd_.get(); }
   int shared_fd() const noexcept { return shared_fd_.get(); }
@@ -132,6 +135,7 @@ class Guest {
   Mapping shared_;
   Contents contents_;
   std::uint64_t pages_;
+  PageLayout layout_;
 };
 
 }  // namespace uffd

@@ -21,6 +21,8 @@ struct GuestConfig {
   std::uint32_t server_threads = 0;     ///< of the page server, that count in the shared memory
   bool gated = false;                   ///< the barrier is opened from outside: the guests of a run start together
   bool poisoned_when_resolved = false;  ///< poisoned pages: after they were resolved; else at the source
+  std::uint32_t regions = 1;            ///< stretches of a VMM process's mapping, with gaps between
+  bool external = false;                ///< an external handler resolves, which notes nothing here
   bool drops = false;                   ///< resolved pages may be taken away again: a balloon is at work
 };
 

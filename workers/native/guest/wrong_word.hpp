@@ -23,6 +23,13 @@ struct WrongWord {
   }
 };
 
+/// What a word or a page of zeros means that a handler which is not ours should have brought.
+inline constexpr const char* kOfZeros =
+    "; zeros: the handler served a zero page, or ended the registration (UFFDIO_UNREGISTER, or the last descriptor of the "
+    "userfaultfd closed)";
+/// What is wrong with a page that is not zeros.
+inline constexpr const char* kWasDropped = "; the balloon had dropped the page, so it must read as zeros";
+
 /// "page P, word W: found ..., expected ..."
 std::string describe_wrong_word(std::uint64_t page, std::uint64_t index, std::uint64_t found, std::uint64_t expected);
 

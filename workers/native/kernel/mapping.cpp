@@ -47,14 +47,27 @@ Mapping Mapping::populated(int fd, std::uint64_t bytes) {
 }
 
 Mapping Mapping::anonymous(std::uint64_t bytes, std::uint64_t alignment) {
+  return aligned(bytes, alignment, PROT_READ | PROT_WRITE);
+}
+
+Mapping Mapping::reserved(std::uint64_t bytes, std::uint64_t alignment) { return aligned(bytes, alignment, PROT_NONE); }
+
+void Mapping::put(std::uint64_t at, std::uint64_t bytes, int fd, std::uint64_t from) const {
+  const int flags = MAP_FIXED | (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED);
+  void* const where = data_ + at;
+  if (::mmap(where, bytes, PROT_READ | PROT_WRITE, flags, fd, static_cast<off_t>(fd < 0 ? 0 : from)) == MAP_FAILED)
+    throw KernelError("mmap of a region of the guest", errno, address() + at, bytes);
+}
+
+Mapping Mapping::aligned(std::uint64_t bytes, std::uint64_t alignment, int protection) {
   const std::uint64_t span = bytes + alignment;
-  void* data = ::mmap(nullptr, span, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* data = ::mmap(nullptr, span, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (data == MAP_FAILED) throw KernelError("mmap of anonymous memory", errno, 0, span);
   const auto start = reinterpret_cast<std::uint64_t>(data);
-  const std::uint64_t aligned = (start + alignment - 1) / alignment * alignment;
-  if (aligned > start) ::munmap(data, aligned - start);
-  if (aligned + bytes < start + span) ::munmap(reinterpret_cast<void*>(aligned + bytes), start + span - aligned - bytes);
-  return {reinterpret_cast<void*>(aligned), bytes};
+  const std::uint64_t begin = (start + alignment - 1) / alignment * alignment;
+  if (begin > start) ::munmap(data, begin - start);
+  if (begin + bytes < start + span) ::munmap(reinterpret_cast<void*>(begin + bytes), start + span - begin - bytes);
+  return {reinterpret_cast<void*>(begin), bytes};
 }
 
 Mapping::Mapping(Mapping&& other) noexcept : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}

@@ -24,6 +24,11 @@ class Mapping {
   static Mapping private_of(int fd, std::uint64_t bytes);
   /// Maps private anonymous memory, aligned to `alignment`, without reserving swap. Throws KernelError.
   static Mapping anonymous(std::uint64_t bytes, std::uint64_t alignment);
+  /// Address space with nothing in it, aligned to `alignment`; `put` fills parts of it. Throws KernelError.
+  static Mapping reserved(std::uint64_t bytes, std::uint64_t alignment);
+  /// Maps `bytes` of `fd` from `from` on shared, or private anonymous memory where `fd` is -1, at `at` of a reserved mapping.
+  /// Throws KernelError.
+  void put(std::uint64_t at, std::uint64_t bytes, int fd, std::uint64_t from) const;
   Mapping(Mapping&& other) noexcept;
   Mapping& operator=(Mapping&& other) noexcept;
   Mapping(const Mapping&) = delete;
@@ -36,6 +41,7 @@ class Mapping {
   void advise(int advice, const char* name) const;  ///< madvise over all of it; throws KernelError
 
  private:
+  static Mapping aligned(std::uint64_t bytes, std::uint64_t alignment, int protection);
   Mapping(void* data, std::uint64_t bytes) : data_(static_cast<std::byte*>(data)), bytes_(bytes) {}
   std::byte* data_ = nullptr;
   std::uint64_t bytes_ = 0;

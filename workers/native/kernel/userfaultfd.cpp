@@ -82,7 +82,7 @@ Userfaultfd::Userfaultfd(std::uint64_t features) {
   throw KernelError(missing ? "this kernel's userfaultfd lacks " + join(feature_names(missing)) : "UFFDIO_API", error);
 }
 
-std::uint64_t Userfaultfd::register_range(std::uint64_t start, std::uint64_t length, std::uint64_t mode) {
+std::uint64_t Userfaultfd::register_range(std::uint64_t start, std::uint64_t length, std::uint64_t mode) const {
   uffdio_register request{.range = {.start = start, .len = length}, .mode = mode, .ioctls = 0};
   if (::ioctl(fd(), UFFDIO_REGISTER, &request) != 0) throw KernelError("UFFDIO_REGISTER", errno, start, length);
   return request.ioctls;

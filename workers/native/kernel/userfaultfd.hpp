@@ -38,7 +38,7 @@ class Userfaultfd {
   void close() noexcept { fd_.reset(); }
 
   /// Registers a range; returns the ioctls the kernel offers on it. Throws KernelError.
-  std::uint64_t register_range(std::uint64_t start, std::uint64_t length, std::uint64_t mode);
+  std::uint64_t register_range(std::uint64_t start, std::uint64_t length, std::uint64_t mode) const;
   /// Unregisters and so wakes every sleeper of the range.
   Outcome unregister_range(std::uint64_t start, std::uint64_t length) const noexcept;
 

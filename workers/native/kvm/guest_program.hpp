@@ -60,6 +60,7 @@ class GuestVcpu {
     std::uint64_t sample_every;
     Ticks think;
     bool userfaultfd;
+    bool external;       ///< a handler that is not ours resolves
     bool opens_records;  ///< for a reader to find: a vCPU that exits has its host open them
     Span own[5];
   };
@@ -190,7 +191,8 @@ class GuestVcpu {
   void look(GuestAccess& access) noexcept {
     const std::uint8_t flags = access.flags;
     if (flags & GuestAccess::kByKernel) {
-      access.first = first_touch(job_.pages, access.page, access.known, job_.userfaultfd);
+      // Sleepers of a run that is being stopped wake up to a page of zeros.
+      access.first = !(job_.external && stopping()) && first_touch(job_.pages, access.page, access.known, job_.userfaultfd);
       if (job_.opens_records && PageRecord::faults(access.known) && is_fault(access)) next_slot();
     }
     if (flags & GuestAccess::kMarks) access.by_readers = job_.state->resolved_by_reader.load(kRelaxed);

@@ -93,6 +93,7 @@ GuestVcpu& build(const Vcpu& vcpu, const Vm& vm, const EngineSetup& setup, VmVcp
       .sample_every = books.sample_every,
       .think = books.think,
       .userfaultfd = books.userfaultfd,
+      .external = books.external,
       .opens_records = opens_records(books),
       .own = {{words(accesses), kKvmAccessesAtOnce * sizeof(GuestAccess)},
               {words(records), (books.record_capacity + 1) * sizeof(FaultRecord)},
@@ -177,7 +178,7 @@ void KvmSeat::write_accesses(std::uint64_t count) {
       flags |= GuestAccess::kMarks;
       milestone = milestones.after(done);
     }
-    own_.accesses[i] = {.word = reinterpret_cast<std::uint64_t*>(region_.at + page * page_bytes_) + index,
+    own_.accesses[i] = {.word = reinterpret_cast<std::uint64_t*>(region_.at + vcpu_.vmm().guest.layout().offset(page)) + index,
                         .expected = Contents::word(base, index),
                         .page = static_cast<std::uint32_t>(page),
                         .flags = static_cast<std::uint8_t>(flags),
@@ -280,7 +281,7 @@ bool KvmSeat::call(GuestCall why) {
 
 [[gnu::hot]] bool KvmSeat::trip(Exit exit, std::uint64_t address) {
   GuestAccess& access = under_way();
-  if (const std::uint64_t page = (address - region_.at) / page_bytes_; page != access.page)
+  if (const std::uint64_t page = vcpu_.vmm().guest.layout().page_at(address - region_.at); page != access.page)
     failed("faulted on page " + std::to_string(page) + " while its note has page " + std::to_string(access.page));
   const bool had_record = vcpu_.has_record();
   access.flags |= GuestAccess::kExited;
@@ -299,7 +300,7 @@ bool KvmSeat::give_up(Exit exit, GuestAccess& access) {
   if (!vcpu_.met_memory_error()) return abandon(access);
   access.flags |= GuestAccess::kGivenUp;
   if (exit == Exit::mmio) std::memset(own_.run->mmio.data, 0, sizeof own_.run->mmio.data);
-  if (!inject_memory_error(own_.fd.get(), region_.at + access.page * page_bytes_))
+  if (!inject_memory_error(own_.fd.get(), region_.at + vcpu_.vmm().guest.layout().offset(access.page)))
     failed("has a memory error on page " + std::to_string(access.page) + ", and this platform can inject no machine check");
   return true;
 }
@@ -308,7 +309,7 @@ bool KvmSeat::abandon(const GuestAccess& access) {
   const Books& books = vcpu_.books();
   vcpu_.finish_abandoned({.resumed = stamps_ ? clock_.now() : 0,
                           .cpu = cpu_,
-                          .first = first_touch(books.pages, access.page, access.known, books.userfaultfd)});
+                          .first = !books.external && first_touch(books.pages, access.page, access.known, books.userfaultfd)});
   return false;
 }
 

@@ -19,7 +19,7 @@ std::uint64_t reclaim(const Guest& guest, const Mapping& region, const PageRecor
     if (!PageRecord::claimed_by(record.byte(page), dead)) continue;
     ++reclaimed;
     std::uint64_t entry = 0;
-    const std::uint64_t address = region.address() + page * page_bytes;
+    const std::uint64_t address = region.address() + guest.layout().offset(page);
     const auto offset = static_cast<off_t>(address / kBasePageBytes * sizeof entry);
     if (::pread(pagemap.get(), &entry, sizeof entry, offset) != sizeof entry)
       throw KernelError("pread of /proc/self/pagemap", errno, address, page_bytes);

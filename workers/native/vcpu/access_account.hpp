@@ -8,6 +8,7 @@
 
 #include "guest/contents.hpp"
 #include "guest/counters.hpp"
+#include "guest/dropped_pages.hpp"
 #include "guest/fault_record.hpp"
 #include "guest/guest.hpp"
 #include "guest/page_record.hpp"
@@ -32,8 +33,13 @@ struct Books {
   std::uint64_t record_capacity;
   Ticks think;
   Verify verify;
-  bool userfaultfd;
-  bool exits;  ///< the strategy is meant to come back to user space
+  bool userfaultfd;             ///< a page server of ours notes in the record what it resolves
+  bool exits;                   ///< the strategy is meant to come back to user space
+  bool external;                ///< a handler that is not ours resolves: a page is resolved when it has been touched
+  PageLayout layout;            ///< of the mapping at `region`
+  const DroppedPages* dropped;  ///< pages that are to read as zeros; null: none is
+
+  [[gnu::always_inline]] std::byte* at(std::uint64_t page) const noexcept { return region + layout.offset(page); }
 };
 
 /// How an access ended, as its maker measured it.
@@ -58,11 +64,12 @@ struct LongestFault {
   }
 };
 
-/// The page has been touched. True when it is the first touch of a page that the kernel brings in by itself: from swap, or
-/// without a userfaultfd.
+/// The page has been touched. True when it is the first touch of a page that no page server of ours notes: the kernel brings it
+/// in by itself (from swap, or without a userfaultfd), or an external handler does.
 inline bool first_touch(const PageRecord& pages, std::uint64_t page, std::uint8_t known, bool userfaultfd) noexcept {
   if (PageRecord::swapped_out(known)) return pages.swap_in(page);
-  if (userfaultfd || PageRecord::state_of(known) != PageState::unresolved) return false;
+  const PageState state = PageRecord::state_of(known);
+  if (userfaultfd || (state != PageState::unresolved && state != PageState::discarded)) return false;
   if (!pages.claim(page, PageRecord::vcpu_claim())) return false;
   return pages.resolve(page);
 }
@@ -82,6 +89,7 @@ class AccessAccount {
     due_ = due;
     raised_ = 0;
     when_raised_ = PageRecord::state_of(known);
+    dropped_before_ = books_.dropped != nullptr && books_.dropped->dropped(page);
     attempt_ = installed_again_ = 0;
     emulated_exits_ = emulated_entries_ = 0;
     open_ = abandoned_ = resolved_here_ = populated_ = memory_error_ = false;
@@ -123,7 +131,8 @@ class AccessAccount {
   [[gnu::hot]] bool close(const Touched& touched, std::uint64_t base) noexcept {
     under_way_ = false;
     // A run that is being stopped ends registration to wake its sleepers: what such a touch found counts as no resolve.
-    if (open_ && touched.stopping && books_.userfaultfd && slot_->installed.load(kRelaxed) == 0) abandoned_ = true;
+    if (open_ && touched.stopping && (books_.userfaultfd || books_.external) && slot_->installed.load(kRelaxed) == 0)
+      abandoned_ = true;
     if (open_) close_record(touched);
     if (abandoned_ || memory_error_) return false;
     return check_word(page_, touched.value, base);
@@ -132,10 +141,17 @@ class AccessAccount {
   [[gnu::always_inline]] bool check_word(std::uint64_t page, std::uint64_t value, std::uint64_t base) noexcept {
     if (books_.verify == Verify::none) return true;
     const std::uint64_t index = books_.contents.touched_word(base);
-    if (value == Contents::word(base, index)) [[likely]]
+    if (is_right(value, Contents::word(base, index))) [[likely]]
       return true;
     wrong_.add({1, page, index, value});
     return false;
+  }
+
+  /// Of the word of the page that was touched. One that was dropped while it was touched may hold either.
+  [[gnu::always_inline]] bool is_right(std::uint64_t found, std::uint64_t expected) const noexcept {
+    if (books_.dropped == nullptr) [[likely]]
+      return found == expected;
+    return found == expected ? !dropped_before_ : found == 0 && books_.dropped->may_be_zero(page_);
   }
 
   Books books_;
@@ -149,6 +165,7 @@ class AccessAccount {
   bool under_way_ = false;  ///< there is one that is noted
   bool open_ = false;       ///< it has a record
   bool abandoned_ = false;
+  bool dropped_before_ = false;  ///< it must read as zeros
   bool resolved_here_ = false;
   bool populated_ = false;
   bool memory_error_ = false;
@@ -199,7 +216,8 @@ class AccessAccount {
     } else if (populated_) {
       outcome = FaultOutcome::populated;
     } else if (!books_.userfaultfd) {
-      outcome = FaultOutcome::kernel;  // it mapped the page. Who touched it first has it counted
+      // Who touched it first has it counted.
+      outcome = books_.external ? FaultOutcome::external : FaultOutcome::kernel;
       if (touched.first && when_raised_ == PageState::unresolved) count_resolved(1, books_.guest.first_resolved(page_));
     } else if (attempt_ == 0 && touched.waited) {
       outcome = FaultOutcome::waited;

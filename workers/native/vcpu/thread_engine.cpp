@@ -58,9 +58,10 @@ class ThreadSeat final : public Engine::Seat {
 [[gnu::always_inline]] inline bool ThreadSeat::access(std::uint64_t page, bool read, Ticks due) noexcept {
   const std::uint8_t known = books_.pages.byte(page);
   const std::uint64_t base = books_.contents.base(page);
-  auto* word = reinterpret_cast<std::uint64_t*>(books_.region + page * books_.page_bytes) + books_.contents.touched_word(base);
+  auto* word = reinterpret_cast<std::uint64_t*>(books_.at(page)) + books_.contents.touched_word(base);
   const bool in_stage2 = vcpu_.vmm().exit < ExitKind::probe || PageRecord::in_stage2(known);
-  if (in_stage2 && due == 0 && !PageRecord::faults(known) && !vcpu_.notes_all()) {
+  const bool mapped = in_stage2 && !PageRecord::faults(known) && books_.dropped == nullptr;
+  if (mapped && due == 0 && !vcpu_.notes_all()) {
     vcpu_.touch_mapped(page);
     const std::uint64_t value = read ? touch_read(word) : touch_write(word);
     return vcpu_.finish_mapped(page, value, base);
@@ -74,7 +75,7 @@ class ThreadSeat final : public Engine::Seat {
 // The emulated stage-2 violation: the page is in the table afterwards, or the access is given up (false).
 [[gnu::hot]] bool ThreadSeat::enter_stage2(std::uint64_t page) noexcept {
   const VmmShared& vmm = vcpu_.vmm();
-  std::byte* at = vmm.region + page * vmm.page_bytes;
+  std::byte* at = vcpu_.books().at(page);
   const bool probe = vmm.exit == ExitKind::probe;
   const EmulatedBy by = emulated_by(vmm.exit);
   while (true) {

@@ -31,8 +31,11 @@ Books books_of(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, 
       .record_capacity = vmm.record_capacity,
       .think = clock.from_ns(static_cast<double>(access.think_ns)),
       .verify = vmm.verify,
-      .userfaultfd = vmm.userfaultfd,
+      .userfaultfd = vmm.userfaultfd && !vmm.external,
       .exits = vmm.exit != ExitKind::none,
+      .external = vmm.external,
+      .layout = vmm.guest.layout(),
+      .dropped = vmm.dropped,
   };
 }
 
@@ -119,7 +122,7 @@ Verdict Trips::memory_error() noexcept {
 
 [[gnu::hot]] int Trips::populate(std::uint64_t page) noexcept {
   state_.stage.store(Stage::populating, kRelaxed);
-  const auto work = [&] { return ::madvise(vmm_.region + page * vmm_.page_bytes, vmm_.page_bytes, MADV_POPULATE_WRITE); };
+  const auto work = [&] { return ::madvise(books_.at(page), vmm_.page_bytes, MADV_POPULATE_WRITE); };
   if (locks_.during(LockCause::populate, work) != 0) {
     ++counters_[Counter::populate_failed];
     return errno;

@@ -130,7 +130,7 @@ void Vcpu::populate_everything(PopulateFirst& all) {
     PageRun run{page, static_cast<std::uint32_t>(std::min<std::uint64_t>(block, pages - page))};
     if (fetch(page, run) != RequestState::present) return;  // the run is being stopped
     state_.stage.store(Stage::populating, kRelaxed);
-    std::byte* at = vmm_.region + run.first * vmm_.page_bytes;
+    std::byte* at = books_.at(run.first);
     const std::uint64_t bytes = run.count * vmm_.page_bytes;
     if (vmm_.memory == MemoryType::anon) {
       std::memcpy(at, vmm_.guest.payload(index_), bytes);
@@ -168,7 +168,10 @@ bool Vcpu::wait_until(Ticks when) const noexcept {
 std::string Vcpu::first_wrong() const {
   if (wrong_.count == 0) return {};
   const std::uint64_t expected = Contents::word(books_.contents.base(wrong_.page), wrong_.index);
-  return describe_wrong_word(wrong_.page, wrong_.index, wrong_.found, expected);
+  // A right word of a page that was dropped is a wrong one.
+  if (wrong_.found == expected) return describe_wrong_word(wrong_.page, wrong_.index, wrong_.found, 0) + kWasDropped;
+  return describe_wrong_word(wrong_.page, wrong_.index, wrong_.found, expected) +
+         (books_.external && wrong_.found == 0 ? kOfZeros : "");
 }
 
 }  // namespace uffd

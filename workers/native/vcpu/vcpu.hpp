@@ -46,7 +46,8 @@ class Vcpu : private Trips {
     if (open_) {
       touched.stopping = stopping();
       touched.waited = delivered();
-      touched.first = first_touch(books_.pages, page_, known_, books_.userfaultfd);
+      // Sleepers of a run that is being stopped wake up to a page of zeros.
+      touched.first = !(books_.external && touched.stopping) && first_touch(books_.pages, page_, known_, books_.userfaultfd);
       touched.resumed = clock_.now_and_cpu(touched.cpu);
       seen_.add(touched.cpu);
     }
@@ -81,7 +82,7 @@ class Vcpu : private Trips {
 
   /// Checks all words of the page just touched.
   void check_page(std::uint64_t page) noexcept {
-    wrong_.add_those_of(books_.contents, page, reinterpret_cast<const std::uint64_t*>(books_.region + page * books_.page_bytes));
+    wrong_.add_those_of(books_.contents, page, reinterpret_cast<const std::uint64_t*>(books_.at(page)));
   }
 
   /// For an engine whose guest makes the accesses and notes them: one of them is accounted for, before it is done when it exits.
@@ -132,7 +133,7 @@ class Vcpu : private Trips {
   }
   bool owns(const void* address) const noexcept {
     return static_cast<const std::byte*>(address) >= vmm_.region &&
-           static_cast<const std::byte*>(address) < vmm_.region + vmm_.guest.config().region_bytes;
+           static_cast<const std::byte*>(address) < vmm_.region + vmm_.guest.layout().span_bytes();
   }
   void abandon() noexcept { abandoned_ = true; }
   using AccessAccount::made_entry;

@@ -1,5 +1,6 @@
 #include "vcpu/verify.hpp"
 
+#include <algorithm>
 #include <chrono>
 
 #include "guest/contents_present.hpp"
@@ -13,8 +14,15 @@ namespace {
 
 class Verification {
  public:
-  Verification(const Guest& guest, const Mapping& region, const PageRecord& record)
-      : guest_(guest), region_(region), record_(record), page_bytes_(guest.config().page_bytes) {}
+  Verification(const Guest& guest, const Mapping& region, const PageRecord& record, const Resident& resident,
+               const DroppedPages* dropped)
+      : guest_(guest),
+        region_(region),
+        record_(record),
+        resident_(resident),
+        dropped_(dropped),
+        untouched_too_(guest.config().external && !guest.stopping()),
+        page_bytes_(guest.config().page_bytes) {}
 
   Verified run() {
     while (page_ < guest_.pages() && !guarded([](void* raw) { static_cast<Verification*>(raw)->read_on(); }, this)) {
@@ -28,6 +36,8 @@ class Verification {
   }
 
  private:
+  std::byte* at() const { return region_.data() + guest_.layout().offset(page_); }
+
   bool must_refuse() const {
     if (record_.state(page_) == PageState::poisoned) return true;
     return guest_.config().poisoned_when_resolved && guest_.kinds()[page_] == static_cast<std::uint8_t>(Kind::poisoned);
@@ -37,10 +47,25 @@ class Verification {
   bool gone() {
     if (!guest_.config().drops) return false;
     std::uint64_t entry = 0;
-    const auto offset = static_cast<off_t>((region_.address() + page_ * page_bytes_) / kBasePageBytes * sizeof entry);
+    const auto offset = static_cast<off_t>(reinterpret_cast<std::uint64_t>(at()) / kBasePageBytes * sizeof entry);
     if (::pread(pagemap_.get(), &entry, sizeof entry, offset) != sizeof entry) return false;
     if (entry >> 62 != 0) return false;  // mapped, or in swap
     return guest_.region_fd() < 0 || !contents_there(guest_, region_.data(), page_);
+  }
+
+  bool to_be_read() const { return record_.state(page_) == PageState::resolved || (untouched_too_ && resident_.has(page_)); }
+
+  bool zeros(const std::uint64_t* words) const {
+    return std::all_of(words, words + page_bytes_ / sizeof *words, [](std::uint64_t word) { return word == 0; });
+  }
+
+  std::string looks_like(const std::uint64_t* words) const { return guest_.config().external && zeros(words) ? kOfZeros : ""; }
+
+  void read_zeros(const std::uint64_t* words) {
+    const std::uint64_t count = page_bytes_ / sizeof *words;
+    ++result_.pages;
+    for (std::uint64_t i = 0; i < count; ++i)
+      if (words[i] != 0) return wrong(1, describe_wrong_word(page_, i, words[i], 0) + kWasDropped);
   }
 
   void wrong(std::uint64_t words, const std::string& what) {
@@ -52,13 +77,17 @@ class Verification {
   void read_on() {
     for (; page_ < guest_.pages(); ++page_) {
       const bool refuses = must_refuse();
-      if (!refuses && record_.state(page_) != PageState::resolved) continue;
+      if (!refuses && !to_be_read()) continue;
       if (!refuses && gone()) {
         ++result_.gone;
         continue;
       }
-      const std::byte* at = region_.data() + page_ * page_bytes_;
+      const std::byte* at = this->at();
       std::uint64_t first = 0;
+      if (dropped_ != nullptr && dropped_->dropped(page_)) {
+        read_zeros(reinterpret_cast<const std::uint64_t*>(at));
+        continue;
+      }
       const std::uint64_t words = guest_.contents().wrong_words(page_, at, first);
       if (refuses) {
         wrong(page_bytes_ / 8, "page " + std::to_string(page_) + ": poisoned, and it can be read");
@@ -67,13 +96,17 @@ class Verification {
       ++result_.pages;
       if (words != 0)
         wrong(words, describe_wrong_word(page_, first, reinterpret_cast<const std::uint64_t*>(at)[first],
-                                         Contents::word(guest_.contents().base(page_), first)));
+                                         Contents::word(guest_.contents().base(page_), first)) +
+                         looks_like(reinterpret_cast<const std::uint64_t*>(at)));
     }
   }
 
   const Guest& guest_;
   const Mapping& region_;
   const PageRecord& record_;
+  const Resident& resident_;
+  const DroppedPages* dropped_;
+  const bool untouched_too_;
   const std::uint64_t page_bytes_;
   const Descriptor pagemap_{::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)};
   std::uint64_t page_ = 0;
@@ -82,9 +115,10 @@ class Verification {
 
 }  // namespace
 
-Verified verify_region(const Guest& guest, const Mapping& region, const PageRecord& record) {
+Verified verify_region(const Guest& guest, const Mapping& region, const PageRecord& record, const Resident& resident,
+                       const DroppedPages* dropped) {
   const auto begin = std::chrono::steady_clock::now();
-  Verified verified = Verification(guest, region, record).run();
+  Verified verified = Verification(guest, region, record, resident, dropped).run();
   verified.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return verified;
 }

@@ -5,8 +5,10 @@
 #include <cstdint>
 #include <string>
 
+#include "guest/dropped_pages.hpp"
 #include "guest/guest.hpp"
 #include "guest/page_record.hpp"
+#include "vcpu/resident.hpp"
 
 namespace uffd {
 
@@ -19,6 +21,9 @@ struct Verified {
   double seconds = 0.0;
 };
 
-Verified verify_region(const Guest& guest, const Mapping& region, const PageRecord& record);
+/// `resident`: of a guest whose handler is not ours; its mapped pages are read whether or not they were touched, unless the run
+/// was stopped. `dropped`: pages that must be zeros; null: none.
+Verified verify_region(const Guest& guest, const Mapping& region, const PageRecord& record, const Resident& resident = {},
+                       const DroppedPages* dropped = nullptr);
 
 }  // namespace uffd

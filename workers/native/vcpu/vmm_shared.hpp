@@ -17,6 +17,8 @@ struct VmmShared {
   const Strategy& strategy;
   ExitKind exit;
   bool userfaultfd;
+  bool external;                  ///< a handler that is not ours resolves
+  const DroppedPages* dropped;    ///< under such a handler with a balloon; else null
   PopulateFirst* populate_first;  ///< null unless everything is brought in before the first access
   std::uint32_t populate_pages;   ///< then: pages asked for at a time
   bool eexist_only;               ///< exits are answered without the page record

@@ -68,7 +68,7 @@ class Preparation {
   }
 
  private:
-  std::byte* at(std::uint64_t page) const { return region_.data() + page * page_bytes_; }
+  std::byte* at(std::uint64_t page) const { return region_.data() + guest_.layout().offset(page); }
 
   void map(std::uint64_t page) {
     if (!userfaultfd_) {
@@ -92,7 +92,7 @@ class Preparation {
   void poison(std::uint64_t page) {
     map(page);
     if (::madvise(at(page), page_bytes_, MADV_DONTNEED) != 0)
-      throw KernelError("madvise MADV_DONTNEED before poisoning", errno, region_.address() + page * page_bytes_, page_bytes_);
+      throw KernelError("madvise MADV_DONTNEED before poisoning", errno, reinterpret_cast<std::uint64_t>(at(page)), page_bytes_);
     record_.discard(page);
     if (!record_.claim(page, PageRecord::vcpu_claim())) return;
     const Installed poisoned = resolver_.poison(page, false, counters_);
@@ -125,7 +125,7 @@ class Preparation {
         std::uint64_t end = page + 1;
         while (end < kinds.size() && static_cast<Kind>(kinds[end]) == Kind::swapped) ++end;
         if (::madvise(at(page), (end - page) * page_bytes_, MADV_PAGEOUT) != 0)
-          throw KernelError("madvise MADV_PAGEOUT", errno, region_.address() + page * page_bytes_, (end - page) * page_bytes_);
+          throw KernelError("madvise MADV_PAGEOUT", errno, reinterpret_cast<std::uint64_t>(at(page)), (end - page) * page_bytes_);
         page = end;
       }
       load(0, kinds.size());
@@ -144,14 +144,14 @@ class Preparation {
   bool in_swap(std::uint64_t page) const { return entries_[page - from_] >> 62 == 1; }
   bool cached(std::uint64_t page) const { return (resident_[page - from_] & 1) != 0; }
 
-  /// The kernel's state of the first base page of each page in [first, end).
+  /// The kernel's state of the first base page of each page in [first, end), of one region.
   void load(std::uint64_t first, std::uint64_t end) {
     from_ = first;
     const std::uint64_t step = page_bytes_ / kBasePageBytes;
     const std::uint64_t count = (end - first) * step;
     std::vector<std::uint64_t> entries(count);
     std::vector<unsigned char> resident(count);
-    const auto offset = static_cast<off_t>((region_.address() / kBasePageBytes + first * step) * sizeof(std::uint64_t));
+    const auto offset = static_cast<off_t>(reinterpret_cast<std::uint64_t>(at(first)) / kBasePageBytes * sizeof(std::uint64_t));
     const auto wanted = static_cast<ssize_t>(count * sizeof(std::uint64_t));
     if (::pread(pagemap_.get(), entries.data(), static_cast<std::size_t>(wanted), offset) != wanted)
       throw KernelError("pread of /proc/self/pagemap", errno, region_.address(), region_.bytes());
@@ -169,7 +169,8 @@ class Preparation {
     switch (kind) {
       case Kind::hit: return present(page);
       case Kind::minor: return !present(page) && !in_swap(page);
-      case Kind::absent: return !present(page) && !in_swap(page) && !(cold_ && cached(page));
+      // A handler that is not ours may bring pages from the moment it has the userfaultfd.
+      case Kind::absent: return guest_.config().external || (!present(page) && !in_swap(page) && !(cold_ && cached(page)));
       case Kind::swapped: return first_vmm_ ? swapped(page) : !present(page);
       case Kind::poisoned:
         if (!guest_.config().poisoned_when_resolved) return !present(page) && !in_swap(page);
@@ -182,8 +183,8 @@ class Preparation {
   void prove() {
     constexpr std::uint64_t kBatch = 1 << 15;
     const auto kinds = guest_.kinds();
-    for (std::uint64_t first = 0; first < kinds.size(); first += kBatch) {
-      const std::uint64_t end = std::min<std::uint64_t>(first + kBatch, kinds.size());
+    for (std::uint64_t first = 0, end = 0; first < kinds.size(); first = end) {
+      end = std::min<std::uint64_t>(first + kBatch, guest_.layout().end_page(guest_.layout().region_of(first)));
       load(first, end);
       for (std::uint64_t page = first; page < end; ++page) {
         const auto kind = static_cast<Kind>(kinds[page]);

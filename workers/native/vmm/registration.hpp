@@ -36,6 +36,10 @@ struct Registration {
   std::uint64_t mode;  ///< of registration
   std::vector<std::unique_ptr<Userfaultfd>> uffds;
   std::vector<Shard> shards;
+
+ private:
+  void add_shards(const Guest& guest, const RegistrationPlan& plan);
+  void add_regions(const Guest& guest, const RegistrationPlan& plan);
 };
 
 }  // namespace uffd

@@ -47,6 +47,8 @@ void check(const Guest& guest, const VmmConfig& config, const StrategyInfo& info
   if (config.sample_every == 0) throw ConfigError("sample_every must be at least 1");
   if (std::find(info.memory.begin(), info.memory.end(), memory.memory) == info.memory.end())
     throw ConfigError("strategy " + info.name + " does not work on " + memory_type_name(memory.memory) + " memory");
+  if (memory.external && (!info.userfaultfd || info.exit != ExitKind::none))
+    throw ConfigError("strategy " + info.name + " cannot be resolved by a page server that is not ours; use uffd_wait");
   if (memory.memory == MemoryType::anon && config.vcpus != memory.vcpus)
     throw ConfigError("anonymous memory has one mapping: vcpus_per_vmm must be vcpus");
 }
@@ -71,12 +73,15 @@ Vmm::Vmm(const Guest& guest, VmmConfig config)
   if (std::max(fault_around, populate) > memory.request_pages)
     throw ConfigError("strategy " + info_.name + " asks for more pages at a time than request_pages of the guest");
   make_tables();
+  if (memory.external && memory.drops) dropped_ = std::make_unique<DroppedPages>(guest_.pages());
   resolver_ = std::make_unique<Resolver>(registration_.shards, record_in(record_), memory, fault_around, &guest_);
   shared_ = std::make_unique<VmmShared>(VmmShared{
       .guest = guest_,
       .strategy = *strategy_,
       .exit = strategy_->exit(info_.exit),
       .userfaultfd = info_.userfaultfd,
+      .external = memory.external,
+      .dropped = dropped_.get(),
       .populate_first = info_.restore == Restore::eager ? &populate_first_ : nullptr,
       .populate_pages = populate,
       .eexist_only = info_.value_of(OptionRole::page_record, options_, 0) == kEexistOnly,
@@ -117,7 +122,7 @@ void Vmm::add_disturbances() {
   const GuestView mine{registration_.region.data(), resolver_->record()};
   const GuestView theirs =
       device_mapping_ == nullptr ? mine : GuestView{device_mapping_->region.data(), device_mapping_->pages()};
-  disturbances_ = std::make_unique<Disturbances>(config_.disturb, Scene{guest_, config_.vmm, mine, theirs});
+  disturbances_ = std::make_unique<Disturbances>(config_.disturb, Scene{guest_, config_.vmm, mine, theirs, dropped_.get()});
 }
 
 void Vmm::make_engine() {
@@ -265,6 +270,7 @@ void Vmm::finish() {
   if (finished_) return;
   finished_ = true;
   end_sleepers();
+  if (guest_.config().external) resident_ = Resident(guest_, registration_.region);
   credit_unclaimed();
   for (const auto& vcpu : vcpus_) vcpu->settle_round();
   for (const auto& vcpu : vcpus_) convert_stamps(guest_, line_, {vcpu->records(), vcpu->recorded()}, vcpu->longest());
@@ -293,7 +299,11 @@ std::uint64_t Vmm::counted() const noexcept {
   return sum;
 }
 
-Verified Vmm::verify() const { return verify_region(guest_, registration_.region, resolver_->record()); }
+Verified Vmm::verify() const {
+  return verify_region(guest_, registration_.region, resolver_->record(), resident_, dropped_.get());
+}
+
+std::uint64_t Vmm::brought_untouched() const { return resident_.untouched(guest_, resolver_->record()); }
 
 PageStates Vmm::page_states() const {
   PageStates states{};

@@ -12,6 +12,7 @@
 #include "disturb/disturbances.hpp"
 #include "guest/guest.hpp"
 #include "vcpu/populate_first.hpp"
+#include "vcpu/resident.hpp"
 #include "vcpu/vcpu.hpp"
 #include "vcpu/verify.hpp"
 #include "vmm/next_round.hpp"
@@ -78,6 +79,8 @@ class Vmm {
   void finish();
   Verified verify() const;
   PageStates page_states() const;
+  /// Under a handler that is not ours: pages that are mapped and that no vCPU has touched. After finish().
+  std::uint64_t brought_untouched() const;
 
   Counters counters() const;  ///< of vCPUs and disturbances
   const std::vector<Disturbances::Thread>& disturbers() const noexcept { return disturbances_->threads(); }
@@ -116,6 +119,8 @@ class Vmm {
   PopulateFirst populate_first_;
   Descriptor record_fd_, faults_fd_;
   Mapping record_, faults_;
+  std::unique_ptr<DroppedPages> dropped_;
+  Resident resident_;
   std::unique_ptr<Resolver> resolver_;
   std::unique_ptr<VmmShared> shared_;
   std::unique_ptr<DeviceMapping> device_mapping_;

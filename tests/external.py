@@ -1,0 +1,116 @@
+"""Runs of one guest against the C handler of tests/peers, in this process and without Ray."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from results.derive.identities import broken
+from tests import specs
+from tests.peers.build import peer
+from workers import _native
+from workers.page_server import PageServer
+from workers.spec import ExternalSpec, PageServerSpec, PlacementSpec, RunSpec
+from workers.vcpu import Vcpu
+
+PAGES = 512
+
+
+def asked(**fields: Any) -> ExternalSpec:
+    """A handler, one for each guest and VMM process."""
+    return ExternalSpec(**{"socket": "", "command": "", "shared": False, "message": "current", "vmms": 1} | fields)
+
+
+def external(options: str = "", **fields: Any) -> PageServerSpec:
+    """The C handler, started with these options."""
+    command = f"{peer('handler')} {{socket}} {{snapshot}} {options}"
+    return specs.page_server(handshake_timeout_s=5.0, external=asked(command=command, **fields))
+
+
+SHMEM = specs.run(
+    seed=3,
+    memory=specs.memory("shmem", PAGES * 4096, 4096),
+    fault_mix=specs.fault_mix(absent=1.0),
+    placement=PlacementSpec("none", ((),) * 2, ()),
+    vcpus=2,
+    vcpus_per_vmm=2,
+    sample_every=1,
+    record_capacity=2 * PAGES,
+    source=specs.source(seed=3),
+)
+GUESTS = {
+    "shmem": SHMEM,
+    "anon": dataclasses.replace(SHMEM, memory=specs.memory("anon", PAGES * 4096, 4096)),
+    "hugetlb": dataclasses.replace(SHMEM, memory=specs.memory("hugetlb", 8 << 21, 2 << 20)),
+}
+"""A guest of each memory type, with two vCPUs in one VMM process and every page absent."""
+
+
+@dataclass
+class Outcome:
+    """What a run came to. `seen`: of its handler, by the VMM process."""
+
+    stop_reason: str = ""
+    wrong_words: int = 0
+    first_wrong: str = ""
+    verified: int = 0
+    gone: int = 0
+    pages_resolved: int = 0
+    dropped: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    broken: list[str] = field(default_factory=list)
+    seen: dict[str, Any] = field(default_factory=dict)
+    faults: int = 0
+    version: str = ""
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+def against(spec: RunSpec, options: str = "", **more: Any) -> Outcome:
+    """Run `spec` against the C handler started with `options`; `more`: of the specification of the handler."""
+    ran, server, vmms = Outcome(), PageServer(), [Vcpu() for _ in range(spec.vmms)]
+    if spec.page_server.external is None:
+        spec = dataclasses.replace(spec, page_server=external(options, **more))
+    try:
+        address, filled = server.open(spec)
+        assert filled["unprepared"] == 0
+        for number, vmm in enumerate(vmms):
+            vmm.open(spec, number, address)
+        server.serve()
+        assert sum(vmm.prepare()["unprepared"] for vmm in vmms) == 0
+        threads = [threading.Thread(target=vmm.run) for vmm in vmms]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        ran.stop_reason = server.stop_reason()
+        served = server.finish()
+        ran.version = served.handler_version
+        for vmm in vmms:
+            _take(ran, vmm)
+        row = {"pages": spec.memory.pages, "vcpus": spec.vcpus, "vcpus_per_vmm": spec.vcpus_per_vmm, "status": "ok"}
+        ran.broken = list(broken(row, ran.rows, served.threads))
+    finally:
+        for vmm in vmms:
+            vmm.close()
+        server.close()
+    return ran
+
+
+def _take(ran: Outcome, vmm: Vcpu) -> None:
+    report = vmm.finish()
+    ran.rows += report.vcpus
+    ran.seen = report.handler
+    ran.dropped += report.counters["pages_dropped"]
+    ran.pages_resolved += sum(row["pages_resolved"] for row in report.vcpus)
+    ran.faults += sum(row["usage"]["minor_faults"] + row["usage"]["major_faults"] for row in report.vcpus)
+    verified = vmm.verify()
+    ran.verified += verified["pages"]
+    ran.gone += verified["gone"]
+    found = [*report.vcpus, *report.disturbers, verified]
+    ran.wrong_words += sum(one["wrong_words"] for one in found)
+    ran.first_wrong = ran.first_wrong or next((one["first_wrong"] for one in found if one["first_wrong"]), "")
+    _, _, records = vmm.fault_chunk(0, 1 << 20)
+    ran.outcomes.update(_native.OUTCOMES[outcome] for outcome in records["outcome"])
