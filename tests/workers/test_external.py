@@ -6,7 +6,9 @@ import dataclasses
 import os
 import re
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,18 @@ from workers.external.processes import family, listens_at, state_of
 from workers.page_server import PageServer
 from workers.snapshot import Snapshots
 from workers.spec import RunSpec
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _snapshots_removed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Snapshots lie in the temporary folder of the process until it ends: here one that ends with the file."""
+    tmp_path_factory.getbasetemp()  # before, or pytest's own folder would lie in it
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="") as folder:
+        tempfile.tempdir = folder
+        yield
+        tempfile.tempdir = before
+
 
 SHORT = dataclasses.replace(SHMEM, watchdog_s=1.0)
 
