@@ -39,6 +39,7 @@ class Ran:
     fault_rounds: list[int] = field(default_factory=list)
     fault_pages: list[int] = field(default_factory=list)
     records: list[npt.NDArray[np.void]] = field(default_factory=list)
+    chunks: list[tuple[Any, Any, Any]] = field(default_factory=list)
 
 
 def run_in_process(spec: RunSpec, beside: Callable[[PageServer], None] = lambda server: None) -> Ran:
@@ -74,7 +75,8 @@ def run_in_process(spec: RunSpec, beside: Callable[[PageServer], None] = lambda 
             ran.wrong_words += verified["wrong_words"]
             ran.refused += verified["poisoned"]
             ran.unprepared += report.unprepared
-            _, rounds, records = vmm.fault_chunk(0, 1 << 20)
+            ran.chunks.append(tuple(part.copy() for part in vmm.fault_chunk(0, 1 << 20)))
+            _, rounds, records = ran.chunks[-1]
             ran.records.append(records)
             ran.fault_rounds += rounds.tolist()
             ran.fault_pages += records["page"].tolist()

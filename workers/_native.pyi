@@ -10,7 +10,8 @@ import numpy.typing as npt
 FAULT_DTYPE: np.dtype[np.void]
 """One fault record, 64 bytes: `intended_ns`, `raised_ns`, `delivered_ns`, `fetched_ns`, `installed_ns`, `resumed_ns` (u8,
 CLOCK_MONOTONIC ns, 0 = the stage did not happen), `page` (u4), `cpu` (u2), `kind` (u1), `outcome` (u1), `exit` (u1),
-`emulated_exits` (u1) and `emulated_entries` (u1): emulated operations the fault paid for, 255 = that many or more."""
+`emulated_exits` (u1) and `emulated_entries` (u1): emulated operations the fault paid for, 255 = that many or more;
+`write` (bool)."""
 
 KINDS: tuple[str, ...]
 OUTCOMES: tuple[str, ...]
@@ -111,6 +112,24 @@ class PageServer:
     def threads(self) -> list[dict[str, Any]]:
         """One a thread that ran: `role` ("reader" | "ring" | "prefetch"), `number`, `tid`, `cpus` (list), `usage` (as a vCPU's,
         of its whole life), counters by name."""
+    def brought(self) -> bytes:
+        """After `stop`: by page, 1 for each that the prefetcher has brought; empty without one."""
+    def page_states(self) -> dict[str, int]:
+        """After `stop`: pages of the first mapping by their state."""
+    def logged_faults(self) -> tuple[bytes, bytes]:
+        """After `stop`, of a foreign VMM: its faults as FAULT_DTYPE, without `raised_ns` and `resumed_ns`, in the order in which
+        they were read, and the thread of each (u4, 0: its userfaultfd names none)."""
+
+class MappedSnapshot:
+    """A snapshot that foreign VMMs are served from, mapped. Raises OSError and ValueError."""
+
+    bytes: int
+    hole_pages: int
+    """Pages of 4 KiB in holes of the file."""
+    def __init__(self, path: str) -> None: ...
+
+def touched_pages(access: Mapping[str, Any], pages: int, vcpus: int, seed: int) -> bytes:
+    """By page: 1 for each that some vCPU touches in the first round of these accesses."""
 
 def write_snapshot(path: str, region_bytes: int, page_bytes: int, seed: int) -> None:
     """Write the contents of `seed` to a new file, renamed into place when it is whole."""

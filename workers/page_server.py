@@ -13,6 +13,8 @@ import threading
 import time
 from typing import Any
 
+import numpy as np
+
 from workers import _native
 from workers.actor import Actor
 from workers.attach import attach
@@ -24,7 +26,7 @@ from workers.protocol.source_address import split_address
 from workers.registry import pages_in_role, strategy_entry
 from workers.reports import GuestAddress, ServerReport
 from workers.snapshot import Snapshots
-from workers.spec import RunSpec
+from workers.spec import RunSpec, native_access
 
 
 class PageServer(Actor):
@@ -130,6 +132,7 @@ class PageServer(Actor):
                 "delay_exponential": asked.delay_distribution == "exponential",
                 "seed": spec.seed,
                 "fault_around_pages": pages_in_role(*_strategy(spec), "fault_around"),
+                "wake_first": asked.wake_first,
                 "track_removes": spec.disturb.balloon.tracks,
                 "reader_cpus": [list(cpus) for cpus in spec.placement.reader_cpus],
                 "source": self._source(spec),
@@ -230,7 +233,8 @@ class PageServer(Actor):
             return ServerReport({}, [], refused)
         if self._handler is not None:
             return ServerReport({}, server.threads(), refused, rounds_ended=ended, handler_version=self._handler.version)
-        return ServerReport(server.counters(), server.threads(), refused, server.source_counts(), server.prefetch_marks(), ended)
+        prefetch = server.prefetch_marks() | _untouched(server, self._opened()[0])
+        return ServerReport(server.counters(), server.threads(), refused, server.source_counts(), prefetch, ended)
 
     def close(self) -> None:
         """Free everything of this run; the actor stays for the next. Idempotent."""
@@ -278,6 +282,16 @@ def _needs_snapshot(spec: RunSpec) -> bool:
     """An external handler serves pages of a file whatever the source is; one that is found at its socket has its own."""
     external = spec.page_server.external
     return spec.source.name == "file" or (external is not None and bool(external.command))
+
+
+def _untouched(server: _native.PageServer, spec: RunSpec) -> dict[str, int]:
+    """How many pages the prefetcher has brought that no vCPU touches; empty without one."""
+    brought = np.frombuffer(server.brought(), np.uint8)
+    if not len(brought):
+        return {}
+    access = native_access(spec.access)
+    touched = np.frombuffer(_native.touched_pages(access, spec.memory.pages, spec.vcpus, spec.seed), np.uint8)
+    return {"prefetch_untouched": int(np.count_nonzero(brought & ~touched & 1))}
 
 
 def _rings(spec: RunSpec) -> int:

@@ -37,7 +37,7 @@ class ServerReport:
     threads: list[dict[str, Any]]
     refused: list[str]
     source: dict[str, Any] = field(default_factory=dict)
-    prefetch: dict[str, list[int]] = field(default_factory=dict)
+    prefetch: dict[str, Any] = field(default_factory=dict)
     rounds_ended: str = ""
     handler_version: str = ""
 

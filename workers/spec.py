@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from workers.disturb_spec import DisturbSpec
 
@@ -70,13 +70,28 @@ NO_SWAP = SwapSpec("none", 0, "")
 
 
 @dataclass(frozen=True)
+class TraceSpec:
+    """What a trace says beside its pages, an entry each; empty where it does not say it.
+
+    `due_ns`: when an access is due after the common start, `write`: 1 where it writes, `vcpu`: which vCPU makes it.
+    """
+
+    due_ns: tuple[int, ...]
+    write: tuple[int, ...]
+    vcpu: tuple[int, ...]
+
+
+NO_TRACE = TraceSpec((), (), ())
+
+
+@dataclass(frozen=True)
 class AccessSpec:
     """Which pages a vCPU touches, in which order, how often and how fast.
 
     `accesses` is per vCPU and pass; 0 means as many as its share of the region has pages (for `trace`: the trace's length).
     `rate_per_s` is per vCPU; 0 is the closed loop. `arrivals` of an open loop: `fixed` or `poisson`. `hold_ns`: the measured
     phase lasts at least this long; under the order `none`, the control run, nothing is touched meanwhile. `trace` holds the page
-    numbers of a recorded trace.
+    numbers of a recorded trace, `recorded` what else it says, its gaps divided by `speed` (0: back to back).
     """
 
     order: str
@@ -87,6 +102,8 @@ class AccessSpec:
     stride_pages: int
     zipf_exponent: float
     trace: tuple[int, ...]
+    recorded: TraceSpec
+    speed: float
     think_ns: int
     rate_per_s: float
     arrivals: str
@@ -136,12 +153,13 @@ class PageServerSpec:
     """The page server's readers, how they wait, and the delay it adds to each fetch.
 
     `allow_uids`: uids of peers it accepts; empty means only its own. `external`: a handler that is not ours serves, and there is
-    no reader.
+    no reader. `wake_first`: a fault's own page is installed and woken before the pages around it.
     """
 
     readers_per_uffd: int
     wait: str
     events_per_read: int
+    wake_first: bool
     delay_us: float
     delay_distribution: str
     allow_uids: tuple[int, ...]
@@ -262,3 +280,9 @@ class RunSpec:
     def vmms(self) -> int:
         """VMM processes of the guest."""
         return self.vcpus // self.vcpus_per_vmm
+
+
+def native_access(spec: AccessSpec) -> dict[str, Any]:
+    """The accesses as the native core takes them."""
+    access = {key: value for key, value in vars(spec).items() if key not in ("recorded", "speed")}
+    return access | {f"trace_{key}": list(values) for key, values in vars(spec.recorded).items()}

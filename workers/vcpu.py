@@ -6,7 +6,6 @@ userfaultfds over again. Both may be called while `run` is under way."""
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import fcntl
 import os
@@ -24,7 +23,7 @@ from workers.attach import attach
 from workers.external.peer import HandlerPeer
 from workers.protocol import handshake
 from workers.reports import GuestAddress, VmmReport
-from workers.spec import RunSpec
+from workers.spec import RunSpec, native_access
 
 NS_PER_S = 1_000_000_000
 
@@ -77,8 +76,6 @@ class Vcpu(Actor):
         self._guest = attach(address, "the page server")
         self._lets_go = spec.page_server.inject.vanish_after_events > 0
         first = vmm * spec.vcpus_per_vmm
-        access = dataclasses.asdict(spec.access)
-        access["trace"] = np.asarray(spec.access.trace, dtype=np.uint32)
         self._vmm = _native.Vmm(
             self._guest,
             {
@@ -101,7 +98,7 @@ class Vcpu(Actor):
                 "rounds_limit": spec.most_rounds,
                 "count_mmap_lock": spec.count_mmap_lock,
                 "vcpu_cpus": [list(cpus) for cpus in spec.placement.vcpu_cpus[first : first + spec.vcpus_per_vmm]],
-                "access": access,
+                "access": native_access(spec.access),
                 "disturb": spec.disturb.native(spec.vmms),
             },
         )

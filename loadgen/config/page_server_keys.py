@@ -29,6 +29,7 @@ PAGE_SERVER = (
         "a read's buffer",
         when=_readers,
     ),
+    Key("page_server.wake_first", False, "a fault's own page is woken before its block is filled (fault-around)", when=_readers),
     Key("page_server.delay_us", 0.0, "delay added to each fetch", "us", 0, MOST_US, NANOSECONDS_FIT, when=_own),
     Key(
         "page_server.delay_distribution",

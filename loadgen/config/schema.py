@@ -178,7 +178,22 @@ ACCESS = (
         "one page would be all",
         when=chosen("access.order", "zipf"),
     ),
-    Key("access.trace_file", "", "file of page numbers, one a line; # starts a comment", when=chosen("access.order", "trace")),
+    Key(
+        "access.trace_file",
+        "",
+        "trace: Parquet or CSV with page and, as far as recorded, time_ns, write, vcpu; or page numbers alone",
+        when=chosen("access.order", "trace"),
+    ),
+    Key(
+        "access.speed",
+        1.0,
+        "a trace's gaps are divided by it; 0: back to back",
+        "",
+        0,
+        1e6,
+        NANOSECONDS_FIT,
+        when=chosen("access.order", "trace"),
+    ),
     Key("access.think_us", 0.0, "pause of a vCPU after each access", "us", 0, MOST_US, NANOSECONDS_FIT, when=_touching),
     Key(
         "access.rate_per_s",

@@ -124,6 +124,8 @@ def _round_s(spec: RunSpec) -> float:
 
 
 def _open_loop_s(memory: MemorySpec, access: AccessSpec, vcpus: int) -> float:
+    if access.recorded.due_ns:
+        return access.passes * access.recorded.due_ns[-1] / 1e9
     if access.rate_per_s <= 0 and access.think_ns <= 0:
         return 0.0
     accesses = access.passes * (access.accesses or (memory.pages if access.overlap else memory.pages // vcpus))

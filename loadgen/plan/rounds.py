@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from loadgen.plan.trace import longest_share
 from workers.spec import AccessSpec, RunSpec
 
 Values = Mapping[str, Any]
@@ -43,6 +44,8 @@ def records(pages: int, access: AccessSpec, vcpus: int, limit: int, measure_s: f
     if limit == 0:
         return 0, 1
     a_round = pages if access.overlap else -(-pages // vcpus)
+    if access.trace:
+        a_round = min(pages, longest_share(access, vcpus))
     rounds = min(rounds, 1 + math.ceil(measure_s * FASTEST_FAULTS_PER_S / (a_round * vcpus)))
     expected = a_round * rounds
     kept = max(1, min(expected, limit // vcpus))

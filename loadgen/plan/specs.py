@@ -11,10 +11,11 @@ from loadgen.plan.legality import memory_type_of
 from loadgen.plan.placement import place
 from loadgen.plan.rounds import one_round, records
 from loadgen.plan.swap_size import MIB, plan_swap
-from loadgen.plan.trace import read_trace
+from loadgen.plan.trace import pages_in, trace_spec
 from workers.disturb_spec import DisturbSpec
 from workers.registry import engine_entry, strategy_entry
 from workers.spec import (
+    NO_TRACE,
     AccessSpec,
     ExternalSpec,
     FaultMixSpec,
@@ -86,10 +87,12 @@ def memory_spec(values: Values) -> MemorySpec:
 
 def access_spec(values: Values) -> AccessSpec:
     """The group `access`."""
+    replays = values["order"] == "trace"
     return spec_of(
         AccessSpec,
         values,
-        trace=read_trace(values["trace_file"]) if values["order"] == "trace" else (),
+        trace=pages_in(values["trace_file"]) if replays else (),
+        recorded=trace_spec(values["trace_file"], values["speed"]) if replays else NO_TRACE,
         think_ns=round(values["think_us"] * 1000),
         hold_ns=round(values["hold_s"] * 1e9),
     )
@@ -110,7 +113,7 @@ def source_spec(values: Values) -> SourceSpec:
 
 def prefetch_spec(values: Values) -> PrefetchSpec:
     """The group `prefetch`."""
-    pages = read_trace(values["working_set_file"]) if values["name"] == "working_set" else ()
+    pages = pages_in(values["working_set_file"]) if values["name"] == "working_set" else ()
     return spec_of(PrefetchSpec, values, pages=pages)
 
 

@@ -1,39 +1,46 @@
-"""Files of page numbers: traces and working sets."""
+"""Files of page numbers: traces and working sets, each read once."""
 
 from __future__ import annotations
 
 import os
-import stat
 from functools import lru_cache
 
-MOST_BYTES = 4 << 30
-MOST_PAGE = (1 << 32) - 1
+import numpy as np
+
+from results.store.trace_file import Trace, read_trace
+from workers.spec import AccessSpec, TraceSpec
 
 
-def read_trace(path: str) -> tuple[int, ...]:
-    """Page numbers of a file, one or more a line; `#` starts a comment.
-
-    Raises OSError where it cannot be read, ValueError with the line that is not a page number or for what is not a file.
-    """
+def trace_in(path: str) -> Trace:
+    """The trace in a file. Raises OSError where it cannot be read, ValueError with what is wrong in it."""
     status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError("not a regular file")
-    if status.st_size > MOST_BYTES:
-        raise ValueError(f"the file has {status.st_size} bytes, more than {MOST_BYTES}")
     return _read(path, status.st_mtime_ns, status.st_size, status.st_ino)
 
 
 @lru_cache(maxsize=4)
-def _read(path: str, *_unchanged: int) -> tuple[int, ...]:
-    with open(path, encoding="utf-8", errors="replace") as lines:
-        return tuple(page for number, line in enumerate(lines, 1) for page in _pages(number, line))
+def _read(path: str, *_unchanged: int) -> Trace:
+    return read_trace(path)
 
 
-def _pages(number: int, line: str) -> list[int]:
-    words = line.partition("#")[0].split()
-    for word in words:
-        if not (word.isascii() and word.isdigit()):
-            raise ValueError(f"line {number}: {word[:40]!r} is not a page number")
-        if len(word) > 10 or int(word) > MOST_PAGE:
-            raise ValueError(f"line {number}: page {word[:40]} is more than {MOST_PAGE}")
-    return [int(word) for word in words]
+def pages_in(path: str) -> tuple[int, ...]:
+    """Its page numbers alone."""
+    return tuple(trace_in(path).page.tolist())
+
+
+def trace_spec(path: str, speed: float) -> TraceSpec:
+    """The trace as vCPUs replay it: its gaps divided by `speed`, 0 for back to back."""
+    trace = trace_in(path)
+    timed = speed > 0 and trace.span_ns > 0
+    return TraceSpec(
+        due_ns=tuple(np.rint(trace.time_ns / speed).astype(np.int64).tolist()) if timed else (),
+        write=tuple(trace.write.astype(int).tolist()),
+        vcpu=tuple(trace.vcpu.tolist()),
+    )
+
+
+def longest_share(access: AccessSpec, vcpus: int) -> int:
+    """The most accesses of its trace that one of so many vCPUs makes in a pass."""
+    if access.overlap:
+        return len(access.trace)
+    whose = np.asarray(access.recorded.vcpu or range(len(access.trace))) % vcpus
+    return int(np.bincount(whose).max())

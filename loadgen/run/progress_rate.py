@@ -52,7 +52,7 @@ class Pace:
 def accesses(spec: RunSpec) -> int:
     """Accesses of a guest, over all its vCPUs."""
     asked, pages = spec.access, spec.memory.pages
-    each_pass = (asked.accesses or len(asked.trace)) * spec.vcpus or (pages * spec.vcpus if asked.overlap else pages)
+    each_pass = asked.accesses * spec.vcpus or (len(asked.trace) or pages) * (spec.vcpus if asked.overlap else 1)
     return each_pass * asked.passes
 
 

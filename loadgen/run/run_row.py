@@ -87,7 +87,7 @@ def _page_server(asked: PageServerSpec) -> dict[str, Any]:
             "handler_shared": external.shared,
             "handler_message": external.message,
         }
-    keys = ("readers_per_uffd", "wait", "events_per_read", "delay_us", "delay_distribution")
+    keys = ("readers_per_uffd", "wait", "events_per_read", "wake_first", "delay_us", "delay_distribution")
     return {"page_server": "own", **{key: getattr(asked, key) for key in keys}, **asdict(asked.inject)}
 
 
@@ -95,6 +95,7 @@ def _access(access: AccessSpec) -> dict[str, Any]:
     return {
         "access_order": access.order,
         "arrivals": access.arrivals if access.rate_per_s > 0 else None,
+        **_trace(access),
         "overlap": access.overlap,
         "read_share": access.read_share,
         "passes": access.passes,
@@ -105,6 +106,15 @@ def _access(access: AccessSpec) -> dict[str, Any]:
         "rate_per_s": access.rate_per_s,
         "hold_ns": access.hold_ns,
     }
+
+
+def _trace(access: AccessSpec) -> dict[str, Any]:
+    """What only the replay of a trace has."""
+    if access.order != "trace":
+        return {}
+    recorded, vcpus = access.recorded, max(access.recorded.vcpu, default=-1) + 1
+    speed = access.speed if recorded.due_ns else 0.0
+    return {"trace_speed": speed, "trace_vcpus": vcpus or None, "trace_accesses": len(access.trace)}
 
 
 def describe_disturb(spec: DisturbSpec, vmms: int) -> dict[str, Any]:

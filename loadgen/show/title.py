@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from loadgen.plan.plan import NOT_MEASURED, PlannedRun
+from workers.spec import RunSpec
 
 
 def title(planned: PlannedRun) -> str:
@@ -24,4 +25,10 @@ def words(planned: PlannedRun) -> list[str]:
     ]
     several = [f"guests={guests}"] if guests > 1 else []
     first = [spec.strategy.name, planned.fault_mix_name, spec.memory.type, *several, f"vcpus={spec.vcpus}"]
-    return [*first, *swept, f"repeat={spec.repeat}"]
+    return [*first, *_folded(spec), *swept, f"repeat={spec.repeat}"]
+
+
+def _folded(spec: RunSpec) -> list[str]:
+    """That a trace is of more vCPUs than replay it."""
+    recorded = max(spec.access.recorded.vcpu, default=0) + 1
+    return [] if spec.access.overlap or recorded <= spec.vcpus else [f"trace_of_{recorded}_vcpus_folded"]

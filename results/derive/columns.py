@@ -45,6 +45,10 @@ def derive(
         "latency_open_p99_ns": latencies.open.per_mille(990),
         "latency_open_p999_ns": latencies.open.per_mille(999),
         **touched(run, vcpus),
+        "service_p50_ns": latencies.service.per_mille(500),
+        "service_p99_ns": latencies.service.per_mille(990),
+        "late_p50_ns": latencies.late.per_mille(500),
+        "late_p99_ns": latencies.late.per_mille(990),
         **net(run, vcpus, threads, latencies, duration_s),
     }
 

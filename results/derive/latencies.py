@@ -16,18 +16,23 @@ EMULATED = ("emulated_exits", "emulated_entries")
 
 
 class FaultLatencies:
-    """Latencies in ns: from the touch (`closed`), from when the touch should have been (`open`, open loop), and from the touch
-    to the arrival of an emulated exit (`arrival`)."""
+    """Latencies in ns: from the touch (`closed`), from when the touch should have been (`open`, open loop), from then to the
+    touch (`late`), from the touch to the arrival of an emulated exit (`arrival`), and, of faults whose touch nobody saw, from
+    their event to its answer (`service`)."""
 
     def __init__(self) -> None:
         self.open = Quantiles()
         self.arrival = Quantiles()
+        self.late = Quantiles()
+        self.service = Quantiles()
         self._closed: dict[Paid, Quantiles] = {}
 
     def add(self, columns: Mapping[str, npt.NDArray[np.int64]]) -> None:
         """Add a batch: one int64 array a stage by its column name, all of one length, 0 where it did not happen; and, of records
         that have them, one each for EMULATED."""
         resumed, raised, intended = (columns[name] for name in ("resumed_ns", "raised_ns", "intended_ns"))
+        if not raised.all() and "installed_ns" in columns:
+            self.add_service(columns)
         exits, entries = (columns.get(name, np.zeros(len(resumed), np.int64)) for name in EMULATED)
         ended = (raised != 0) & (resumed != 0)
         paid = exits << 8 | entries
@@ -37,9 +42,17 @@ class FaultLatencies:
         opened = (intended != 0) & (resumed != 0)
         if opened.any():
             self.open.add((resumed - intended)[opened])
+            self.late.add((raised - intended)[opened & (raised != 0)])
         exited = (exits != 0) & (raised != 0) & (columns.get("delivered_ns", np.zeros(len(resumed), np.int64)) != 0)
         if exited.any():
             self.arrival.add((columns["delivered_ns"] - raised)[exited])
+
+    def add_service(self, columns: Mapping[str, npt.NDArray[np.int64]]) -> None:
+        """Of a foreign VMM: what its page server alone saw."""
+        raised, delivered, installed = (columns[name] for name in ("raised_ns", "delivered_ns", "installed_ns"))
+        served = (raised == 0) & (delivered != 0) & (installed != 0)
+        if served.any():
+            self.service.add((installed - delivered)[served])
 
     def closed(self, rank: int, cost_ns: Callable[[Paid], float] = lambda paid: 0.0) -> int | None:
         """The latency at `rank` thousandths, each fault's without its `cost_ns`; None of no faults."""

@@ -51,17 +51,18 @@ FAULT_COLUMNS = (
     Column("kind", NAME, "", "the state the page was prepared in", True),
     Column("outcome", NAME, "", "how the fault ended", True),
     Column("exit", NAME, "", "how its first exit arrived; none: the vCPU did not exit"),
-    Column("intended_ns", NS, "ns", "open loop: when the access was intended"),
+    Column("intended_ns", NS, "ns", "open loop, or a trace's gaps: when the access was intended"),
     Column("raised_ns", NS, "ns", "the vCPU touched the page; its first exit from a page recorded as mapped: when that arrived"),
     Column("delivered_ns", NS, "ns", "a reader had read the event, or the exit had arrived"),
     Column("fetched_ns", NS, "ns", "the contents were complete"),
     Column("installed_ns", NS, "ns", "the resolve call had returned"),
     Column("resumed_ns", NS, "ns", "the access was done"),
-    Column("cpu", pa.uint16(), "", "CPU the vCPU was on", True),
+    Column("cpu", pa.uint16(), "", "CPU the vCPU was on"),
     Column("guest", pa.uint16(), "", "number of the guest, from 0"),
     Column("host", NAME, "", "its host; times of different hosts cannot be compared"),
     Column("emulated_exits", pa.uint8(), "exits", "emulated exits the fault paid for; 255: that many or more"),
     Column("emulated_entries", pa.uint8(), "violations", "emulated stage-2 violations without an exit it paid for, likewise"),
+    Column("write", BOOL, "", "whether the access writes"),
 )
 
 ROUND_COLUMNS = (

@@ -70,12 +70,13 @@ class FaultBatches:
             "kind": _named(block["kind"], self._kinds, "kind"),
             "outcome": _named(block["outcome"], self._outcomes, "outcome"),
             "exit": self._exit(block),
-            "cpu": pa.array(block["cpu"].astype(np.uint16)),
+            "cpu": _plain(block, "cpu", pa.uint16()),
             "guest": pa.array(np.full(len(block), self._guest, np.uint16)),
             "host": pa.DictionaryArray.from_arrays(constant if len(self._host) else pa.nulls(len(block), pa.int32()), self._host),
         }
         columns |= {name: _null_where_zero(values) for name, values in stages.items()}
-        columns |= {name: _count(block, name) for name in EMULATED}
+        columns |= {name: _plain(block, name, pa.uint8()) for name in EMULATED}
+        columns["write"] = _plain(block, "write", pa.bool_())
         return pa.RecordBatch.from_arrays([columns[name] for name in _SCHEMA.names], schema=_SCHEMA)
 
     def _exit(self, block: npt.NDArray[np.void]) -> pa.Array:
@@ -84,9 +85,10 @@ class FaultBatches:
         return _named(block["exit"], self._exits, "exit")
 
 
-def _count(block: npt.NDArray[np.void], name: str) -> pa.Array:
-    fields = block.dtype.names or ()
-    return pa.array(block[name].astype(np.uint8)) if name in fields else pa.nulls(len(block), pa.uint8())
+def _plain(block: npt.NDArray[np.void], name: str, kind: pa.DataType) -> pa.Array:
+    """A field as it is; null where the records do not have it."""
+    there = name in (block.dtype.names or ())
+    return pa.array(np.ascontiguousarray(block[name]), kind) if there else pa.nulls(len(block), kind)
 
 
 def _named(codes: npt.NDArray[np.uint8], names: pa.Array, column: str) -> pa.DictionaryArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from results.store.dataset import DataSet
 from results.store.locations import DataSetError
+from results.summaries.trace import run_of
 
 
 def working_set(dataset: DataSet, run_id: str) -> list[int]:
@@ -11,18 +12,13 @@ def working_set(dataset: DataSet, run_id: str) -> list[int]:
 
     Raises DataSetError when there is no such run, when it kept only some of its faults, or when it had none.
     """
-    runs = dataset.read("runs", ["run_id", "sweep_id", "sample_every", "records_dropped"]).to_pylist()
-    run = next((one for one in runs if one["run_id"] == run_id), None)
-    if run is None:
-        raise DataSetError(f"there is no run {run_id}: `loadgen-report export --table runs` lists them")
-    if (run["sample_every"] or 1) > 1 or run["records_dropped"]:
-        raise DataSetError(f"run {run_id} kept only some of its faults: run it with a larger faults_limit")
+    run = run_of(dataset, run_id)
     first: dict[int, int] = {}
-    for batch in dataset.batches("faults", ["run_id", "page", "raised_ns"], sweep_id=run["sweep_id"]):
+    for batch in dataset.batches_of_run("faults", run_id, run["sweep_id"], ["page", "raised_ns", "delivered_ns"]):
         for fault in batch.to_pylist():
-            if fault["run_id"] == run_id and fault["raised_ns"] is not None:
-                page, raised_ns = fault["page"], fault["raised_ns"]
-                first[page] = min(raised_ns, first.get(page, raised_ns))
+            at = fault["raised_ns"] or fault["delivered_ns"]
+            if at is not None:
+                first[fault["page"]] = min(at, first.get(fault["page"], at))
     if not first:
         raise DataSetError(f"run {run_id} had no fault: use a run without prefetch, under another strategy than eager")
     return sorted(first, key=first.__getitem__)

@@ -87,3 +87,36 @@ TEST("a trace page outside the region, an empty trace and an unknown order are r
   config.order = "sideways";
   CHECK(refusal(config).find("one of sequential, permutation, uniform, zipf, strided, trace") != std::string::npos);
 }
+
+TEST("a trace's writes and vCPUs are those recorded, its vCPUs folded over fewer") {
+  AccessConfig config;
+  config.order = "trace";
+  config.trace = {5, 3, 8, 9};
+  config.trace_write = {0, 1, 1, 0};
+  config.trace_vcpu = {0, 2, 3, 1};
+  AccessOrder order(config, 10, 0, 2, 1);
+  for (const auto& [page, read] : {std::pair{5u, true}, {3u, false}, {5u, true}}) {
+    CHECK_EQUAL(order.next_page(), page);
+    CHECK_EQUAL(order.next_is_read(), read);
+  }
+  CHECK(pass(config, 10, 1, 2) == (std::vector<std::uint64_t>{8, 9}));
+  CHECK(uffd::share_of_trace(config, 2, 4) == (std::vector<std::size_t>{1}));
+}
+
+TEST("a trace without an access of a vCPU, or with lists that do not fit, is refused") {
+  AccessConfig config;
+  config.order = "trace";
+  config.trace = {1, 2};
+  config.trace_vcpu = {0, 0};
+  const auto refusal = [&config] {
+    try {
+      AccessOrder(config, 10, 1, 2, 1);
+    } catch (const uffd::ConfigError& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  CHECK_EQUAL(refusal(), "the trace has no access of vCPU 1: use fewer vCPUs");
+  config.trace_vcpu = {0, 1, 1};
+  CHECK_EQUAL(refusal(), "the trace's times, writes or vCPUs are not as many as its pages");
+}

@@ -49,3 +49,22 @@ TEST("arrivals of another name are refused with the list, and a closed loop has 
   CHECK(!Arrivals("poisson", 0, 0, 1, 1).open_loop());
   CHECK(Arrivals("fixed", 5, 0, 1, 1).open_loop());
 }
+
+TEST("a trace's arrivals are due where it says, of each vCPU its own, and a pass later again") {
+  uffd::AccessConfig access;
+  access.order = "trace";
+  access.trace = {1, 2, 3, 4};
+  access.trace_due_ns = {0, 1'000'000, 4'000'000, 6'000'000};
+  const auto in_us = [&access](std::uint32_t vcpu, std::size_t count) {
+    Arrivals arrivals = Arrivals::of(access, vcpu, 2, 1);
+    CHECK(arrivals.open_loop());
+    arrivals.begin(0);
+    std::vector<std::uint64_t> found;
+    for (; found.size() < count; arrivals.advance()) found.push_back((uffd::Clock::get().to_ns(arrivals.due()) + 500) / 1000);
+    return found;
+  };
+  CHECK(in_us(0, 3) == (std::vector<std::uint64_t>{0, 4000, 8000}));
+  CHECK(in_us(1, 4) == (std::vector<std::uint64_t>{1000, 6000, 9000, 14000}));
+  access.trace_due_ns.clear();
+  CHECK(!Arrivals::of(access, 0, 2, 1).open_loop());
+}

@@ -80,3 +80,22 @@ TEST("the claim of a fetch around a page stops at a page that another thread fet
   CHECK_EQUAL(other.count, 1u);
   CHECK((mine == std::vector<bool>{false}));
 }
+
+TEST("a reader that wakes the fault's own page first fills its block afterwards, and nothing else changes") {
+  for (const bool absent : {false, true}) {
+    GuestPlan plan = present_among_absent("uffd_wait");
+    plan.server.wake_first = true;
+    plan.kinds.assign(8, absent ? Kind::absent : Kind::minor);
+    plan.vmm.access.trace = {13, 3, 12};
+    const auto result = run_guest(plan);
+    CHECK_EQUAL(result->stop_reason, "");
+    CHECK_EQUAL(result->wrong_words, 0u);
+    CHECK_EQUAL(result->pages_resolved, 16u);
+    CHECK_EQUAL(result->vmms[0]->page_states()[static_cast<std::size_t>(PageState::in_flight)], 0u);
+    // The third touch may come before the rest of its block: then it is an event of its own, answered or woken.
+    const auto& server = result->server;
+    CHECK(server[Counter::events] == 2 || server[Counter::events] == 3);
+    CHECK_EQUAL(server[Counter::events_resolved] + server[Counter::events_lost] + server[Counter::resolved_again],
+                server[Counter::events]);
+  }
+}

@@ -55,8 +55,8 @@ def parse_regions(message: bytes, page_bytes: int, region_bytes: int) -> list[Re
     if not isinstance(parsed, list) or not parsed:
         raise HandshakeError("expected a JSON array of at least one region")
     regions = [_region(entry, page_bytes, region_bytes) for entry in parsed]
-    _refuse_overlap(regions, "base_host_virt_addr", "addresses")
-    _refuse_overlap(regions, "offset", "offsets")
+    refuse_overlap(regions, "base_host_virt_addr", "addresses")
+    refuse_overlap(regions, "offset", "offsets")
     return regions
 
 
@@ -86,7 +86,8 @@ def _region(entry: Any, page_bytes: int, region_bytes: int) -> Region:
     return region
 
 
-def _refuse_overlap(regions: Sequence[Region], key: str, what: str) -> None:
+def refuse_overlap(regions: Sequence[Region], key: str, what: str) -> None:
+    """Raises HandshakeError where two regions' `what` (the field `key`, and their size) overlap."""
     ordered = sorted(regions, key=lambda region: int(getattr(region, key)))
     for before, after in pairwise(ordered):
         if getattr(before, key) + before.size > getattr(after, key):

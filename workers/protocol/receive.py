@@ -108,7 +108,7 @@ def receive_message(
             left = deadline - time.monotonic()
             if left <= 0 or not readable(connection, stop, left):
                 raise HandshakeError(SILENT if not message else "stopped in the middle of a message")
-            data, received, cut_off = _receive(connection, most_descriptors + 1)
+            data, received, cut_off = receive_now(connection, most_descriptors + 1)
             descriptors += received
             if cut_off or len(descriptors) > most_descriptors:
                 raise HandshakeError(f"expected {expected}, got more")
@@ -125,8 +125,8 @@ def receive_message(
         raise
 
 
-def _receive(connection: socket.socket, most: int) -> tuple[bytes, list[int], bool]:
-    """Bytes, descriptors, and whether the kernel closed some that had no room."""
+def receive_now(connection: socket.socket, most: int) -> tuple[bytes, list[int], bool]:
+    """What can be read at once: bytes, at most `most` descriptors, and whether the kernel closed some that had no room."""
     space = socket.CMSG_SPACE(most * array.array("i").itemsize)
     data, ancillary, flags, _ = connection.recvmsg(MAX_MESSAGE_BYTES + 1, space, socket.MSG_CMSG_CLOEXEC)
     received = array.array("i")

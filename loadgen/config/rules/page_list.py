@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from loadgen.plan.plan import MIB
-from loadgen.plan.trace import read_trace
+from loadgen.plan.trace import pages_in
 
 
 def page_list(key: str, path: str, memory: dict[str, Any], remedy: str) -> Iterator[str]:
@@ -16,7 +16,7 @@ def page_list(key: str, path: str, memory: dict[str, Any], remedy: str) -> Itera
         yield f"{key} is empty and has to name a file of page numbers, one a line: {remedy}"
         return
     try:
-        pages = read_trace(path)
+        pages = pages_in(path)
     except OSError as error:
         yield f"{key}={path} cannot be read: {error.strerror}; {remedy}"
         return

@@ -1,5 +1,7 @@
 #include "binding/configs.hpp"
 
+#include <nanobind/stl/shared_ptr.h>
+
 #include "binding/keys.hpp"
 
 namespace uffd {
@@ -12,6 +14,7 @@ SourceConfig source_config(nb::dict dict) {
   keys.take("name", config.name);
   keys.take("file", config.file);
   keys.take("cold", config.cold);
+  if (keys.contains("mapped")) config.mapped = nb::cast<std::shared_ptr<MappedSnapshot>>(keys.pop("mapped"));
   keys.take("host", config.remote.host);
   keys.take("port", config.remote.port);
   keys.take("connections", config.remote.connections);
@@ -36,10 +39,16 @@ Inject inject_config(nb::dict dict) {
   return inject;
 }
 
-std::vector<std::uint32_t> page_numbers(const nb::object& pages) {
-  std::vector<std::uint32_t> out;
-  for (const nb::handle page : pages) out.push_back(nb::cast<std::uint32_t>(nb::int_(nb::borrow(page))));
+template <typename Number>
+std::vector<Number> numbers(const nb::object& list) {
+  std::vector<Number> out;
+  for (const nb::handle one : list) out.push_back(nb::cast<Number>(nb::int_(nb::borrow(one))));
   return out;
+}
+
+template <typename Number>
+void take_numbers(Keys& keys, const char* key, std::vector<Number>& into) {
+  if (keys.contains(key)) into = numbers<Number>(keys.pop(key));
 }
 
 PrefetchConfig prefetch_config(nb::dict dict) {
@@ -49,10 +58,12 @@ PrefetchConfig prefetch_config(nb::dict dict) {
   keys.take("batch_pages", config.batch_pages);
   keys.take("mib_per_s", config.mib_per_s);
   keys.take("cpus", config.cpus);
-  if (keys.contains("pages")) config.pages = page_numbers(keys.pop("pages"));
+  take_numbers(keys, "pages", config.pages);
   keys.finish();
   return config;
 }
+
+}  // namespace
 
 AccessConfig access_config(nb::dict dict) {
   Keys keys(dict, "access");
@@ -68,10 +79,15 @@ AccessConfig access_config(nb::dict dict) {
   keys.take("rate_per_s", config.rate_per_s);
   keys.take("arrivals", config.arrivals);
   keys.take("hold_ns", config.hold_ns);
-  if (keys.contains("trace")) config.trace = page_numbers(keys.pop("trace"));
+  take_numbers(keys, "trace", config.trace);
+  take_numbers(keys, "trace_due_ns", config.trace_due_ns);
+  take_numbers(keys, "trace_write", config.trace_write);
+  take_numbers(keys, "trace_vcpu", config.trace_vcpu);
   keys.finish();
   return config;
 }
+
+namespace {
 
 DisturbConfig disturb_config(nb::dict dict) {
   Keys keys(dict, "disturb");
@@ -164,6 +180,8 @@ PageServerConfig server_config(nb::dict dict) {
   keys.take("fault_around_pages", config.fault_around_pages);
   keys.take("reader_cpus", config.reader_cpus);
   keys.take("successor", config.successor);
+  keys.take("wake_first", config.wake_first);
+  keys.take("log_faults", config.log_faults);
   if (keys.contains("inject")) config.inject = inject_config(nb::cast<nb::dict>(keys.pop("inject")));
   keys.take("track_removes", config.track_removes);
   if (keys.contains("prefetch")) config.prefetch = prefetch_config(nb::cast<nb::dict>(keys.pop("prefetch")));

@@ -10,6 +10,7 @@
 namespace uffd {
 
 GuestConfig guest_config(nanobind::dict dict);
+AccessConfig access_config(nanobind::dict dict);
 PageServerConfig server_config(nanobind::dict dict);
 SourceServerConfig source_server_config(nanobind::dict dict);
 VmmConfig vmm_config(nanobind::dict dict);

@@ -9,6 +9,7 @@
 #include "binding/reports.hpp"
 #include "guest/rounds.hpp"
 #include "resolve/fill.hpp"
+#include "source/mapped_snapshot.hpp"
 #include "source/snapshot.hpp"
 #include "vcpu/calibration.hpp"
 
@@ -150,7 +151,23 @@ void bind_page_server(nb::module_& m) {
       .def("counters", [](const PageServer& server) { return to_dict(server.counters()); })
       .def("prefetch_marks", &prefetch_marks)
       .def("source_counts", [](const PageServer& server) { return to_dict(server.source()); })
-      .def("threads", &server_threads);
+      .def("threads", &server_threads)
+      .def("brought", [](const PageServer& server) { return nb::bytes(server.brought().data(), server.brought().size()); })
+      .def("page_states", [](const PageServer& server) { return to_dict(server.page_states()); })
+      .def("logged_faults", &logged_faults);
+
+  nb::class_<MappedSnapshot>(m, "MappedSnapshot")
+      .def(nb::init<const std::string&>(), "path"_a)
+      .def_prop_ro("bytes", &MappedSnapshot::bytes)
+      .def_prop_ro("hole_pages", &MappedSnapshot::hole_pages);
+  m.def(
+      "touched_pages",
+      [](nb::dict access, std::uint64_t pages, std::uint32_t vcpus, std::uint64_t seed) {
+        const AccessConfig config = access_config(access);
+        const auto touched = without_gil([&] { return touched_pages(config, pages, vcpus, seed); });
+        return nb::bytes(touched.data(), touched.size());
+      },
+      "access"_a, "pages"_a, "vcpus"_a, "seed"_a);
 }
 
 void bind_source(nb::module_& m) {

@@ -264,6 +264,12 @@ nb::dict prefetch_marks(const PageServer& server) {
   return out;
 }
 
+nb::tuple logged_faults(const PageServer& server) {
+  const std::vector<std::byte> records = server.logged_faults();
+  const std::vector<std::uint32_t> tids = server.logged_tids();
+  return nb::make_tuple(nb::bytes(records.data(), records.size()), nb::bytes(tids.data(), tids.size() * sizeof(std::uint32_t)));
+}
+
 nb::list server_threads(const PageServer& server) {
   nb::list out;
   for (std::size_t i = 0; i < server.threads().size(); ++i) {
@@ -300,6 +306,7 @@ nb::object fault_dtype() {
   field("exit", "u1", 1);
   field("emulated_exits", "u1", 1);
   field("emulated_entries", "u1", 1);
+  field("write", "?", 1);
   nb::dict layout;
   layout["names"] = names;
   layout["formats"] = formats;

@@ -22,6 +22,8 @@ nanobind::dict to_dict(const Verified& verified);
 nanobind::dict to_dict(const PageStates& states);
 nanobind::dict prefetch_marks(const PageServer& server);
 nanobind::list server_threads(const PageServer& server);
+/// Of a foreign VMM: the bytes of its fault records, and of the thread ids.
+nanobind::tuple logged_faults(const PageServer& server);
 nanobind::list vmm_vcpus(const Vmm& vmm);
 nanobind::list vmm_disturbers(const Vmm& vmm);
 /// (descriptor, regions) of each userfaultfd, the regions in the words of the handshake.

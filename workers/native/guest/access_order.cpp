@@ -28,6 +28,23 @@ PageRange range_of(std::uint64_t pages, std::uint32_t vcpu, std::uint32_t vcpus,
   return {first, pages * (vcpu + 1) / vcpus - first};
 }
 
+std::vector<std::size_t> share_of_trace(const AccessConfig& config, std::uint32_t vcpu, std::uint32_t vcpus) {
+  const std::size_t count = config.trace.size();
+  if (count == 0) throw ConfigError("access.order=trace needs a trace of page numbers");
+  for (const std::size_t beside : {config.trace_due_ns.size(), config.trace_write.size(), config.trace_vcpu.size()})
+    if (beside != 0 && beside != count) throw ConfigError("the trace's times, writes or vCPUs are not as many as its pages");
+  std::vector<std::size_t> mine;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t whose = config.trace_vcpu.empty() ? i : config.trace_vcpu[i];
+    if (config.overlap || whose % vcpus == vcpu) mine.push_back(i);
+  }
+  if (mine.empty())
+    throw ConfigError(config.trace_vcpu.empty()
+                          ? "the trace is shorter than there are vCPUs"
+                          : "the trace has no access of vCPU " + std::to_string(vcpu) + ": use fewer vCPUs");
+  return mine;
+}
+
 Zipf::Zipf(std::uint64_t ranks, double exponent) : n_(static_cast<double>(ranks)), exponent_(exponent) {
   h_x1_ = h_integral(1.5) - 1.0;
   h_n_ = h_integral(n_ + 0.5);
@@ -91,26 +108,26 @@ AccessOrder::AccessOrder(const AccessConfig& config, std::uint64_t pages, std::u
       zipf_ = std::make_unique<Zipf>(range_.count, config.zipf_exponent);
     }
   } else if (config.order == "trace") {
-    if (config.trace.empty()) throw ConfigError("access.order=trace needs a trace of page numbers");
-    for (const std::uint32_t page : config.trace)
-      if (page >= pages)
-        throw ConfigError("the trace touches page " + std::to_string(page) + " of a region of " + std::to_string(pages) +
-                          " pages");
-    // Partitioned vCPUs share one trace: vCPU k takes every vcpus-th access of it, from the k-th on.
-    if (config.overlap) {
-      list_ = config.trace;
-    } else {
-      for (std::uint64_t i = vcpu; i < config.trace.size(); i += vcpus) list_.push_back(config.trace[i]);
-    }
-    if (list_.empty()) throw ConfigError("the trace is shorter than there are vCPUs");
-    order_ = Order::list;
-    per_pass_ = config.accesses != 0 ? config.accesses : list_.size();
+    take_trace(config, pages, vcpu, vcpus);
   } else if (config.order == "none") {
     per_pass_ = 0;  // the control run: no page is touched
   } else {
     throw ConfigError("access.order '" + config.order +
                       "' is unknown; it is one of sequential, permutation, uniform, zipf, strided, trace, none");
   }
+}
+
+void AccessOrder::take_trace(const AccessConfig& config, std::uint64_t pages, std::uint32_t vcpu, std::uint32_t vcpus) {
+  for (const std::uint32_t page : config.trace)
+    if (page >= pages)
+      throw ConfigError("the trace touches page " + std::to_string(page) + " of a region of " + std::to_string(pages) + " pages");
+  for (const std::size_t i : share_of_trace(config, vcpu, vcpus)) {
+    list_.push_back(config.trace[i]);
+    if (!config.trace_write.empty()) writes_.push_back(config.trace_write[i]);
+  }
+  if (!writes_.empty()) read_threshold_ = 1;  // neither all nor none: what was recorded counts
+  order_ = Order::list;
+  per_pass_ = config.accesses != 0 ? config.accesses : list_.size();
 }
 
 void AccessOrder::prepare() {
@@ -124,6 +141,20 @@ void AccessOrder::begin_round(std::uint32_t round) {
   next_ = 0;
   random_ = Random(seed_ ^ (0x8EBC6AF09C88C6E3ull * round));
   if (shuffled_) shuffle(list_, random_);
+}
+
+std::vector<std::uint8_t> touched_pages(const AccessConfig& config, std::uint64_t pages, std::uint32_t vcpus,
+                                        std::uint64_t seed) {
+  std::vector<std::uint8_t> touched(pages);
+  for (std::uint32_t vcpu = 0; vcpu < vcpus; ++vcpu) {
+    AccessOrder order(config, pages, vcpu, vcpus, seed);
+    order.prepare();
+    for (std::uint32_t pass = 0; pass < config.passes; ++pass) {
+      order.rewind();
+      for (std::uint64_t left = order.per_pass(); left != 0; --left) touched[order.next_page()] = 1;
+    }
+  }
+  return touched;
 }
 
 [[gnu::hot]] std::uint64_t AccessOrder::next_of_another() noexcept {

@@ -17,7 +17,10 @@ struct AccessConfig {
   std::uint64_t accesses = 0;  ///< per pass; 0: as many as the vCPU's range has pages (trace: its length)
   std::uint64_t stride_pages = 1;
   double zipf_exponent = 1.1;
-  std::vector<std::uint32_t> trace;
+  std::vector<std::uint32_t> trace;         ///< pages; the lists below are empty, or have an entry for each of them
+  std::vector<std::uint64_t> trace_due_ns;  ///< when it is due, after the common start; empty: back to back
+  std::vector<std::uint8_t> trace_write;    ///< 1: it writes; empty: by read_share
+  std::vector<std::uint16_t> trace_vcpu;    ///< which vCPU makes it, modulo the number of vCPUs; empty: one after the other
   std::uint64_t think_ns = 0;
   double rate_per_s = 0.0;         ///< of an open loop; 0: a closed one
   std::string arrivals = "fixed";  ///< of an open loop: fixed, poisson
@@ -30,6 +33,13 @@ struct PageRange {
   std::uint64_t count = 0;
 };
 PageRange range_of(std::uint64_t pages, std::uint32_t vcpu, std::uint32_t vcpus, bool overlap);
+
+/// The accesses of a trace that a vCPU makes, as indices into it: all of them where vCPUs overlap. Throws ConfigError when there
+/// is none, or the lists of the trace do not fit each other.
+std::vector<std::size_t> share_of_trace(const AccessConfig& config, std::uint32_t vcpu, std::uint32_t vcpus);
+
+/// By page: 1 for each that some vCPU touches in the first round.
+std::vector<std::uint8_t> touched_pages(const AccessConfig& config, std::uint64_t pages, std::uint32_t vcpus, std::uint64_t seed);
 
 /// splitmix64's successor step: fast, and good enough to pick pages with.
 class Random {
@@ -82,10 +92,15 @@ class AccessOrder {
     return order_ == Order::list && next_ < list_.size() ? list_[next_++] : next_of_another();
   }
   bool next_is_read() noexcept {
-    return read_threshold_ == ~std::uint64_t{0} || (read_threshold_ != 0 && coin_.next() < read_threshold_);
+    return read_threshold_ == ~std::uint64_t{0} || (read_threshold_ != 0 && drawn_or_recorded());
   }
 
  private:
+  bool drawn_or_recorded() noexcept {  ///< of the page that next_page() returned last
+    return writes_.empty() ? coin_.next() < read_threshold_ : writes_[(next_ - 1) % writes_.size()] == 0;
+  }
+  void take_trace(const AccessConfig& config, std::uint64_t pages, std::uint32_t vcpu, std::uint32_t vcpus);
+
   enum class Order { sequential, list, uniform, zipf, strided };
   std::uint64_t next_of_another() noexcept;  ///< of an order without a list, or of a list at its end
   Order order_ = Order::sequential;
@@ -96,6 +111,7 @@ class AccessOrder {
   std::uint64_t stride_ = 1;
   std::uint64_t per_lane_ = 1;
   std::vector<std::uint32_t> list_;
+  std::vector<std::uint8_t> writes_;  ///< of a trace that says which accesses write
   std::unique_ptr<Zipf> zipf_;
   std::uint64_t seed_;
   Random random_;

@@ -43,6 +43,9 @@ enum class Counter : std::size_t {
   delay_ns,          // their achieved delays, summed
   prefetched_pages,  // brought by the background stream: installed, or (file_map) read into the page cache
   prefetch_late,     // resolved by another thread before the prefetcher reached them
+  prefetch_skipped,  // resolved before the prefetcher came to them
+  served_pages,      // of a foreign VMM: pages installed for an event, each the first time
+  zero_pages,        // of a foreign VMM: pages installed as zeros, by UFFDIO_ZEROPAGE
   populate_waits,    // events of a vCPU asleep inside its own populate
   stray_waits,       // events of a vCPU whose strategy was meant to avoid sleeping
   unknown_events,    // events outside every region, or of a kind not asked for
@@ -106,6 +109,9 @@ inline constexpr std::array<const char*, static_cast<std::size_t>(Counter::count
                                                                                                  "delay_ns",
                                                                                                  "prefetched_pages",
                                                                                                  "prefetch_late",
+                                                                                                 "prefetch_skipped",
+                                                                                                 "served_pages",
+                                                                                                 "zero_pages",
                                                                                                  "populate_waits",
                                                                                                  "stray_waits",
                                                                                                  "unknown_events",

@@ -53,6 +53,7 @@ struct alignas(64) FaultRecord {
   Exit exit;
   std::uint8_t emulated_exits;    ///< emulated exits this fault paid for; 255: that many or more
   std::uint8_t emulated_entries;  ///< emulated stage-2 violations without an exit it paid for, likewise
+  bool write;
 };
 static_assert(sizeof(FaultRecord) == 64);
 static_assert(std::atomic<Ticks>::is_always_lock_free && std::atomic<std::uint32_t>::is_always_lock_free);

@@ -44,6 +44,7 @@ class PageRecord {
   }
   /// A remove event names the page. False: it is in flight, ask again.
   bool discard(std::uint64_t page) const noexcept { return step<PageMove::discard>(page) || state(page) != PageState::in_flight; }
+  bool drop(std::uint64_t page) const noexcept { return step<PageMove::drop>(page); }
   bool resolve_unasked(std::uint64_t page) const noexcept { return step<PageMove::resolve_unasked>(page); }
   bool enter_stage2(std::uint64_t page) const noexcept { return step<PageMove::enter_stage2>(page); }
   /// As KVM's MMU notifier does whenever the kernel takes the page away.

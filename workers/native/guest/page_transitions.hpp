@@ -56,6 +56,7 @@ enum class PageMove {
   // Of any thread.
   claim,            ///< takes a free page, to install or poison it
   discard,          ///< a remove event names the page
+  drop,             ///< the same of a foreign VMM, whose page is to read as zeros whatever it was. No thread settles it meanwhile
   resolve_unasked,  ///< installed by a thread that goes by EEXIST alone and has claimed nothing
   enter_stage2,     ///< the emulated stage-2 table maps the page
   leave_stage2,     ///< it no longer does
@@ -87,6 +88,11 @@ inline constexpr std::array kPageTransitions = [] {
       PageTransition{M::discard, swapped_out, discarded},
       PageTransition{M::discard, swapped_out_in_stage2, discarded},
       PageTransition{M::discard, poisoned, discarded},
+      PageTransition{M::drop, unresolved, discarded},
+      PageTransition{M::drop, claimed, claimed_again},
+      PageTransition{M::drop, claimed_again, claimed_again},
+      PageTransition{M::drop, resolved, discarded},
+      PageTransition{M::drop, discarded, discarded},
       PageTransition{M::resolve_unasked, unresolved, resolved},
       PageTransition{M::resolve_unasked, resolved, resolved},
       PageTransition{M::resolve_unasked, in_stage2, resolved},

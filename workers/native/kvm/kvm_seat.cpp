@@ -189,7 +189,8 @@ void KvmSeat::write_accesses(std::uint64_t count) {
 
 void KvmSeat::raise(const GuestAccess& access) {
   if (!std::exchange(raised_, true))
-    vcpu_.raise({access.page, access.known, access.due, stamps_ ? access.raised : 0, opens_records_});
+    vcpu_.raise({access.page, access.known, (access.flags & GuestAccess::kWrites) != 0, access.due, stamps_ ? access.raised : 0,
+                 opens_records_});
 }
 
 // The access that the guest is making, in the books.

@@ -91,11 +91,12 @@ void Resolver::release_rest(const PageRun& run, const PageRun& kept) const noexc
 }
 
 [[gnu::hot]] Outcome Resolver::map(const Shard& shard, std::uint64_t page, std::uint32_t count, const std::byte* from,
-                                   bool wake) const noexcept {
+                                   const Install& how) const noexcept {
   const std::uint64_t at = address_of(shard, page);
   const std::uint64_t length = count * page_bytes_;
-  if (memory_ == MemoryType::anon) return shard.uffd->copy(at, reinterpret_cast<std::uint64_t>(from), length, wake);
-  return shard.uffd->resume(at, length, wake);
+  if (how.zero) return shard.uffd->zeropage(at, length, how.wake);
+  if (memory_ == MemoryType::anon) return shard.uffd->copy(at, reinterpret_cast<std::uint64_t>(from), length, how.wake);
+  return shard.uffd->resume(at, length, how.wake);
 }
 
 [[gnu::hot]] Installed Resolver::install(const PageRun& run, const Install& how, Counters& counters) const noexcept {
@@ -105,7 +106,7 @@ void Resolver::release_rest(const PageRun& run, const PageRun& kept) const noexc
   int tries = 0;
   for (std::uint32_t at = 0; at < run.count;) {
     const std::byte* source = how.from == nullptr ? nullptr : how.from + at * page_bytes_;
-    const Outcome outcome = map(shard, run.first + at, run.count - at, source, how.wake);
+    const Outcome outcome = map(shard, run.first + at, run.count - at, source, how);
     const auto done = static_cast<std::uint32_t>(static_cast<std::uint64_t>(outcome.done) / page_bytes_);
     for (const std::uint32_t end = at + done; at < end; ++at) settle_mapped(run.first + at, how, installed);
     if (outcome.error == 0) break;
@@ -127,7 +128,7 @@ void Resolver::release_rest(const PageRun& run, const PageRun& kept) const noexc
     }
     installed.error = outcome.error;
     installed.settled = at;
-    installed.call = memory_ == MemoryType::anon ? "UFFDIO_COPY" : "UFFDIO_CONTINUE";
+    installed.call = how.zero ? "UFFDIO_ZEROPAGE" : memory_ == MemoryType::anon ? "UFFDIO_COPY" : "UFFDIO_CONTINUE";
     settle_rest({run.first + at, run.count - at}, how.known, installed.end);
     break;
   }

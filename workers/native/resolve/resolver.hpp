@@ -36,7 +36,8 @@ struct Install {
   const std::byte* from = nullptr;  ///< contents of the run, for anonymous memory
   bool wake = false;
   Known known = Known::claimed;
-  int tries = 0;  ///< how often EAGAIN is answered by another try; 0: kTries
+  int tries = 0;      ///< how often EAGAIN is answered by another try; 0: kTries
+  bool zero = false;  ///< zeros, whatever the memory: by UFFDIO_ZEROPAGE
 };
 
 /// How installing ended. Callers act on `end`; `error` is for the text of a refusal.
@@ -101,7 +102,8 @@ class Resolver {
   void settled(const PageRun& run) const noexcept {
     if (shared_ != nullptr) shared_->header().page_waiters.settled(run);
   }
-  Outcome map(const Shard& shard, std::uint64_t page, std::uint32_t count, const std::byte* from, bool wake) const noexcept;
+  Outcome map(const Shard& shard, std::uint64_t page, std::uint32_t count, const std::byte* from,
+              const Install& how) const noexcept;
   Installed::End end_of(int error, Counters& counters) const noexcept;
   void settle_mapped(std::uint64_t page, const Install& how, Installed& installed) const noexcept;
   void settle_lost(std::uint64_t page, const Install& how, Installed& installed, Counters& counters) const noexcept;

@@ -35,7 +35,9 @@ struct PageServerConfig {
   std::vector<CpuList> reader_cpus;
   SourceConfig source;
   Inject inject;
-  bool successor = false;  ///< in place of a page server that was killed while it served this guest
+  bool wake_first = false;       ///< a fault's own page is installed and woken before the pages around it
+  std::uint64_t log_faults = 0;  ///< of a foreign VMM: records kept of its faults
+  bool successor = false;        ///< in place of a page server that was killed while it served this guest
   PrefetchConfig prefetch;
 };
 

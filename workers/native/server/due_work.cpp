@@ -23,6 +23,14 @@ void DueWork::run_due() {
   }
 }
 
+void DueWork::run_all() {
+  for (std::size_t left = jobs_.size(); left != 0; --left) {
+    Job job = jobs_.top();
+    jobs_.pop();
+    advance(std::move(job));
+  }
+}
+
 std::uint64_t DueWork::drop() noexcept {
   std::uint64_t requests = 0;
   for (; !jobs_.empty(); jobs_.pop()) requests += !jobs_.top().request.removed;
@@ -67,6 +75,10 @@ void DueWork::put(Job job) {
     RemoteSource::Done done = arrival(job.request, job.run, to);
     if (!source.remote()->fetch(job.run, job.mine, to, std::move(done))) present(job.request, job.run, nullptr);
     return;
+  }
+  if (server_.mapped() != nullptr) {
+    counters_[Counter::fetched_pages] += job.run.count;
+    return present(job.request, job.run, nullptr);
   }
   if (server_.anonymous()) {
     std::byte* const to = buffer(job.request);

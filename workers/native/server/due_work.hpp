@@ -38,6 +38,8 @@ class DueWork {
   Ticks due() const noexcept { return jobs_.top().due; }
   /// Does what is due now.
   void run_due();
+  /// Does what there is, due or not.
+  void run_all();
   /// Forgets all of it; how many requests are left without an answer.
   std::uint64_t drop() noexcept;
 

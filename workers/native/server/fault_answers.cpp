@@ -1,6 +1,7 @@
 #include "server/fault_answers.hpp"
 
 #include <memory>
+#include <span>
 
 #include "resolve/poison.hpp"
 
@@ -18,29 +19,50 @@ std::shared_ptr<std::vector<std::byte>> buffer_for(const Guest& guest, std::uint
 
 std::byte* start_of(std::vector<std::byte>& contents) { return contents.empty() ? nullptr : contents.data(); }
 
-/// Installs a claimed run for a fault and accounts for it. `changing` and `gone` leave the fault without an answer.
-[[gnu::hot]] End install(const Guest& guest, const Request& fault, const PageRun& run, const std::byte* from, int tries,
+[[gnu::hot]] void count_installed(const ServerState& server, const Request& fault, const Part& part, const Installed& installed,
+                                  Counters& counters) {
+  if (server.mapped() != nullptr) {
+    counters[Counter::served_pages] += installed.first;
+    if (part.zero) counters[Counter::zero_pages] += installed.pages;
+  } else if (fault.vcpu == Request::kNobody) {
+    counters[Counter::device_resolved] += installed.pages - installed.again;
+  } else if (installed.pages != 0) {
+    VcpuState& vcpu = server.guest.vcpu(fault.vcpu);
+    vcpu.resolved_by_reader.fetch_add(installed.pages - installed.again, kRelaxed);
+    vcpu.first_by_reader.fetch_add(installed.first, kRelaxed);
+  }
+}
+
+void release(const Resolver& resolver, std::span<const Part> parts) {
+  for (const Part& part : parts) resolver.release(part.run);
+}
+
+/// Installs a claimed run for a fault, part by part, and accounts for it. How the part with the fault's page ended: `changing`
+/// and `gone` leave the fault without an answer. A part that cannot be installed is free again, as are those after it.
+[[gnu::hot]] End install(const ServerState& server, const Request& fault, std::span<const Part> parts, int tries,
                          Counters& counters) {
   const Clock& clock = Clock::get();
   if (fault.record != nullptr && fault.record->fetched.load(kRelaxed) == 0) fault.record->fetched.store(clock.now(), kRelaxed);
   const Resolver& resolver = fault.peer->resolver();
-  const Installed installed = resolver.install(run, {.wanted = fault.page, .from = from, .wake = true, .tries = tries}, counters);
-  if (fault.record != nullptr) fault.record->installed.store(clock.now(), kRelaxed);
-  if (fault.vcpu == Request::kNobody) {
-    counters[Counter::device_resolved] += installed.pages - installed.again;
-  } else if (installed.pages != 0) {
-    VcpuState& vcpu = guest.vcpu(fault.vcpu);
-    vcpu.resolved_by_reader.fetch_add(installed.pages - installed.again, kRelaxed);
-    vcpu.first_by_reader.fetch_add(installed.first, kRelaxed);
+  End end = End::changing;
+  bool answered = false;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const Part& part = parts[i];
+    const Install how{.wanted = fault.page, .from = part.from, .wake = true, .tries = tries, .zero = part.zero};
+    const Installed installed = resolver.install(part.run, how, counters);
+    count_installed(server, fault, part, installed, counters);
+    const bool wanted = fault.page - part.run.first < part.run.count;
+    if (wanted && fault.record != nullptr) fault.record->installed.store(clock.now(), kRelaxed);
+    if (!answered) end = wanted || installed.end != End::mapped ? installed.end : end;
+    answered |= wanted;
+    if (installed.end == End::refused) server.guest.stop(resolver.refusal(part.run, installed));
+    if (installed.end == End::mapped || (installed.end == End::gone && !wanted)) continue;
+    release(resolver, parts.subspan(i + 1));
+    break;
   }
-  switch (installed.end) {
-    case End::changing:
-    case End::gone: break;
-    case End::mapped: ++counters[Counter::events_resolved]; break;
-    case End::vanished: ++counters[Counter::events_dropped]; break;
-    case End::refused: ++counters[Counter::events_dropped]; guest.stop(resolver.refusal(run, installed));
-  }
-  return installed.end;
+  if (end == End::mapped) ++counters[Counter::events_resolved];
+  if (end == End::vanished || end == End::refused) ++counters[Counter::events_dropped];
+  return end;
 }
 
 /// The same for a page that was resolved before.
@@ -63,7 +85,8 @@ void count_again(const Guest& guest, const Request& fault, const Installed& inst
 
 FaultAnswers::FaultAnswers(ServerState& server, ThreadInfo& thread, std::uint32_t number)
     : DueWork(server, thread, number),
-      staging_(server.anonymous() ? guest_.config().page_bytes * server.config.fault_around_pages : 0) {}
+      staging_(server.anonymous() && server.mapped() == nullptr ? guest_.config().page_bytes * server.config.fault_around_pages
+                                                                : 0) {}
 
 [[gnu::hot]] void FaultAnswers::answer(const Request& fault) {
   const PageRun claimed = fault.peer->resolver().claim(fault.page, server_.claim);
@@ -81,7 +104,7 @@ FaultAnswers::FaultAnswers(ServerState& server, ThreadInfo& thread, std::uint32_
 void FaultAnswers::not_free(const Request& fault) {
   const Resolver& resolver = fault.peer->resolver();
   PageState state = resolver.record().state(fault.page);
-  if (state == PageState::resolved && server_.config.track_removes) {
+  if (state == PageState::resolved && server_.config.track_removes && server_.mapped() == nullptr) {
     guest_.wait_for_removes();
     state = resolver.record().state(fault.page);
   }
@@ -97,6 +120,10 @@ void FaultAnswers::not_free(const Request& fault) {
 }
 
 void FaultAnswers::discard(Peer& peer, std::uint64_t page) {
+  if (server_.mapped() != nullptr) {
+    counters_[Counter::pages_discarded] += peer.resolver().record().drop(page);
+    return;
+  }
   if (peer.resolver().record().discard(page))
     ++counters_[Counter::pages_discarded];
   else
@@ -114,8 +141,14 @@ void FaultAnswers::look(Request fault) {
 }
 
 [[gnu::hot]] void FaultAnswers::present(const Request& fault, const PageRun& run, const std::byte* from) {
+  parts_.clear();
+  if (server_.mapped() != nullptr)
+    split_by_zeros(server_, fault.peer->resolver().record(), run, parts_);
+  else
+    parts_.push_back({run, from});
+  if (server_.config.wake_first && run.count > 1) split_off_first(fault.page, guest_.config().page_bytes, parts_);
   // A remove event that is pending may be ours to read: nothing is waited for here.
-  const End end = install(guest_, fault, run, from, Resolver::kOnce, counters_);
+  const End end = install(server_, fault, parts_, Resolver::kOnce, counters_);
   if (end == End::changing) look_later(fault, look_again_after());
   if (end == End::gone) refetch(fault, run);
 }
@@ -129,9 +162,11 @@ void FaultAnswers::refetch(const Request& fault, const PageRun& run) {
 RemoteSource::Done FaultAnswers::arrival(const Request& fault, const PageRun& run, std::byte*& to) {
   const auto contents = buffer_for(guest_, run.count);
   to = start_of(*contents);
-  return [&guest = guest_, fault, run, contents](Counters& counters) {
+  return [&server = server_, fault, run, contents](Counters& counters) {
+    std::vector<Part> parts{{run, start_of(*contents)}};
+    if (server.config.wake_first && run.count > 1) split_off_first(fault.page, server.guest.config().page_bytes, parts);
     // No reader's thread, so remove events are read meanwhile. A sleeper that is woken unanswered faults again.
-    const End end = install(guest, fault, run, start_of(*contents), Resolver::kTries, counters);
+    const End end = install(server, fault, parts, Resolver::kTries, counters);
     if (end != End::changing && end != End::gone) return;
     ++counters[Counter::events_dropped];
     fault.peer->resolver().wake(fault.page, counters);
@@ -152,8 +187,10 @@ void FaultAnswers::install_again(const Request& fault) {
     server_.source->remote()->fetch({fault.page, 1}, {}, contents->data(), done);
     return;
   }
-  if (server_.anonymous() && !server_.source->make({fault.page, 1}, staging_.data())) return failed(fault);
-  const Installed installed = install_once_more(fault, start_of(staging_), counters_);
+  const MappedSnapshot* mapped = server_.mapped();
+  if (mapped == nullptr && server_.anonymous() && !server_.source->make({fault.page, 1}, staging_.data())) return failed(fault);
+  const std::byte* from = mapped != nullptr ? mapped->at(fault.page * guest_.config().page_bytes) : start_of(staging_);
+  const Installed installed = install_once_more(fault, from, counters_);
   if (installed.end == End::gone) return refetch(fault, {fault.page, 1});
   if (installed.end == End::changing) return look_later(fault, look_again_after());
   count_again(guest_, fault, installed, counters_);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "server/due_work.hpp"
+#include "server/parts.hpp"
 
 namespace uffd {
 
@@ -30,6 +31,7 @@ class FaultAnswers final : public DueWork {
   void install_again(const Request& fault);
   void refetch(const Request& fault, const PageRun& run);  ///< its contents are gone
 
+  std::vector<Part> parts_;         ///< of the run that is being installed
   std::vector<std::byte> staging_;  ///< contents of anonymous pages
 };
 

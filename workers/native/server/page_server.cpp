@@ -1,6 +1,8 @@
 #include "server/page_server.hpp"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstring>
 #include <exception>
 
 #include "kernel/error.hpp"
@@ -71,7 +73,7 @@ void PageServer::start_threads() {
   for (std::uint32_t i = 0; i < readers && !state_.peers.empty(); ++i)
     start(i, cpus_of(i), [this, i] { Reader(state_, infos_[i], i).serve(); });
   // A ring's thread runs where the reader of its number does: vCPUs that ask and vCPUs that sleep are served alike.
-  for (std::uint32_t i = 0; i < rings; ++i)
+  for (std::uint32_t i = 0; i < rings && state_.mapped() == nullptr; ++i)
     start(readers + i, cpus_of(i), [this, i, number = readers + i] { RingServer(state_, infos_[number], i, number).serve(); });
   if (const std::uint32_t last = readers + rings; last < infos_.size())
     start(last, state_.config.prefetch.cpus, [this, last] { Prefetcher(state_, infos_[last], last, prefetch_marks_).serve(); });
@@ -89,6 +91,38 @@ std::vector<PrefetchMark> PageServer::prefetch_marks() const {
   std::vector<PrefetchMark> marks = prefetch_marks_;
   for (PrefetchMark& mark : marks) mark.at = line_.to_ns(mark.at);
   return marks;
+}
+
+std::vector<std::byte> PageServer::logged_faults() const {
+  if (state_.log == nullptr) return {};
+  const std::span<const FaultRecord> records = state_.log->records();
+  std::vector<std::byte> bytes(records.size_bytes());
+  std::byte* at = bytes.data();
+  for (const FaultRecord& record : records) {
+    std::memcpy(at, static_cast<const void*>(&record), sizeof record);
+    for (const std::size_t stage :
+         {offsetof(FaultRecord, delivered), offsetof(FaultRecord, fetched), offsetof(FaultRecord, installed)}) {
+      Ticks stamp;
+      std::memcpy(&stamp, at + stage, sizeof stamp);
+      stamp = line_.to_ns(stamp);
+      std::memcpy(at + stage, &stamp, sizeof stamp);
+    }
+    at += sizeof record;
+  }
+  return bytes;
+}
+
+std::vector<std::uint32_t> PageServer::logged_tids() const {
+  if (state_.log == nullptr) return {};
+  return {state_.log->tids().begin(), state_.log->tids().end()};
+}
+
+std::array<std::uint64_t, kPageStateNames.size()> PageServer::page_states() const noexcept {
+  std::array<std::uint64_t, kPageStateNames.size()> states{};
+  if (state_.peers.empty()) return states;
+  for (std::uint64_t page = 0; page < state_.guest.pages(); ++page)
+    ++states[static_cast<std::size_t>(state_.peers.front()->resolver().record().state(page))];
+  return states;
 }
 
 Counters PageServer::counters() const {

@@ -2,6 +2,7 @@
 // exit ask. It answers for contents: what it hands out is complete, and delayed as asked.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -38,6 +39,15 @@ class PageServer {
   /// The readers, then the rings' threads, then the prefetcher's.
   const std::vector<ThreadInfo>& threads() const noexcept { return infos_; }
   ThreadName name_of(std::size_t index) const noexcept;
+
+  /// By page, 1 for each that the prefetcher has brought; empty without one. After serve().
+  const std::vector<std::uint8_t>& brought() const noexcept { return state_.brought; }
+  /// Of a foreign VMM, after serve(): the bytes of its fault records, stamps in CLOCK_MONOTONIC nanoseconds, and the thread of
+  /// each (0: not known).
+  std::vector<std::byte> logged_faults() const;
+  std::vector<std::uint32_t> logged_tids() const;
+  /// Pages of the first mapping by their state, in the order of kPageStateNames.
+  std::array<std::uint64_t, kPageStateNames.size()> page_states() const noexcept;
 
  private:
   void start_threads();

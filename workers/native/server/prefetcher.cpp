@@ -27,7 +27,8 @@ Prefetcher::Prefetcher(ServerState& server, ThreadInfo& thread, std::uint32_t nu
       in_order_(config_.name == "order"),
       delay_(server.config.delay_us, server.config.delay_exponential, server.config.seed + number) {
   const MemoryType memory = guest_.config().memory;
-  if (memory == MemoryType::anon || memory == MemoryType::file) staging_.resize(config_.batch_pages * guest_.config().page_bytes);
+  if (server.mapped() == nullptr && (memory == MemoryType::anon || memory == MemoryType::file))
+    staging_.resize(config_.batch_pages * guest_.config().page_bytes);
   marks_.reserve(2 * kMarks);
 }
 
@@ -45,7 +46,7 @@ void Prefetcher::serve() {
             clock.from_ns(run.count * page_bytes / (config_.mib_per_s * kBytesPerMib) * 1e9);
     if (!delay_.none() && !server_.source->complete(run) && !sleep_until(clock.now() + clock.from_ns(delay_.next_ns()))) break;
     if (!bring(run)) break;
-    if (guest_.config().memory == MemoryType::file) counters_[Counter::prefetched_pages] += run.count;
+    if (guest_.config().memory == MemoryType::file) count_brought(run, run.count);
     for (const auto& peer : server_.peers) install(*peer, run);
     mark(false);
   }
@@ -55,7 +56,10 @@ void Prefetcher::serve() {
 /// The next batch from `at` on, which it moves past it; empty when the page at `at` is not wanted.
 PageRun Prefetcher::next_run(std::uint64_t& at) const {
   PageRun run{page_at(at++), 0};
-  if (!wanted(run.first)) return run;
+  if (!wanted(run.first)) {
+    counters_[Counter::prefetch_skipped] += !poisoned_at_source(guest_, run.first);
+    return run;
+  }
   run.count = 1;
   while (at < size() && run.count < config_.batch_pages && page_at(at) == run.first + run.count && wanted(page_at(at))) {
     ++run.count;
@@ -65,6 +69,7 @@ PageRun Prefetcher::next_run(std::uint64_t& at) const {
 }
 
 bool Prefetcher::wait_for_start() const {
+  if (server_.mapped() != nullptr) return !over();  // a foreign VMM is under way
   FutexWord& released = guest_.header().released;
   while (released.load(std::memory_order_acquire) == 0) {
     if (over()) return false;
@@ -88,6 +93,7 @@ bool Prefetcher::wanted(std::uint64_t page) const noexcept {
 /// Brings the contents of the run: they are complete, or in the staging buffer, when it returns true. False: it is over.
 bool Prefetcher::bring(const PageRun& run) {
   const Source& source = *server_.source;
+  if (server_.mapped() != nullptr) return true;
   std::vector<bool> mine;
   if (staging_.empty()) {
     if (source.complete(run)) return true;
@@ -144,13 +150,39 @@ void Prefetcher::install(const Peer& peer, const PageRun& run) {
       ++page;
       continue;
     }
+    if (server_.mapped() != nullptr) {
+      install_mapped(peer, claimed);
+      page += claimed.count;
+      continue;
+    }
     const std::byte* from = staging_.empty() ? nullptr : staging_.data() + (page - run.first) * page_bytes;
-    const Installed installed = peer.resolver().install(claimed, {.from = from, .wake = true, .tries = kTries}, counters_);
-    counters_[Counter::prefetched_pages] += installed.pages;
-    // Pages that were dropped meanwhile, or cannot be installed for now, are left to the vCPU that touches them.
-    if (installed.end == Installed::End::refused) guest_.stop("prefetch: " + peer.resolver().refusal(claimed, installed));
+    const Installed installed = install_part(peer, {claimed, from});
     page += installed.end == Installed::End::gone ? installed.settled + 1 : claimed.count;
   }
+}
+
+/// Pages that were dropped meanwhile, or cannot be installed for now, are left to the vCPU that touches them.
+Installed Prefetcher::install_part(const Peer& peer, const Part& part) {
+  // A foreign VMM's remove events are read by no thread while pages are installed: nothing is waited for.
+  const int tries = server_.mapped() != nullptr ? Resolver::kOnce : kTries;
+  const Install how{.from = part.from, .wake = true, .tries = tries, .zero = part.zero};
+  const Installed installed = peer.resolver().install(part.run, how, counters_);
+  count_brought({part.run.first, installed.settled}, installed.pages);
+  if (part.zero) counters_[Counter::zero_pages] += installed.pages;
+  if (installed.end == Installed::End::refused) guest_.stop("prefetch: " + peer.resolver().refusal(part.run, installed));
+  return installed;
+}
+
+void Prefetcher::install_mapped(const Peer& peer, const PageRun& claimed) {
+  const auto installing = server_.installing();
+  parts_.clear();
+  split_by_zeros(server_, peer.resolver().record(), claimed, parts_);
+  for (const Part& part : parts_) install_part(peer, part);
+}
+
+void Prefetcher::count_brought(const PageRun& run, std::uint64_t pages) {
+  counters_[Counter::prefetched_pages] += pages;
+  for (std::uint32_t i = 0; i < run.count; ++i) server_.brought[run.first + i] = 1;
 }
 
 bool Prefetcher::sleep_until(Ticks due) const noexcept {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernel/clock.hpp"
+#include "server/parts.hpp"
 #include "server/state.hpp"
 
 namespace uffd {
@@ -33,6 +34,9 @@ class Prefetcher {
   bool bring(const PageRun& run);
   bool fetch_remotely(const PageRun& run, const std::vector<bool>& mine);
   void install(const Peer& peer, const PageRun& run);
+  void install_mapped(const Peer& peer, const PageRun& claimed);
+  Installed install_part(const Peer& peer, const Part& part);
+  void count_brought(const PageRun& run, std::uint64_t pages);
   bool sleep_until(Ticks due) const noexcept;
   void mark(bool last);
 
@@ -44,6 +48,7 @@ class Prefetcher {
   const std::uint64_t pages_;
   const bool in_order_;
   Delay delay_;
+  std::vector<Part> parts_;
   std::vector<std::byte> staging_;  ///< contents of anonymous pages, or what is read of a snapshot that others map
 };
 

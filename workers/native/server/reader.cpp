@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <mutex>
 #include <utility>
 
 #include "kernel/error.hpp"
@@ -15,6 +16,7 @@ namespace uffd {
 
 namespace {
 
+constexpr double kLastNs = 200'000'000;      // how long a page server that ends answers what is raised meanwhile
 constexpr std::uint32_t kLongestPause = 15;  // rounds without reading on, where it found nothing again and again
 
 }  // namespace
@@ -49,6 +51,7 @@ void Reader::serve() {
   RemoteSource* const remote = server_.source->remote();
   while (!server_.stops()) {
     if (!answers_.none()) {
+      const auto installing = server_.installing();
       answers_.run_due();
       end_answering();
     }
@@ -56,7 +59,22 @@ void Reader::serve() {
     if (remote != nullptr) remote->flush();
     wait();
   }
+  if (server_.mapped() != nullptr) answer_the_last();
   counters_[Counter::events_dropped] += answers_.drop();
+}
+
+// Faults of a foreign VMM that were raised by now are answered, and what is left is raised again: for a successor to read.
+void Reader::answer_the_last() {
+  const Clock& clock = Clock::get();
+  bool any = true;
+  for (const Ticks until = clock.now() + clock.from_ns(kLastNs); any && clock.now() < until;) {
+    any = false;
+    for (Peer* peer : peers_) any |= read_events(*peer);
+    any |= !answers_.none();
+    const auto installing = server_.installing();
+    answers_.run_all();
+  }
+  wake_all();
 }
 
 [[gnu::hot]] void Reader::wait() {
@@ -138,12 +156,22 @@ void Reader::epoll_once(const timespec* timeout) {
   return any;
 }
 
-[[gnu::hot]] bool Reader::read_and_answer(Peer& peer) {
-  const bool tracks = server_.config.track_removes;
-  if (tracks) marking_.fetch_add(1, std::memory_order_seq_cst);
+[[gnu::hot]] std::size_t Reader::read_messages(const Peer& peer) noexcept {
   const ssize_t bytes = ::read(peer.uffd().fd(), messages_.data(), messages_.size() * sizeof(uffd_msg));
-  const std::size_t count = bytes > 0 ? static_cast<std::size_t>(bytes) / sizeof(uffd_msg) : 0;
-  if (tracks) mark_removes(peer, count);
+  return bytes > 0 ? static_cast<std::size_t>(bytes) / sizeof(uffd_msg) : 0;
+}
+
+std::size_t Reader::read_and_mark(Peer& peer) {
+  std::unique_lock<std::shared_mutex> alone;
+  if (server_.mapped() != nullptr) alone = std::unique_lock(server_.removing);
+  marking_.fetch_add(1, std::memory_order_seq_cst);
+  const std::size_t count = read_messages(peer);
+  mark_removes(peer, count);
+  return count;
+}
+
+[[gnu::hot]] bool Reader::read_and_answer(Peer& peer) {
+  const std::size_t count = server_.config.track_removes ? read_and_mark(peer) : read_messages(peer);
   if (count == 0) {
     ++counters_[Counter::reads_empty];  // nothing is left, another reader was faster, or the other process is gone
     return false;
@@ -152,6 +180,7 @@ void Reader::epoll_once(const timespec* timeout) {
   std::uint16_t cpu = 0;
   const Ticks delivered = Clock::get().now_and_cpu(cpu);
   seen_.add(cpu);
+  const auto installing = server_.installing();
   for (std::size_t i = 0; i < count && !vanished_; ++i) {
     if (messages_[i].event == UFFD_EVENT_PAGEFAULT)
       take_fault(peer, messages_[i], delivered);
@@ -173,6 +202,7 @@ void Reader::epoll_once(const timespec* timeout) {
     ++counters_[Counter::events_dropped];
     return;
   }
+  if (server_.mapped() != nullptr) return take_foreign_fault(peer, message, *page, delivered);
   const std::uint32_t vcpu = vcpus_.find(message.arg.pagefault.feat.ptid);
   FaultRecord* const record = vcpu == Request::kNobody ? nullptr : peer.record_of(vcpu, *page);
   if (record != nullptr) record->delivered.store(delivered, std::memory_order_release);
@@ -184,6 +214,16 @@ void Reader::epoll_once(const timespec* timeout) {
   }
   const bool minor = (message.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_MINOR) != 0;
   answers_.answer({*page, vcpu, &peer, record, delivered, minor});
+}
+
+[[gnu::hot]] void Reader::take_foreign_fault(Peer& peer, const uffd_msg& message, std::uint64_t page, Ticks delivered) {
+  const auto& fault = message.arg.pagefault;
+  FaultRecord* record = nullptr;
+  if (server_.log != nullptr) {
+    record = server_.log->add(page, delivered, (fault.flags & UFFD_PAGEFAULT_FLAG_WRITE) != 0, fault.feat.ptid);
+    if (record == nullptr) ++counters_[Counter::records_dropped];
+  }
+  answers_.answer({page, Request::kNobody, &peer, record, delivered, false});
 }
 
 [[gnu::hot]] void Reader::count_waiter(std::uint32_t vcpu) noexcept {

@@ -26,9 +26,13 @@ class Reader {
   void epoll_once(const timespec* timeout);
   bool read_events(Peer& peer);  ///< false: there was none
   bool read_and_answer(Peer& peer);
+  std::size_t read_messages(const Peer& peer) noexcept;  ///< how many
+  std::size_t read_and_mark(Peer& peer);                 ///< the same, with the pages of their remove events marked
+  void answer_the_last();
   void begin_answering() noexcept;
   void end_answering() noexcept;
   void take_fault(Peer& peer, const uffd_msg& message, Ticks delivered);
+  void take_foreign_fault(Peer& peer, const uffd_msg& message, std::uint64_t page, Ticks delivered);
   void count_waiter(std::uint32_t vcpu) noexcept;
   void mark_removes(Peer& peer, std::size_t messages);
   void wake_all() noexcept;

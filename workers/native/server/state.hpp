@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <shared_mutex>
 #include <vector>
 
 #include "guest/counters.hpp"
@@ -11,6 +12,7 @@
 #include "kernel/placement.hpp"
 #include "kernel/thread_usage.hpp"
 #include "server/config.hpp"
+#include "server/fault_log.hpp"
 #include "server/peer.hpp"
 #include "source/source.hpp"
 
@@ -34,6 +36,13 @@ struct ServerState {
     return wait == Wait::spin && for_exits == (guest.header().exits.load(std::memory_order_relaxed) != 0);
   }
   bool stops() const noexcept { return stopping.load(std::memory_order_acquire); }
+  /// What a foreign VMM is served from; null for a guest of ours.
+  const MappedSnapshot* mapped() const noexcept { return config.source.mapped.get(); }
+  /// Held while pages of a foreign VMM are installed, by the threads that do. Its remove events are read and marked with none of
+  /// them at it: a page whose event has been read is installed as zeros ever after, and one whose event has not says EAGAIN.
+  std::shared_lock<std::shared_mutex> installing() {
+    return mapped() != nullptr && config.track_removes ? std::shared_lock(removing) : std::shared_lock<std::shared_mutex>();
+  }
   bool anonymous() const noexcept { return guest.config().memory == MemoryType::anon; }
   /// Poisons the page in every mapping of the guest that has it free.
   void poison_in_others(std::uint64_t page, Counters& counters) const noexcept;
@@ -46,7 +55,11 @@ struct ServerState {
   Mapping alias;
   std::unique_ptr<Source> source;
   std::vector<std::unique_ptr<Peer>> peers;
-  std::uint8_t claim;  ///< ours in the page records
+  std::shared_mutex removing;
+  std::unique_ptr<FaultLog> log;      ///< of a foreign VMM
+  Mapping zeros;                      ///< a page of a foreign VMM that has dropped it
+  std::vector<std::uint8_t> brought;  ///< by page: 1 once the prefetcher has brought it; empty without one
+  std::uint8_t claim;                 ///< ours in the page records
   std::atomic<bool> stopping{false};
 };
 

@@ -18,16 +18,18 @@
 #include "guest/page_run.hpp"
 #include "kernel/error.hpp"
 #include "source/allocate_page.hpp"
+#include "source/mapped_snapshot.hpp"
 #include "source/remote_source.hpp"
 #include "source/snapshot.hpp"
 
 namespace uffd {
 
 struct SourceConfig {
-  std::string name = "local";  ///< local: computed; file: `file`, a snapshot; remote: `remote`
+  std::string name = "local";  ///< local: computed; file: `file`, a snapshot; remote: `remote`; mapped: `mapped`
   std::string file;
   bool cold = false;  ///< the file's pages are not in the page cache when the run starts
   RemoteSourceConfig remote;
+  std::shared_ptr<const MappedSnapshot> mapped;  ///< of a foreign VMM, which is served from nothing else
 };
 
 class Source {
@@ -39,7 +41,7 @@ class Source {
       snapshot_ = std::make_unique<Snapshot>(config.file, guest.config().region_bytes, guest.config().page_bytes, config.cold);
     else if (config.name == "remote")
       remote_ = std::make_unique<RemoteSource>(guest, alias, config.remote);
-    else if (config.name != "local")
+    else if (config.name != "local" && config.mapped == nullptr)
       throw ConfigError("source '" + config.name + "' is unknown; it is one of local, file, remote");
   }
 

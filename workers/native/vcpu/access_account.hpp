@@ -82,10 +82,11 @@ class AccessAccount {
   static constexpr std::uint32_t kMostNoted = 255;  // of either kind of emulated operation in a record
 
   /// An access begins. `known`: its page's byte in the record; `due`: when an open loop wanted it, or 0.
-  [[gnu::hot]] void begin(std::uint64_t page, std::uint8_t known, Ticks due) noexcept {
+  [[gnu::hot]] void begin(std::uint64_t page, std::uint8_t known, bool write, Ticks due) noexcept {
     under_way_ = true;
     page_ = page;
     known_ = known;
+    write_ = write;
     due_ = due;
     raised_ = 0;
     when_raised_ = PageRecord::state_of(known);
@@ -161,6 +162,7 @@ class AccessAccount {
   // The access under way.
   std::uint64_t page_ = 0;
   std::uint8_t known_ = 0;
+  bool write_ = false;
   PageState when_raised_ = PageState::unresolved;
   bool under_way_ = false;  ///< there is one that is noted
   bool open_ = false;       ///< it has a record
@@ -203,6 +205,7 @@ class AccessAccount {
   [[gnu::hot]] void close_record(const Touched& touched) noexcept {
     slot_->resumed = touched.resumed;
     slot_->cpu = touched.cpu;
+    slot_->write = write_;
     slot_->emulated_exits = static_cast<std::uint8_t>(emulated_exits_ < kMostNoted ? emulated_exits_ : kMostNoted);
     slot_->emulated_entries = static_cast<std::uint8_t>(emulated_entries_ < kMostNoted ? emulated_entries_ : kMostNoted);
     FaultOutcome outcome = FaultOutcome::lost_race;

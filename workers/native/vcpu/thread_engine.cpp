@@ -62,11 +62,11 @@ class ThreadSeat final : public Engine::Seat {
   const bool in_stage2 = vcpu_.vmm().exit < ExitKind::probe || PageRecord::in_stage2(known);
   const bool mapped = in_stage2 && !PageRecord::faults(known) && books_.dropped == nullptr;
   if (mapped && due == 0 && !vcpu_.notes_all()) {
-    vcpu_.touch_mapped(page);
+    vcpu_.touch_mapped(page, !read);
     const std::uint64_t value = read ? touch_read(word) : touch_write(word);
     return vcpu_.finish_mapped(page, value, base);
   }
-  vcpu_.raise_here(page, known, due);
+  vcpu_.raise_here(page, known, !read, due);
   std::uint64_t value = 0;
   if (in_stage2 || enter_stage2(page)) value = read ? touch_read(word) : touch_write(word);
   return vcpu_.finish_here(value, base);

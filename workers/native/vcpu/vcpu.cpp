@@ -18,17 +18,13 @@ namespace {
 
 constexpr int kEverybody = 0x7fffffff;
 
-Ticks interval_of(const AccessConfig& access) {
-  return access.rate_per_s > 0.0 ? Clock::get().from_ns(1e9 / access.rate_per_s) : 0;
-}
-
 }  // namespace
 
 Vcpu::Vcpu(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, const AccessConfig& access, CpuList cpus)
     : Trips(vmm, index, records, access),
       config_(access),
       order_(access, vmm.guest.pages(), index, vmm.guest.config().vcpus, vmm.guest.config().seed),
-      arrivals_(access.arrivals, interval_of(access), index, vmm.guest.config().vcpus, vmm.guest.config().seed),
+      arrivals_(Arrivals::of(access, index, vmm.guest.config().vcpus, vmm.guest.config().seed)),
       cpus_(std::move(cpus)),
       milestones_(order_.per_pass()),
       notes_all_(vmm.guest.config().drops) {}

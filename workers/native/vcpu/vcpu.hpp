@@ -32,8 +32,8 @@ class Vcpu : private Trips {
   using Trips::stopping;
 
   /// For an engine that makes the accesses on this thread. An access to `page`, whose byte in the record is `known`, begins.
-  [[gnu::always_inline]] void raise_here(std::uint64_t page, std::uint8_t known, Ticks due) noexcept {
-    begin(page, known, due);
+  [[gnu::always_inline]] void raise_here(std::uint64_t page, std::uint8_t known, bool write, Ticks due) noexcept {
+    begin(page, known, write, due);
     raised_ = now();
     if (PageRecord::faults(known))
       open_record();
@@ -59,7 +59,8 @@ class Vcpu : private Trips {
   // One that exits all the same is noted from there on; from then on each access is stamped before it is made.
 
   bool notes_all() const noexcept { return notes_all_; }
-  [[gnu::always_inline]] void touch_mapped(std::uint64_t page) noexcept {
+  [[gnu::always_inline]] void touch_mapped(std::uint64_t page, bool write) noexcept {
+    write_ = write;
     state_.page.store(page, kRelaxed);
     state_.stage.store(Stage::touching, kRelaxed);
   }
@@ -70,7 +71,7 @@ class Vcpu : private Trips {
   void note_late() noexcept {
     if (under_way_) return;
     notes_all_ = true;
-    begin(state_.page.load(kRelaxed), PageRecord::kMapped, 0);
+    begin(state_.page.load(kRelaxed), PageRecord::kMapped, write_, 0);
     raised_ = now();
   }
   /// One more access of the first pass or a later one is done.
@@ -89,11 +90,12 @@ class Vcpu : private Trips {
   struct Raised {
     std::uint64_t page;
     std::uint8_t known;  ///< the page's byte in the record
+    bool write;
     Ticks due, at;
     bool opened;  ///< the guest has opened its record, where the next one is counted to be
   };
   void raise(const Raised& raised) noexcept {
-    begin(raised.page, raised.known, raised.due);
+    begin(raised.page, raised.known, raised.write, raised.due);
     raised_ = raised.at;
     if (!PageRecord::faults(raised.known)) return;
     if (raised.opened)
