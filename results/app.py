@@ -11,7 +11,7 @@ from importlib import import_module
 
 from results.store.locations import DataSetError
 
-COMMANDS = ("show", "table", "stages", "answer", "compare", "report", "export", "verify", "working-set")
+COMMANDS = ("show", "table", "stages", "answer", "compare", "report", "export", "verify", "working-set", "trace", "locality")
 """Each is a module of results/commands, which is imported when it is asked for: PyArrow's parts take their time."""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from results.report import crossovers, distribution, handlers, outcomes, scaling, stage_bars
+from results.report import crossovers, distribution, handlers, locality, outcomes, scaling, stage_bars
 from results.report.environment import commands, doubts, environment
 from results.report.in_short import in_short
 from results.report.subject import Panel, Subject
@@ -43,6 +43,7 @@ def html(dataset: DataSet, runs: Sequence[Row], say: Say = lambda text: None) ->
         *distribution.plots(subject, panels),
         *stage_bars.plots(subject, panels),
         *outcomes.plots(subject, panels),
+        *locality.plots(dataset, subject),
     ]
     return _render(
         dataset=dataset.uri,
