@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).parents[1]
 NATIVE = REPOSITORY / "workers" / "native"
 
 LOADGEN = (
-    *({"errors"}, {"host"}, {"plan"}, {"config", "cluster"}, {"run"}, {"show"}, {"sweep"}, {"app", "doctor"}),
+    *({"errors"}, {"host"}, {"plan"}, {"config", "cluster"}, {"run"}, {"show"}, {"sweep", "serve"}, {"app", "doctor"}),
 )  # fmt: skip
 RESULTS = (
     *({"schema", "figures"}, {"derive"}, {"store"}, {"statistics"}, {"summaries"}, {"verify", "tables"}, {"questions"}),

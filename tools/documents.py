@@ -10,8 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "SECURITY.md", *(f"docs/{page}.md" for page in ("workloads", "kvm", "cluster")))
-DOCUMENTS += ("docs/analysis.md", "docs/failures.md", "docs/handlers.md")
-PROGRAMS = ("loadgen", "loadgen-doctor", "loadgen-report", "loadgen-source", "make", "pip", "python", "ray")
+DOCUMENTS += ("docs/analysis.md", "docs/failures.md", "docs/handlers.md", "docs/serve.md")
+PROGRAMS = ("loadgen", "loadgen-doctor", "loadgen-report", "loadgen-serve", "loadgen-source", "make", "pip", "python", "ray")
 
 _FENCED = re.compile(r"^```.*?^```$", re.M | re.S)
 _BLOCK = re.compile(r"^```(?:sh)?\n(.*?)^```$", re.M | re.S)

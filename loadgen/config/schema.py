@@ -53,6 +53,7 @@ def _strategy(values: Values) -> dict[str, Any]:
 
 
 _touching = When("any access but access=none", lambda values: values["access"]["order"] != "none")
+_replayed = chosen("access.order", "trace")
 _zram_or_file = chosen("swap.name", "zram", "file")
 _remote = chosen("source.name", "remote")
 _file = chosen("source.name", "file")
@@ -178,22 +179,8 @@ ACCESS = (
         "one page would be all",
         when=chosen("access.order", "zipf"),
     ),
-    Key(
-        "access.trace_file",
-        "",
-        "trace: Parquet or CSV with page and, as far as recorded, time_ns, write, vcpu; or page numbers alone",
-        when=chosen("access.order", "trace"),
-    ),
-    Key(
-        "access.speed",
-        1.0,
-        "a trace's gaps are divided by it; 0: back to back",
-        "",
-        0,
-        1e6,
-        NANOSECONDS_FIT,
-        when=chosen("access.order", "trace"),
-    ),
+    Key("access.trace_file", "", "Parquet, CSV or list of page (time_ns, write, vcpu)", when=_replayed),
+    Key("access.speed", 1.0, "a trace's gaps are divided by it; 0: back to back", "", 0, 1e6, NANOSECONDS_FIT, when=_replayed),
     Key("access.think_us", 0.0, "pause of a vCPU after each access", "us", 0, MOST_US, NANOSECONDS_FIT, when=_touching),
     Key(
         "access.rate_per_s",

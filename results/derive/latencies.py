@@ -17,7 +17,7 @@ EMULATED = ("emulated_exits", "emulated_entries")
 
 class FaultLatencies:
     """Latencies in ns: from the touch (`closed`), from when the touch should have been (`open`, open loop), from then to the
-    touch (`late`), from the touch to the arrival of an emulated exit (`arrival`), and, of faults whose touch nobody saw, from
+    touch (`late`), from the touch to the arrival of an emulated exit (`arrival`), and, of faults whose touch is not visible, from
     their event to its answer (`service`)."""
 
     def __init__(self) -> None:

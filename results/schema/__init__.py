@@ -28,7 +28,7 @@ History
   `pages_brought_untouched`, `touched_50_ns` to `longest_stall_ns`; the role `handler` in `threads`, the outcome `external` in
   `faults`).
   New: replayed traces (`trace_speed` to `trace_accesses`, `late_p50_ns`, `late_p99_ns`); in `faults` `write`, and
-  `cpu` may be null. Served VMMs (`kind`, `served_pages`, `zero_pages`, `service_p50_ns`, `service_p99_ns`); `wake_first`;
+  `cpu` may be null. Served VMMs (`run_kind`, `served_pages`, `zero_pages`, `service_p50_ns`, `service_p99_ns`); `wake_first`;
   `prefetch_skipped` and `prefetch_untouched`.
 
 To add a column, add one line to the file of its table (`runs.py`, `rows.py`, `counters.py`) and one to this history: under the

@@ -38,9 +38,7 @@ COUNTERS = (
     Column("delay_ns", COUNT, "ns", "achieved delays of those fetches, summed"),
     Column("prefetched_pages", COUNT, "pages", "pages the prefetcher installed; file_map: read into the page cache"),
     Column("prefetch_late", COUNT, "pages", "pages already in flight when the prefetcher was to install them"),
-    Column(
-        "prefetch_skipped", COUNT, "pages", "pages touched before the prefetcher came to them; prefetch_late on top"
-    ),
+    Column("prefetch_skipped", COUNT, "pages", "pages touched before the prefetcher came to them; prefetch_late on top"),
     Column("served_pages", COUNT, "pages", "pages of a foreign VMM installed for an event, each counted once"),
     Column("zero_pages", COUNT, "pages", "pages of a foreign VMM installed as zeros, by UFFDIO_ZEROPAGE"),
     Column("populate_waits", COUNT, "events", "events of a vCPU asleep inside its own MADV_POPULATE_WRITE"),

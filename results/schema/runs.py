@@ -41,7 +41,7 @@ RUN_COLUMNS = (
         True,
     ),
     Column("reason", TEXT, "", "why the status is not ok"),
-    Column("kind", TEXT, "", "serve: a foreign VMM served by loadgen-serve; null: a run of loadgen", axis=True),
+    Column("run_kind", TEXT, "", "serve: a foreign VMM served by loadgen-serve; null: a run of loadgen", axis=True),
     Column("started_at", TIME, "", "wall clock when the run began, in UTC"),
     # configuration
     Column("engine", TEXT, "", "what touches pages and exits", axis=True),

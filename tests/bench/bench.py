@@ -23,6 +23,7 @@ from tests.bench import (
     cases_paging,
     cases_peer,
     cases_rig,
+    cases_serve,
     cases_size,
     cases_source,
     cases_start,
@@ -41,6 +42,7 @@ CASES: dict[str, Case] = {
     **cases_store.CASES,
     **cases_rig.CASES,
     **cases_source.CASES,
+    **cases_serve.CASES,
     **cases_start.CASES,
 }
 

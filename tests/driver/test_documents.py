@@ -83,6 +83,13 @@ def test_a_documented_source_is_one_that_its_command_takes(command: Command) -> 
     assert parse(command.words[1:]).region_mib == 64
 
 
+@pytest.mark.parametrize("command", of("loadgen-serve"), ids=str)
+def test_a_documented_serve_is_one_that_its_command_takes(command: Command) -> None:
+    from loadgen.serve.command import parse
+
+    assert parse(command.words[1:]).snapshot
+
+
 @pytest.mark.parametrize("command", of("make", "pip", "python", "loadgen-doctor"), ids=str)
 def test_a_documented_target_module_or_extra_exists(command: Command) -> None:
     program, *words = command.words

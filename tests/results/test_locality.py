@@ -102,7 +102,9 @@ def test_the_command_prints_a_row_a_run_and_the_overlap(tmp_path: Path, capsys: 
     assert "+2:100%" in out  # two vCPUs take turns
 
 
-def test_faults_while_a_prefetcher_ran_are_told_from_those_afterwards(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_faults_while_a_prefetcher_ran_are_counted_apart_from_those_afterwards(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     dataset = DataSet.open(str(tmp_path / "dataset"))
     counts = {"prefetched_pages": 9, "prefetch_untouched": 4, "prefetch_skipped": 2, "prefetch_late": 1}
     marks = {"prefetch_mark_ns": [10**15 + 1500], "prefetch_mark_pages": [9]}

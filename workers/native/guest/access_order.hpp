@@ -91,9 +91,7 @@ class AccessOrder {
   [[gnu::always_inline]] std::uint64_t next_page() noexcept {
     return order_ == Order::list && next_ < list_.size() ? list_[next_++] : next_of_another();
   }
-  bool next_is_read() noexcept {
-    return read_threshold_ == ~std::uint64_t{0} || (read_threshold_ != 0 && drawn_or_recorded());
-  }
+  bool next_is_read() noexcept { return read_threshold_ == ~std::uint64_t{0} || (read_threshold_ != 0 && drawn_or_recorded()); }
 
  private:
   bool drawn_or_recorded() noexcept {  ///< of the page that next_page() returned last

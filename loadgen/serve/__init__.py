@@ -1,0 +1,1 @@
+"""`loadgen-serve`: the page server for VMMs that are not ours."""
