@@ -112,7 +112,7 @@ static size_t hello(char* into, size_t room) {
       length += (size_t)snprintf(into + length, room - length, ",\"page_size\":%llu", (unsigned long long)page_bytes);
     if (strcmp(message, "current") != 0)
       length += (size_t)snprintf(into + length, room - length, ",\"page_size_kib\":%llu", (unsigned long long)page_bytes);
-    length += (size_t)snprintf(into + length, room - length, ",\"note\":\"to be ignored\"}");
+    length += (size_t)snprintf(into + length, room - length, ",\"to_be_ignored\":7}");
   }
   return length + (size_t)snprintf(into + length, room - length, "]");
 }
