@@ -56,7 +56,7 @@ def ray_cluster(
     port = address.rpartition(":")[2]
     nodes: list[_Node] = []
     try:
-        nodes.append(_Node(f"{folder}/0", env, places[0], "--head", f"--port={port}", *head_options))
+        nodes.append(_Node(f"{folder}/0", env, places[0], "--head", f"--port={port}", "--no-monitor", *head_options))
         _wait_for_all(address, places[0], env, nodes)  # a worker that comes before the head's own node gives up
         nodes += [_Node(f"{folder}/{n}", env, place, f"--address={address}") for n, place in enumerate(places[1:], 1)]
         _wait_for_all(address, places[0], env, nodes)
@@ -82,7 +82,7 @@ class _Node:
 
     def __init__(self, folder: str, env: Mapping[str, str], place: Place, *role: str) -> None:
         own = [f"--node-ip-address={place.address}", f"--temp-dir={folder}"]
-        common = ["--object-store-memory=100000000", "--num-cpus=1", "--block"]
+        common = ["--object-store-memory=100000000", "--num-cpus=1", "--include-log-monitor=false", "--block"]
         self._command = [*place.prefix, place.python, "-m", "ray.scripts.scripts", "start", *role, *own, *common]
         Path(folder).mkdir()
         self._folder, self._env, self._place = folder, env, place

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.timeout(300)  # several Rays start
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with short_folder() as folder, ray_cluster(folder, [Place(), Place(), Place(["taskset", "-c", "0"])]) as address:
+    places = [Place(), Place(), Place(["taskset", "-c", "0"])]
+    with short_folder() as folder, ray_cluster(folder, places, "--include-dashboard=false") as address:
         yield address
 
 
