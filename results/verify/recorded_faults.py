@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -83,8 +84,9 @@ class RecordedFaults:
 
     @property
     def _whole(self) -> bool:
-        """Whether every fault of the run left a record."""
-        return self._ok and self._run["sample_every"] == 1 and not self._run["records_dropped"]
+        """Whether every fault of the run left a record. With a faults_limit of 0 none did, and none counts as dropped."""
+        whole = self._ok and self._run["sample_every"] == 1 and not self._run["records_dropped"]
+        return whole and json.loads(self._run["config_json"] or "{}").get("faults_limit") != 0
 
     @property
     def _visits(self) -> int | None:

@@ -24,8 +24,8 @@ from results.verify.recorded_faults import RecordedFaults
 
 Row = Mapping[str, Any]
 
-_OF_VCPUS_ALONE = ("requests", "lost_races")
-"""Counted where the vCPU asks and again where it is answered, and once in `runs`."""
+_OF_VCPUS_ALONE = ("requests", "lost_races", "stray_waits")
+"""Counted for the vCPU and again by the thread that answers it, and once in `runs`."""
 
 NET = {column.name for column in NET_COLUMNS}
 _TOLERANCE = 1e-9

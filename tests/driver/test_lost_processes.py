@@ -54,6 +54,8 @@ def test_a_page_server_that_dies_at_any_step_is_succeeded_and_the_run_is_whole(r
     if step == "close":  # its guest is no more: there is nothing to take over
         assert "server.take_over" not in rig.journal
     measured = step in ("look", "stop_reason", "finish")
+    handed = [one for one in rig.journal if one.endswith(".hand_over")]
+    assert sorted(handed) == (["vmm0.hand_over", "vmm1.hand_over"] if measured else []), "every VMM process, once"
     assert row["recoveries"] == (1 if measured else 0)  # before and after it there is nothing that could be lost
     assert (row["trusted"] is False) == measured
 

@@ -92,6 +92,10 @@ def test_swap_is_on_while_it_is_kept_and_off_afterwards(kind: str, tmp_path: Pat
         [path] = ours(before)
         changes.keep(SwapSpec(kind, SIZE // 2, folder))
         assert ours(before) == [path]  # a run that needs less uses it again
+        changes.keep(SwapSpec(kind, 2 * SIZE, folder))
+        [path] = ours(before)
+        [kib] = [int(line.split()[2]) for line in Path("/proc/swaps").read_text().splitlines() if line.startswith(path)]
+        assert kib << 10 > SIZE  # one that needs more gets another
     finally:
         changes.close()
     assert ours(before) == []

@@ -38,6 +38,12 @@ def test_a_balloon_takes_huge_pages_as_it_takes_small_ones(
         assert (row["status"], row["wrong_words"], row["memory_errors"]) == ("ok", 0, 0), row["reason"]
         assert row["pages_resolved"] == huge_pages // 2 and row["pages_dropped"] > 0
         assert row["removes"] == (row["pages_dropped"] if tracked else 0)
-        assert (row["populate_waits"] > 0) == (strategy == "no_slow_gup" and not tracked), "asleep in its own populate"
+        waits = row["populate_waits"]
+        if strategy != "no_slow_gup":
+            assert waits == 0
+        elif tracked:  # a page may be resolved between its remove event and its removal, of which there is no second event
+            assert waits * 100 <= row["pages_dropped"] + 200
+        else:
+            assert waits > 0, "asleep in its own populate"
         if method != "dontneed":
             assert row["contents_lost"] > 0, "a hole has no contents: they are made again"

@@ -38,6 +38,7 @@ TEST("what a tracked balloon drops is discarded and resolved again, without a sl
       check_hardly_slept(*result, strategy);
       CHECK_EQUAL((*result)[Counter::memory_errors], 0u);
       CHECK_EQUAL(result->pages_resolved, 0u);  // each had been resolved before
+      CHECK_EQUAL(result->guest_pages_resolved, 0u);
       CHECK_EQUAL(result->gone, 0u);
       CHECK(result->recorded > 0);
       if (std::string(method) == "remove") CHECK((*result)[Counter::contents_lost] + result->server[Counter::contents_lost] > 0);
@@ -170,6 +171,17 @@ TEST("a device's access to a poisoned page fails, and is not counted as refused"
   GuestPlan plan = disturbed("no_slow_gup");
   plan.kinds = {Kind::poisoned, Kind::minor};
   plan.vmm.disturb.devices = {.threads = 1, .rate_per_s = 3000};
+  const auto result = run_guest(plan);
+  check_ended_well(*result);
+  CHECK((*result)[Counter::device_poisoned] > 0);
+  CHECK_EQUAL((*result)[Counter::device_refused], 0u);
+}
+
+TEST("a device with a mapping of its own meets what the host has poisoned after it was resolved, and reads nothing of it") {
+  GuestPlan plan = disturbed("no_uffd_wait");
+  plan.kinds = {Kind::poisoned, Kind::minor};
+  plan.guest.poisoned_when_resolved = true;
+  plan.vmm.disturb.devices = {.threads = 1, .rate_per_s = 3000, .second_mapping = true};
   const auto result = run_guest(plan);
   check_ended_well(*result);
   CHECK((*result)[Counter::device_poisoned] > 0);

@@ -42,6 +42,36 @@ TEST("a waiter is woken when its page is settled as one of a run, and does not s
   waiters.wait(3, kLongNs, [] { return false; });  // returns
 }
 
+TEST("installing a claimed page wakes who waits for it") {
+  const Guest guest(GuestConfig{.region_bytes = 16 * 4096});
+  const Mapping alias = Mapping::shared(guest.region_fd(), guest.config().region_bytes);
+  const Mapping mapping = Mapping::shared(guest.region_fd(), guest.config().region_bytes);
+  alias.data()[3 * 4096] = std::byte{1};
+  Userfaultfd uffd(UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM);
+  uffd.register_range(mapping.address(), mapping.bytes(), UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR);
+  std::vector<std::atomic<std::uint8_t>> bytes(16);
+  const Resolver resolver({{&uffd, mapping.address(), 0, 16}}, PageRecord(bytes.data()), guest.config(), 1, &guest);
+  const PageRun run = resolver.claim(3, PageRecord::reader_claim(0));
+  std::atomic<int> looks{0};
+  std::atomic<bool> done{false};
+  std::thread waiter([&] {
+    const auto in_flight = [&] {
+      ++looks;
+      return resolver.record().state(3) == PageState::in_flight;
+    };
+    while (in_flight()) guest.header().page_waiters.wait(3, kLongNs, in_flight);
+    done = true;
+  });
+  while (looks < 2) std::this_thread::yield();
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  Counters counters;
+  CHECK_EQUAL(resolver.install(run, {.wanted = 3}, counters).pages, 1u);
+  const bool woken = soon(done);
+  guest.header().page_waiters.wake_all();
+  waiter.join();
+  CHECK(woken);
+}
+
 TEST("a stop wakes every waiter, whatever its page") {
   const Guest guest(GuestConfig{.region_bytes = 4096 * 4096, .vcpus = 2, .vcpus_per_vmm = 2});
   std::atomic<int> asleep{0};

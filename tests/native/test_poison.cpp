@@ -1,4 +1,6 @@
 // Poisoned pages, at the source and after resolving, and what each strategy makes of them. No swap in it: any machine.
+#include <unistd.h>
+
 #include <map>
 
 #include "check.hpp"
@@ -49,6 +51,42 @@ TEST("under every strategy a poisoned page is a memory error, once an access, an
       }
 }
 
+TEST("a page that was poisoned before is a memory error at the next access too where exits go by EEXIST alone") {
+  for (const char* strategy : {"no_uffd_wait", "no_slow_gup"}) {
+    GuestPlan plan = poisoned(strategy, MemoryType::shmem, false);
+    plan.vmm.options["page_record"] = 1;
+    plan.vmm.access.passes = 2;
+    plan.vmm.watchdog_s = 5.0;
+    const auto result = run_guest(plan);
+    CHECK_EQUAL(result->stop_reason, "");
+    CHECK_EQUAL((*result)[Counter::memory_errors], 512u);
+  }
+}
+
+TEST("preparing poisoned pages raises no remove event where removes are tracked: a reader would take it for a balloon's") {
+  for (const MemoryType memory : {MemoryType::shmem, MemoryType::anon}) {
+    const Guest guest({.memory = memory, .region_bytes = 16 * 4096, .poisoned_when_resolved = true, .drops = true});
+    fill(guest, std::vector<std::uint8_t>(guest.pages(), static_cast<std::uint8_t>(Kind::poisoned)));
+    Vmm vmm(guest, {.strategy = "uffd_wait", .disturb = {.balloon = {.rate_per_s = 1.0, .track_removes = true}}});
+    std::atomic<bool> prepared{false};
+    std::uint64_t events = 0;
+    std::thread reader([&] {  // what drops a page sleeps until its event is read
+      uffd_msg message;
+      while (!prepared.load())
+        if (::read(vmm.userfaultfds()[0]->fd(), &message, sizeof message) > 0)
+          ++events;
+        else
+          ::usleep(100);
+    });
+    const Prepared found = vmm.prepare();
+    prepared.store(true);
+    reader.join();
+    CHECK_EQUAL(events, 0u);
+    CHECK_EQUAL(found.pages[static_cast<std::size_t>(Kind::poisoned)], 16u);
+    CHECK_EQUAL(vmm.page_states()[static_cast<std::size_t>(PageState::resolved)], 16u);
+  }
+}
+
 TEST("poison at the source is installed in every mapping of the guest") {
   for (const char* strategy : kResolving) {
     GuestPlan plan = poisoned(strategy, MemoryType::shmem, false);
@@ -60,6 +98,10 @@ TEST("poison at the source is installed in every mapping of the guest") {
     CHECK_EQUAL((*result)[Counter::memory_errors], 512u);
     CHECK_EQUAL(result->refused, 512u);
     for (const auto& vmm : result->vmms) CHECK_EQUAL(vmm->page_states()[static_cast<std::size_t>(PageState::poisoned)], 256u);
+    plan.vmm.access.overlap = false;  // each vCPU meets half of it, and the other half is in its mapping all the same
+    const auto halves = run_guest(plan);
+    CHECK_EQUAL((*halves)[Counter::memory_errors], 256u);
+    for (const auto& vmm : halves->vmms) CHECK_EQUAL(vmm->page_states()[static_cast<std::size_t>(PageState::poisoned)], 256u);
   }
 }
 

@@ -136,6 +136,37 @@ TEST("each page is looked up in the shard that covers it, whatever order the sha
   for (std::uint64_t page = 0; page < 16; ++page) CHECK_EQUAL(region.mapping.data()[page * kBasePageBytes] == std::byte{1}, true);
 }
 
+TEST("each page is looked up in the shard that covers it where a foreign VMM's shards are of different sizes") {
+  Region region;
+  std::vector<Shard> shards;
+  for (const auto& [first, pages] : {std::pair{0u, 10u}, {10u, 1u}, {11u, 1u}, {12u, 4u}})
+    shards.push_back({&region.uffd, region.mapping.address() + first * kBasePageBytes, first, pages});
+  const Resolver sharded(shards, region.resolver.record(), {.memory = MemoryType::shmem}, 16);
+  for (std::uint64_t page = 0; page < 16; ++page) CHECK(sharded.covers(page));
+  const PageRun run = sharded.claim(9, PageRecord::vcpu_claim());
+  CHECK_EQUAL(run.first, 0u);
+  CHECK_EQUAL(run.count, 10u);
+}
+
+TEST("a block of anonymous pages whose second one is mapped already gets each page's own contents") {
+  const Mapping memory = Mapping::anonymous(4 * kBasePageBytes, kBasePageBytes);
+  Userfaultfd uffd(0);
+  uffd.register_range(memory.address(), memory.bytes(), UFFDIO_REGISTER_MODE_MISSING);
+  std::atomic<std::uint8_t> bytes[4] = {};
+  const Resolver resolver({{&uffd, memory.address(), 0, 4}}, PageRecord(bytes), {.memory = MemoryType::anon}, 4);
+  std::vector<std::byte> contents(4 * kBasePageBytes);
+  for (std::size_t page = 0; page < 4; ++page)
+    std::memset(contents.data() + page * kBasePageBytes, static_cast<int>(page + 1), kBasePageBytes);
+  const auto from = reinterpret_cast<std::uint64_t>(contents.data());
+  CHECK_EQUAL(uffd.copy(memory.address() + kBasePageBytes, from + kBasePageBytes, kBasePageBytes, false).error, 0);
+  Counters counters;
+  const Installed installed =
+      resolver.install(resolver.claim(0, PageRecord::vcpu_claim()), {.wanted = 0, .from = contents.data()}, counters);
+  CHECK_EQUAL(installed.pages, 3u);
+  for (std::size_t page = 0; page < 4; ++page)
+    CHECK(memory.data()[page * kBasePageBytes + 17] == static_cast<std::byte>(page + 1));
+}
+
 TEST("fault-around takes only free pages, inside the aligned block") {
   Region region(8);
   CHECK(region.resolver.record().claim(10, PageRecord::reader_claim(0)));

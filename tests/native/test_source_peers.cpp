@@ -139,6 +139,32 @@ TEST("a push whose bitmap is larger than a connection's buffer is served, and re
   }
 }
 
+TEST("a guest for whose bitmap there is no room is refused in words, and served once another guest has gone") {
+  SourceServerConfig config = memory(32, 1000.0);
+  config.buffer_bytes = 0;  // room for the bitmaps of eight guests, and no more
+  SourceServer source(config);
+  std::vector<std::unique_ptr<RawPeer>> guests;
+  for (std::uint64_t session = 1; session <= 8; ++session) {
+    guests.push_back(std::make_unique<RawPeer>(source, session));
+    CHECK(is(guests.back()->next(), wire::FrameType::welcome));
+  }
+  RawPeer again(source, 8);  // another connection of a guest that has its room
+  CHECK(is(again.next(), wire::FrameType::welcome));
+  std::string words;
+  RawPeer ninth(source, 9);
+  CHECK(is(ninth.next(&words), wire::FrameType::refused));
+  CHECK_EQUAL(words, "the buffers of all connections are taken");
+  CHECK(ninth.was_ended());
+  guests.erase(guests.begin());
+  bool welcome = false;
+  for (int tries = 0; tries < 500 && !welcome; ++tries) {  // its thread has to see that it has gone
+    RawPeer next(source, 10);
+    welcome = is(next.next(), wire::FrameType::welcome);
+    if (!welcome) ::usleep(10'000);
+  }
+  CHECK(welcome);
+}
+
 TEST("buffers of connections are lent from a bounded room, and come back") {
   BufferRoom room(100);
   {

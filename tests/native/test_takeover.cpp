@@ -201,6 +201,72 @@ TEST_THAT_FORKS("a page server killed again and again loses no page, no event an
   kill_again_and_again({"no_uffd_wait", MemoryType::anon, Kind::absent, 1, true}, 6);
 }
 
+TEST("what a killed page server had begun is begun anew: fetches, answers, remove events, and vCPUs that wait for its claims") {
+  const Guest guest(GuestConfig{.region_bytes = 16 * 4096});
+  CHECK(guest.claim_fetch(5));
+  CHECK(guest.claim_fetch(6));
+  guest.set_complete(6);
+  guest.marking()[2].fetch_add(1);
+  guest.header().answering[1].readers.fetch_add(1);
+  guest.succeed_server();
+  CHECK(guest.claim_fetch(5));
+  CHECK(!guest.claim_fetch(6));
+  CHECK_EQUAL(guest.marking()[2].load(), 0u);
+  CHECK_EQUAL(guest.header().answering[1].readers.load(), 0u);
+
+  Vmm vmm(guest, {.strategy = "uffd_wait"});
+  const Mapping bytes = Mapping::shared(vmm.record_fd(), guest.pages());
+  const PageRecord record(reinterpret_cast<std::atomic<std::uint8_t>*>(bytes.data()));
+  CHECK(record.claim(3, PageRecord::reader_claim(1)));  // of the one that has been succeeded once already
+  std::atomic<int> looks{0};
+  std::atomic<bool> done{false};
+  std::thread waiter([&] {
+    while (record.state(3) == PageState::in_flight)
+      guest.header().page_waiters.wait(3, 60'000'000'000, [&] {
+        ++looks;
+        return record.state(3) == PageState::in_flight;
+      });
+    done = true;
+  });
+  while (looks == 0) std::this_thread::yield();
+  ::usleep(20'000);  // asleep
+  CHECK_EQUAL(vmm.reclaim(), 1u);
+  for (int i = 0; i < 10'000 && !done; ++i) ::usleep(1000);
+  const bool woken = done;
+  guest.header().page_waiters.wake_all();
+  waiter.join();
+  CHECK(woken);
+}
+
+TEST("a request for pages that the guest does not have is refused") {
+  const Guest guest(GuestConfig{.region_bytes = 16 * 4096, .vcpus = 3, .vcpus_per_vmm = 3, .request_pages = 4});
+  PageServer server(guest, {.readers = 0});
+  std::thread serving([&] { server.serve(); });
+  struct Asked {
+    std::uint64_t first;
+    std::uint32_t count;
+    std::uint64_t wanted;
+  };
+  const Asked asked[] = {{15, 2, 15}, {16, 1, 16}, {3, 2, 5}};
+  for (std::uint32_t vcpu = 0; vcpu < 3; ++vcpu) {
+    VcpuState& line = guest.vcpu(vcpu);
+    line.request_page = asked[vcpu].first;
+    line.request_pages = asked[vcpu].count;
+    line.wanted_page = asked[vcpu].wanted;
+    line.request.store(static_cast<std::uint32_t>(RequestState::asked));
+    guest.post_request(vcpu);
+  }
+  const auto answer = [&](std::uint32_t vcpu) { return static_cast<RequestState>(guest.vcpu(vcpu).request.load()); };
+  const auto answered = [&](std::uint32_t vcpu) {
+    return answer(vcpu) != RequestState::asked && answer(vcpu) != RequestState::taken;
+  };
+  for (std::uint32_t vcpu = 0; vcpu < 3; ++vcpu)
+    for (int i = 0; i < 10'000 && !answered(vcpu); ++i) ::usleep(1000);
+  server.stop();
+  serving.join();
+  for (std::uint32_t vcpu = 0; vcpu < 3; ++vcpu) CHECK(answer(vcpu) == RequestState::failed);
+}
+
 TEST("requests are taken in turn from every vCPU that asks, and once each") {
   const Guest guest(GuestConfig{.region_bytes = 256 * 4096, .vcpus = 130, .vcpus_per_vmm = 130});
   for (const std::uint32_t vcpu : {0u, 63u, 64u, 127u, 129u}) {

@@ -5,6 +5,7 @@
 
 #include "check.hpp"
 #include "kernel/error.hpp"
+#include "server/vcpu_threads.hpp"
 #include "vcpu/calibration.hpp"
 #include "vcpu/signals.hpp"
 #include "vcpu/thread_engine.hpp"
@@ -47,7 +48,7 @@ TEST("a guest without stamps of its own has its records' stamps converted once")
   const Guest guest(GuestConfig{.region_bytes = 16 * 4096, .vcpus = 1, .vcpus_per_vmm = 1});
   TickLine line;
   line.begin();
-  std::vector<FaultRecord> records(2);
+  std::vector<FaultRecord> records(3);
   const Ticks now = Clock::get().now();
   records[0].page = 3;
   records[0].outcome = FaultOutcome::resolved;
@@ -58,6 +59,13 @@ TEST("a guest without stamps of its own has its records' stamps converted once")
   records[1].raised = now + 100;
   records[1].delivered = now + 200;
   records[1].resumed = now + 900;
+  records[2].page = 5;  // its reader was held up: both stamps are those of other accesses
+  records[2].outcome = FaultOutcome::waited;
+  records[2].raised = now + 100;
+  records[2].delivered = now + 50;
+  records[2].fetched = now + 950;
+  records[2].installed = now + 960;
+  records[2].resumed = now + 900;
   std::this_thread::sleep_for(std::chrono::milliseconds(2));
   line.end();
   LongestFault longest;
@@ -68,6 +76,9 @@ TEST("a guest without stamps of its own has its records' stamps converted once")
   CHECK_EQUAL(records[0].fetched.load(), 0u);
   CHECK_EQUAL(records[1].raised, line.to_ns(now + 100));
   CHECK_EQUAL(records[1].resumed, line.to_ns(now + 900));
+  CHECK_EQUAL(records[2].delivered.load(), 0u);
+  CHECK_EQUAL(records[2].fetched.load(), 0u);
+  CHECK_EQUAL(records[2].installed.load(), line.to_ns(now + 960));
 }
 
 TEST("a thread that may not leave a handler by itself leaves it by rt_sigreturn, and its touches go on") {
@@ -78,6 +89,25 @@ TEST("a thread that may not leave a handler by itself leaves it by rt_sigreturn,
   return_by_kernel(false);
   CHECK(by_kernel_ns > 0.0);
   CHECK(calibrate(ExitKind::signal, MemoryType::shmem, 1024).exit.median_ns > 0.0);
+}
+
+TEST("once all vCPUs have arrived a thread is looked up in a table alone: no event walks over the vCPUs") {
+  const Guest guest(GuestConfig{.region_bytes = 16 * 4096, .vcpus = 3, .vcpus_per_vmm = 3});
+  VcpuThreads threads(guest);
+  const auto arrive = [&](std::uint32_t vcpu, std::uint32_t tid) {
+    guest.vcpu(vcpu).tid.store(tid);
+    guest.header().arrived.fetch_add(1);
+  };
+  arrive(0, 100);
+  arrive(1, 101);
+  CHECK_EQUAL(threads.find(101), 1u);
+  CHECK_EQUAL(threads.find(102), VcpuThreads::kNobody);
+  arrive(2, 102);  // it came late, and is found
+  CHECK_EQUAL(threads.find(102), 2u);
+  CHECK_EQUAL(threads.find(500), VcpuThreads::kNobody);  // a device's
+  CHECK_EQUAL(threads.find(0), VcpuThreads::kNobody);    // an event without a thread
+  guest.vcpu(2).tid.store(500);                          // what a walk would find now
+  CHECK_EQUAL(threads.find(500), VcpuThreads::kNobody);
 }
 
 TEST("more vCPUs than a fault record can number are refused") {

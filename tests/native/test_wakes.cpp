@@ -1,4 +1,5 @@
 // A thread asleep in userfaultfd whose page another thread has settled must be woken: each case by itself, on the real kernel.
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <thread>
@@ -140,6 +141,87 @@ TEST("a page that is to be poisoned and is mapped already wakes its sleeper, who
   CHECK_EQUAL(poisoned.pages, 0u);
   CHECK(sleeper.ended());
   CHECK_EQUAL(sleeper.error(), 0);
+}
+
+TEST("a remove event that was put off for a page in flight is in the record when the page server stops before its next look") {
+  TwoViews scene;
+  FaultAnswers answers(scene.server, scene.thread, 0);
+  const PageRecord& record = scene.peer().resolver().record();
+  CHECK(record.claim(3, PageRecord::vcpu_claim()));
+  answers.discard(scene.peer(), 3);
+  CHECK(!answers.none());
+  CHECK(record.resolve(3));  // the vCPU is done with it
+  CHECK_EQUAL(answers.drop(), 0u);
+  CHECK(record.state(3) == PageState::discarded);
+  CHECK_EQUAL(scene.counters[Counter::pages_discarded], 1u);
+}
+
+namespace {
+
+/// A page server of one mapping with a page record that the test sees, on threads of its own until it goes.
+struct ServedMapping {
+  Guest guest{{.region_bytes = kPages * kBasePageBytes}};
+  Mapping alias = Mapping::shared(guest.region_fd(), kPages* kBasePageBytes);
+  Mapping memory = Mapping::shared(guest.region_fd(), kPages* kBasePageBytes);
+  Userfaultfd uffd{UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_EVENT_REMOVE};
+  Descriptor record_fd = make_memfd("test-record", kPages, false);
+  Mapping bytes = Mapping::shared(record_fd.get(), kPages);
+  PageRecord record{reinterpret_cast<std::atomic<std::uint8_t>*>(bytes.data())};
+  PageServer server;
+  std::thread serving;
+
+  ServedMapping() : server(guest, {.readers = 1, .track_removes = true}) {
+    for (std::uint64_t page = 0; page < kPages; ++page) {
+      guest.contents().fill(page, alias.data() + page * kBasePageBytes);
+      guest.claim_fetch(page);
+      guest.set_complete(page);
+    }
+    uffd.register_range(memory.address(), memory.bytes(), UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR);
+    server.add(uffd.fd(), {{memory.address(), kPages * kBasePageBytes, 0, kBasePageBytes}}, -1, record_fd.get(), -1);
+    serving = std::thread([this] { server.serve(); });
+  }
+  ~ServedMapping() {
+    server.stop();
+    serving.join();
+    uffd.unregister_range(memory.address(), memory.bytes());
+  }
+  std::uint32_t answering() const { return guest.header().answering[0].readers.load(); }
+};
+
+template <typename Condition>
+bool soon(const Condition& condition) {
+  for (int i = 0; i < 10'000 && !condition(); ++i) ::usleep(1000);
+  return condition();
+}
+
+}  // namespace
+
+TEST("a reader that has put an answer off counts as answering until it is given: the next round does not begin before") {
+  ServedMapping served;
+  CHECK(served.record.claim(3, PageRecord::vcpu_claim()));
+  std::uint64_t word = 0;
+  std::thread sleeper([&] { word = *reinterpret_cast<volatile std::uint64_t*>(served.memory.data() + 3 * kBasePageBytes); });
+  const bool began = soon([&] { return served.server.counters()[Counter::deferred] > 0; });
+  bool kept = true;
+  for (int i = 0; i < 50; ++i, ::usleep(1000)) kept &= served.answering() == 1;
+  CHECK(served.record.release(3));  // the vCPU gives the page up: it is the reader's
+  sleeper.join();
+  const bool ended = soon([&] { return served.answering() == 0; });
+  CHECK(began);
+  CHECK(kept);
+  CHECK(ended);
+  CHECK_EQUAL(word, Contents::word(served.guest.contents().base(3), 0));
+}
+
+TEST("a reader says before it reads that it may have remove events to mark, and afterwards that it has marked them") {
+  ServedMapping served;
+  const std::atomic<std::uint32_t>& marking = served.guest.marking()[0];
+  CHECK(soon([&] { return served.server.counters()[Counter::reads_empty] > 0 && marking.load() % 2 == 0; }));
+  CHECK(served.record.resolve_unasked(5));
+  const std::uint32_t before = marking.load();
+  ::madvise(served.memory.data() + 5 * kBasePageBytes, kBasePageBytes, MADV_DONTNEED);  // returns when the event has been read
+  CHECK(soon([&] { return served.record.state(5) == PageState::discarded && marking.load() % 2 == 0; }));
+  CHECK(marking.load() >= before + 2);
 }
 
 TEST("what a reader throws is raised by serve, and ends the run by the reader's name") {

@@ -54,3 +54,16 @@ TEST("a vCPU whose thread has not come to the start barrier is named, with no pa
   CHECK_EQUAL(watchdog.look(begin + std::chrono::seconds(16)),
               "stuck: vCPU 1 made no progress for 6.0 s: page 7 is unresolved, stage: raised (touched, not yet delivered)");
 }
+
+TEST("a vCPU whose page changes makes progress though its access goes on: it brings in the whole region") {
+  const Guest guest(GuestConfig{.region_bytes = 64 * 4096, .vcpus = 1, .vcpus_per_vmm = 1});
+  std::vector<std::atomic<std::uint8_t>> bytes(64);
+  Watchdog watchdog(guest, PageRecord(bytes.data()), 0, 1, 5.0);
+  const auto begin = std::chrono::steady_clock::now();
+  guest.vcpu(0).stage = Stage::populating;
+  for (int look = 0; look < 5; ++look) {
+    guest.vcpu(0).page = static_cast<std::uint64_t>(look) * 8;
+    CHECK_EQUAL(watchdog.look(begin + std::chrono::seconds(4 * look)), "");
+  }
+  CHECK(watchdog.look(begin + std::chrono::seconds(22)).find("stuck: vCPU 0 made no progress for 6.0 s: page 32") == 0);
+}

@@ -163,6 +163,22 @@ TEST("sampling keeps every k-th fault, and a full table counts what it drops") {
   CHECK_EQUAL((*result)[Counter::records_dropped], 1014u);
 }
 
+TEST("the stages of a fault follow each other though its vCPU sleeps in userfaultfd after it has exited") {
+  GuestPlan plan = plan_for("populate");
+  plan.kind = Kind::absent;
+  const auto result = run_guest(plan);
+  CHECK(result->server[Counter::populate_waits] > 0);
+  std::uint64_t fetched = 0;
+  for (const auto& vcpu : result->vmms[0]->vcpus())
+    for (std::uint64_t i = 0; i < vcpu->recorded(); ++i) {
+      const FaultRecord& record = vcpu->records()[i];
+      CHECK(record.raised <= record.delivered.load());
+      CHECK(record.delivered.load() <= record.fetched.load());
+      fetched += record.fetched.load() != 0;
+    }
+  CHECK_EQUAL(fetched, 1024u);
+}
+
 TEST("without a page server, the watchdog ends the run and names vCPU, page, state and stage") {
   GuestPlan plan = plan_for("uffd_wait", 2);
   plan.vmm.watchdog_s = 1.0;

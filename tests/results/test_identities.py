@@ -91,3 +91,5 @@ def test_what_was_removed_was_announced() -> None:
 def test_without_accesses_there_are_no_faults() -> None:
     untouched = {"access_order": "none", "events": 2}
     assert [said.partition(" and ")[0] for said in found(untouched)] == ["faults=8", "events=2"]
+    devices = {**untouched, "device_accesses": 5}
+    assert [said.partition(" and ")[0] for said in found(devices)] == ["faults=8"], "devices raise events of their own"

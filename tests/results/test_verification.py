@@ -10,7 +10,9 @@ import pytest
 
 from results.app import main
 from results.schema import STAGES_NS
-from tests.results.verifiable import CONFIG, edit, found
+from results.verify.recorded_faults import RecordedFaults
+from tests.results.rows import run_row
+from tests.results.verifiable import CONFIG, RUN, edit, found
 
 
 def test_a_data_set_that_agrees_with_itself_ends_with_0(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,6 +70,21 @@ def test_a_sum_of_the_readers_that_does_not_come_out_is_named(folder: Path, caps
         "run-a: events_lost=0, and its vCPUs and the page server's threads sum to 1",
         "run-a: reader 0: events=3, and events_resolved + resolved_again + events_lost + events_poisoned + events_dropped is 4",
     ]
+
+
+def test_what_a_vcpu_and_the_reader_that_answers_it_both_count_is_in_the_run_once(folder: Path) -> None:
+    edit(folder, "runs", lambda rows: rows[0].update(stray_waits=2))
+    edit(folder, "vcpus", lambda rows: rows[0].update(stray_waits=2))
+    edit(folder, "threads", lambda rows: rows[-1].update(stray_waits=2))
+    assert main(["verify", str(folder)]) == 0
+
+
+@pytest.mark.parametrize("limit", [0, 4])
+def test_only_with_a_faults_limit_of_0_no_record_is_missed(limit: int) -> None:
+    run = {**run_row(), **RUN, "status": "ok", "fault_records": 0, "memory_errors": 2}
+    run["config_json"] = json.dumps({**CONFIG, "faults_limit": limit})
+    missed = ["memory_errors=2, and 0 faults ended so", "lost_races=1, and 0 faults ended so", "faults=3, and 0 left a record"]
+    assert list(RecordedFaults(run, []).disagreements()) == (missed if limit else [])
 
 
 def test_a_fault_taken_away_is_missed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,7 +172,7 @@ def test_a_kind_or_an_outcome_that_was_changed_is_missed(
         "hit": "1 faults of kind hit, and hit_pages=0 visited at most 1 times",
         "blue": "kind 'blue' is none of hit, minor, absent, swapped, poisoned",
         "lost_race": "lost_races=1, and 2 faults ended so",
-        "gone": "outcome 'gone' is none of resolved, waited, lost_race, populated, kernel, memory_error, abandoned",
+        "gone": "outcome 'gone' is none of resolved, waited, lost_race, populated, kernel, memory_error, abandoned, external",
     }
     assert f"run-a: {said[value]}" in found(folder, capsys)
 

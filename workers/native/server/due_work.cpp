@@ -33,7 +33,11 @@ void DueWork::run_all() {
 
 std::uint64_t DueWork::drop() noexcept {
   std::uint64_t requests = 0;
-  for (; !jobs_.empty(); jobs_.pop()) requests += !jobs_.top().request.removed;
+  for (; !jobs_.empty(); jobs_.pop()) {
+    const Request& request = jobs_.top().request;
+    requests += !request.removed;
+    if (request.removed) mark_removed(request);
+  }
   return requests;
 }
 

@@ -40,7 +40,7 @@ class DueWork {
   void run_due();
   /// Does what there is, due or not.
   void run_all();
-  /// Forgets all of it; how many requests are left without an answer.
+  /// Forgets all of it, but for the remove events that were put off; how many requests are left without an answer.
   std::uint64_t drop() noexcept;
 
  protected:
@@ -53,6 +53,8 @@ class DueWork {
   virtual void narrow(const Request& request, const PageRun& run, const PageRun& part) = 0;
   /// Looks at a request again.
   virtual void look(Request request) = 0;
+  /// A remove event named the request's page: has the record say so. False: the page is in flight.
+  virtual bool mark_removed(const Request& request) noexcept = 0;
   /// Where contents of anonymous memory that are made here go; used by the next present().
   virtual std::byte* buffer(const Request& request) = 0;
   /// The run's contents are complete, for anonymous memory `from` there.

@@ -124,10 +124,14 @@ void FaultAnswers::discard(Peer& peer, std::uint64_t page) {
     counters_[Counter::pages_discarded] += peer.resolver().record().drop(page);
     return;
   }
-  if (peer.resolver().record().discard(page))
-    ++counters_[Counter::pages_discarded];
-  else
-    look_later({.page = page, .peer = &peer, .removed = true}, look_again_after());
+  const Request removed{.page = page, .peer = &peer, .removed = true};
+  if (!mark_removed(removed)) look_later(removed, look_again_after());
+}
+
+bool FaultAnswers::mark_removed(const Request& removed) noexcept {
+  const bool marked = removed.peer->resolver().record().discard(removed.page);
+  counters_[Counter::pages_discarded] += marked;
+  return marked;
 }
 
 void FaultAnswers::narrow(const Request& fault, const PageRun& run, const PageRun& part) {

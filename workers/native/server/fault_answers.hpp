@@ -21,6 +21,7 @@ class FaultAnswers final : public DueWork {
  private:
   void narrow(const Request& fault, const PageRun& run, const PageRun& part) override;
   void look(Request fault) override;
+  bool mark_removed(const Request& removed) noexcept override;
   std::byte* buffer(const Request&) override { return staging_.data(); }
   void present(const Request& fault, const PageRun& run, const std::byte* from) override;
   RemoteSource::Done arrival(const Request& fault, const PageRun& run, std::byte*& to) override;

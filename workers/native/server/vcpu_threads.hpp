@@ -14,27 +14,24 @@ class VcpuThreads {
 
   explicit VcpuThreads(const Guest& guest) : guest_(guest) {}
 
-  /// kNobody for a thread that is no vCPU.
+  /// kNobody for a thread that is no vCPU: a device's, or a foreign VMM's.
   [[gnu::hot]] std::uint32_t find(std::uint32_t tid) {
-    if (tid == 0) return kNobody;
+    if (!complete_) read_all();
     const auto found = vcpus_.find(tid);
-    if (found != vcpus_.end() && is(found->second, tid)) return found->second;
-    return look_up(tid);
+    return found == vcpus_.end() ? kNobody : found->second;
   }
 
  private:
-  bool is(std::uint32_t vcpu, std::uint32_t tid) const noexcept {
-    return guest_.vcpu(vcpu).tid.load(std::memory_order_acquire) == tid;
-  }
-  // Not seen before: vCPUs publish their thread when they start.
-  std::uint32_t look_up(std::uint32_t tid) {
-    std::uint32_t vcpu = kNobody;
-    for (std::uint32_t i = 0; i < guest_.config().vcpus; ++i)
-      if (is(i, tid)) vcpus_[tid] = vcpu = i;
-    return vcpu;
+  // vCPUs publish their threads on their way to the barrier: once all have arrived there, none is missing.
+  void read_all() {
+    const std::uint32_t vcpus = guest_.config().vcpus;
+    complete_ = guest_.header().arrived.load(std::memory_order_acquire) >= vcpus;
+    for (std::uint32_t i = 0; i < vcpus; ++i)
+      if (const std::uint32_t tid = guest_.vcpu(i).tid.load(std::memory_order_acquire); tid != 0) vcpus_[tid] = i;
   }
 
   const Guest& guest_;
+  bool complete_ = false;
   std::unordered_map<std::uint32_t, std::uint32_t> vcpus_;  ///< by thread
 };
 

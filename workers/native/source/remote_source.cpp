@@ -11,7 +11,7 @@
 #include "kernel/error.hpp"
 #include "kernel/thread.hpp"
 #include "kernel/vocabulary.hpp"
-#include "source/allocate_page.hpp"
+#include "source/write_page.hpp"
 
 namespace uffd {
 
@@ -221,8 +221,7 @@ void RemoteSource::claim_arrived(Link& link, std::span<const wire::Parsed> frame
 
 void RemoteSource::write_arrived(const Link& link, std::span<const wire::Parsed> frames) {
   each_page(frames, [&](std::size_t at, const wire::Parsed&, std::uint64_t page, const std::byte* data) {
-    if (link.ours[at] && allocate_page(guest_, alias_, page))
-      std::memcpy(alias_ + page * shape().page_bytes, data, shape().page_bytes);
+    if (link.ours[at]) write_page(guest_, alias_, page, data);
   });
   each_page(frames, [&](std::size_t at, const wire::Parsed&, std::uint64_t page, const std::byte*) {
     if (link.ours[at]) guest_.set_complete(page);

@@ -17,10 +17,10 @@
 #include "guest/guest.hpp"
 #include "guest/page_run.hpp"
 #include "kernel/error.hpp"
-#include "source/allocate_page.hpp"
 #include "source/mapped_snapshot.hpp"
 #include "source/remote_source.hpp"
 #include "source/snapshot.hpp"
+#include "source/write_page.hpp"
 
 namespace uffd {
 
@@ -77,6 +77,12 @@ class Source {
   /// Shared memory: fills page by page through the alias. The bit is set after the page's last byte: a page filled through
   /// the alias is visible from its first byte on, so only this bit proves that it is whole.
   void put(std::uint64_t page) const {
+    if (pause_ == 0 && written_while_mapped(guest_)) {
+      thread_local std::vector<std::byte> whole;
+      whole.resize(guest_.config().page_bytes);
+      if (read({page, 1}, whole.data()) && write_at_once(guest_, page, whole.data())) guest_.set_complete(page);
+      return;
+    }
     if (!allocate_page(guest_, alias_, page)) return;
     std::byte* const to = alias_ + page * guest_.config().page_bytes;
     if (pause_ == 0 ? read({page, 1}, to) : in_two_halves(page, to)) guest_.set_complete(page);

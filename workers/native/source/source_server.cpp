@@ -20,8 +20,7 @@ namespace uffd {
 namespace {
 
 constexpr std::uint64_t kIdleNs = 60'000'000'000;  // how long a wait without anything due lasts
-constexpr std::uint64_t kBufferBytes = 64 << 20;   // of all connections together, beside
-constexpr std::uint64_t kMostBitmaps = 8;          // ... this many bitmaps of the region
+constexpr std::uint64_t kMostBitmaps = 8;          // that there is room for, whatever the size of the region
 
 Mapping filled(const SourceServerConfig& config) {
   Mapping memory = Mapping::anonymous(config.region_bytes, kHugePageBytes);
@@ -53,7 +52,7 @@ SourceServer::SourceServer(const SourceServerConfig& config)
       shape_{config.region_bytes / config.page_bytes, config.page_bytes},
       listener_(tcp::listen_at(tcp::resolve(config.host, config.port, true))),
       stop_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      room_(kBufferBytes + kMostBitmaps * shape_.bitmap_bytes()) {
+      room_(config.buffer_bytes + kMostBitmaps * shape_.bitmap_bytes()) {
   if (!stop_event_.valid()) throw KernelError("eventfd", errno);
   port_ = tcp::port_of(listener_.get());
   memory_ = filled(config_);

@@ -31,6 +31,7 @@ struct SourceServerConfig {
   double rtt_us = 0.0;            ///< an emulated round-trip time: no answer leaves earlier than this after its request came
   std::size_t connections = 256;  ///< at most, at once
   double idle_s = 10.0;           ///< a connection silent for this long makes room for another when there is none left
+  std::uint64_t buffer_bytes = 64 << 20;  ///< buffers of all connections together, beside a few bitmaps of the region
 };
 
 /// What was served, and to whom it was refused.

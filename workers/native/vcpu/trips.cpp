@@ -217,7 +217,11 @@ Verdict Trips::fetch_and_populate(std::uint64_t page) noexcept {
 }
 
 Verdict Trips::poison(std::uint64_t page) noexcept {
-  if (!vmm_.resolver.record().claim(page, PageRecord::vcpu_claim())) return retry();
+  if (!vmm_.resolver.record().claim(page, PageRecord::vcpu_claim())) {
+    // The next exit would find it poisoned in the record, which an exit that goes by EEXIST alone does not look at.
+    const bool met_again = vmm_.eexist_only && vmm_.resolver.record().state(page) == PageState::poisoned;
+    return met_again ? memory_error() : retry();
+  }
   const Installed poisoned = vmm_.resolver.poison(page, true, counters_);
   stamp(&FaultRecord::installed);
   if (poisoned.pages != 0) return memory_error();

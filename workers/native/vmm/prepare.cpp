@@ -87,13 +87,10 @@ class Preparation {
     throw KernelError("preparing the guest: " + resolver_.refusal({page, 1}, installed), installed.error);
   }
 
-  // Resolved, dropped, poisoned: the kernel has the poison, the VMM's record still has the page as resolved. A second resolve
-  // un-poisons it; so the page cache has wrong contents, which verification finds.
+  // Resolved, then poisoned: the kernel has the poison, the VMM's record still has the page as resolved. A second resolve
+  // un-poisons it; so the page cache has wrong contents, which verification finds. The kernel poisons blank pages only, and a
+  // drop of the page would be a remove event.
   void poison(std::uint64_t page) {
-    map(page);
-    if (::madvise(at(page), page_bytes_, MADV_DONTNEED) != 0)
-      throw KernelError("madvise MADV_DONTNEED before poisoning", errno, reinterpret_cast<std::uint64_t>(at(page)), page_bytes_);
-    record_.discard(page);
     if (!record_.claim(page, PageRecord::vcpu_claim())) return;
     const Installed poisoned = resolver_.poison(page, false, counters_);
     refuse(page, poisoned);
@@ -210,10 +207,25 @@ class Preparation {
   Prepared prepared_;
 };
 
+// Nothing else of the devices' own mapping is prepared: a page that it has not got is brought when a device touches it.
+void poison_for_devices(const Guest& guest, const DeviceMapping& devices) {
+  const PageRecord record = devices.pages();
+  const Resolver resolver({{&devices.uffd, devices.region.address(), 0, guest.pages()}}, record, guest.config(), 1);
+  const auto kinds = guest.kinds();
+  Counters counters;
+  for (std::uint64_t page = 0; page < kinds.size(); ++page) {
+    if (static_cast<Kind>(kinds[page]) != Kind::poisoned || !record.claim(page, PageRecord::vcpu_claim())) continue;
+    const Installed poisoned = resolver.poison(page, false, counters);
+    if (poisoned.end == Installed::End::refused)
+      throw KernelError("preparing the devices' mapping: " + resolver.refusal({page, 1}, poisoned), poisoned.error);
+  }
+}
+
 }  // namespace
 
 Prepared prepare(const PrepareJob& job) {
   const auto begin = std::chrono::steady_clock::now();
+  if (job.devices != nullptr && job.guest.config().poisoned_when_resolved) poison_for_devices(job.guest, *job.devices);
   Prepared prepared = Preparation(job).run();
   prepared.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return prepared;

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 
+#include "disturb/device_mapping.hpp"
 #include "guest/counters.hpp"
 #include "guest/guest.hpp"
 #include "resolve/resolver.hpp"
@@ -23,8 +24,9 @@ struct PrepareJob {
   const Mapping& region;
   const Resolver& resolver;
   bool userfaultfd;
-  bool cold;           ///< a snapshot's pages are not to be in the page cache either
-  bool first_vmm;      ///< shared memory is swapped out by one mapper, before the others map it
+  bool cold;                               ///< a snapshot's pages are not to be in the page cache either
+  bool first_vmm;                          ///< shared memory is swapped out by one mapper, before the others map it
+  const DeviceMapping* devices = nullptr;  ///< one more mapping: what the host has poisoned is poisoned there too
   bool again = false;  ///< not for the first time: what the page cache holds of poisoned pages has been spoiled
 };
 

@@ -13,6 +13,9 @@ void convert_stamps(const Guest& guest, const TickLine& line, std::span<FaultRec
     longest.add(record.raised, record.resumed);
     // A reader that came after the vCPU had gone on has stamped an event that no vCPU waited for any more.
     const bool late = record.outcome == FaultOutcome::lost_race && record.delivered.load() > record.resumed;
+    // A reader that was held up stamps what it fetched, or an event on the page of an earlier access, outside of this one.
+    for (auto stage : {&FaultRecord::delivered, &FaultRecord::fetched})
+      if (const Ticks at = (record.*stage).load(); at < record.raised || at > record.resumed) (record.*stage).store(0);
     for (auto stage : {&FaultRecord::delivered, &FaultRecord::fetched, &FaultRecord::installed})
       (record.*stage).store(late ? 0 : line.to_ns((record.*stage).load()));
     record.intended = line.to_ns(record.intended);

@@ -132,7 +132,7 @@ void Vmm::make_engine() {
 }
 
 PrepareJob Vmm::prepare_job() const noexcept {
-  return {guest_, registration_.region, *resolver_, info_.userfaultfd, config_.cold, config_.vmm == 0};
+  return {guest_, registration_.region, *resolver_, info_.userfaultfd, config_.cold, config_.vmm == 0, device_mapping_.get()};
 }
 
 Prepared Vmm::prepare() const { return uffd::prepare(prepare_job()); }
