@@ -92,11 +92,12 @@ def test_a_migrator_has_the_kernel_move_guest_pages_to_other_frames(
         assert all_online()
     assert row["status"] == "ok", row["reason"]
     assert row["compactions"] + row["blocks_offlined"] > 0 and row["wrong_words"] == 0
-    if there:
-        did = {key: row[key] for key in ("not_achieved", "compactions", "blocks_offlined", "pages_migrated", "duration_s")}
-        assert row["not_achieved"] is None and row["pages_migrated"] >= 90 * row["duration_s"], did
-    elif row["not_achieved"] is not None:  # compaction packs memory until there is nothing left to move: a run says so
-        assert row["not_achieved"].startswith("migrator: ") and row["pages_migrated"] < 100 * row["duration_s"]
+    did = {key: row[key] for key in ("not_achieved", "compactions", "blocks_offlined", "pages_migrated", "duration_s")}
+    assert row["pages_migrated"] > 0 or not there, did
+    if row["not_achieved"] is None:
+        assert row["pages_migrated"] >= 90 * row["duration_s"], did
+    else:  # a busy machine; or compaction has packed memory until there is nothing left to move
+        assert row["not_achieved"].startswith("migrator: ") and row["pages_migrated"] < 100 * row["duration_s"], did
 
 
 @pytest.mark.parametrize(

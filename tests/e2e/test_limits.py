@@ -79,5 +79,5 @@ def test_a_process_that_the_kernel_kills_for_want_of_memory_ends_its_run_by_name
     wait_for(lambda: not (limited / "cgroup.procs").read_text(), "the end of all that was started", 20)
     [row] = rows(tmp_path)
     assert row["status"] == "crashed", (err, row["reason"])
-    assert f"killed for want of memory: the control group reached its limit ({limited}/memory.limit_in_bytes)" in row["reason"]
+    assert f"killed for lack of memory: the control group reached its limit ({limited}/memory.limit_in_bytes)" in row["reason"]
     assert "VMM process" in row["reason"] or "page server" in row["reason"]
