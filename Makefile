@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt $(shell find workers/native -name "*.[ch]pp")
 STAMP := $(VENV)/.installed
 
-.PHONY: run test bench soak lint sanitize clean
+.PHONY: run test bench soak machines lint sanitize clean
 
 run: $(STAMP)
 	$(BIN)/loadgen experiment=default
@@ -20,6 +20,10 @@ bench: $(STAMP)
 soak: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[soak]'
 	$(BIN)/python -m pytest tests/soak -m soak --timeout 3600
+
+# Other kernels, arm64, hardware-style KVM and NUMA nodes, emulated. What it downloads stays in build/machines.
+machines: $(STAMP)
+	$(BIN)/python -m tests.machines
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

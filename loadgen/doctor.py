@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from loadgen.host.kvm_probe import kvm_facts
 from loadgen.host.limits import in_words
+from loadgen.host.numa import as_list
 from loadgen.host.probe import Host, probe
 from loadgen.host.userfaultfd_advice import userfaultfd_advice
 from loadgen.plan.legality import judge
@@ -21,6 +22,7 @@ def facts(host: Host) -> list[tuple[str, str]]:
     return [
         ("kernel", f"{host.system} {host.kernel}"),
         ("CPUs", f"{len(host.cpus)} of {host.cpu_model}"),
+        *numa(host),
         ("memory", f"{host.free_bytes / GIB:.1f} GiB free of {host.memory_bytes / GIB:.1f}"),
         *in_words(host.limits),
         ("userfaultfd", host.userfaultfd_way or "none"),
@@ -31,6 +33,14 @@ def facts(host: Host) -> list[tuple[str, str]]:
         ("/dev/kvm", "usable" if host.kvm else "not usable"),
         ("tracefs", "readable" if host.tracefs else "not readable"),
     ]
+
+
+def numa(host: Host) -> Iterator[tuple[str, str]]:
+    """A line a NUMA node; none on a host without any."""
+    for node in host.numa:
+        has = f"CPUs {as_list(node.cpus)}" if node.cpus else "no CPUs"
+        distances = ", ".join(f"{to} to node {other.number}" for other, to in zip(host.numa, node.distances, strict=True))
+        yield f"NUMA node {node.number}", f"{has}; {node.memory_bytes / GIB:.1f} GiB; distance {distances}"
 
 
 def missing(host: Host) -> Iterator[tuple[str, str]]:

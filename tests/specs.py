@@ -40,7 +40,7 @@ def fault_mix(**shares: Any) -> FaultMixSpec:
 
 def memory(kind: str, region_bytes: int, page_bytes: int) -> MemorySpec:
     """A guest region."""
-    return MemorySpec(kind, region_bytes, page_bytes, transparent_huge_pages=False, regions=1)
+    return MemorySpec(kind, region_bytes, page_bytes, transparent_huge_pages=False, regions=1, numa="default")
 
 
 def access(**fields: Any) -> AccessSpec:

@@ -31,6 +31,9 @@ def probe_kvm() -> dict[str, Any]:
     """What /dev/kvm gives: `usable` (bool), `error` (str), `most_vcpus` and `best_vcpus` of a VM, `capabilities` (names),
     `exit_on_missing` (str: why a page that fast GUP does not find makes no exit; empty: it does)."""
 
+def refuse_base_pages(page_bytes: int) -> str:
+    """Why a kernel with base pages of that size is not supported; empty where it is."""
+
 def try_own_accesses() -> list[dict[str, Any]]:
     """What becomes of the accesses that KVM makes by itself to a page that is not there: `access` (str), `refuses` (bool: the
     mapping does, with UFFD_FEATURE_SIGBUS; else it sleeps and is served), `events` (resolved meanwhile), `seen` (str). Raises
@@ -173,6 +176,7 @@ class Vmm:
         """Read every resolved page in full, and try every poisoned one: `pages`, `poisoned` (those that refused, as they must),
         `gone` (recorded as resolved, dropped, and not touched since), `wrong_words`, `first_wrong` (str, empty if none),
         `seconds`."""
+    def page_nodes(self) -> list[int]: ...
     def page_states(self) -> dict[str, int]:
         """Pages by their state in the page record: "unresolved", "in flight", "resolved", "poisoned", "discarded"."""
     def counters(self) -> dict[str, int]: ...

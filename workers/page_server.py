@@ -66,6 +66,7 @@ class PageServer(Actor):
                 "region_bytes": memory.region_bytes,
                 "page_bytes": memory.page_bytes,
                 "transparent_huge_pages": memory.transparent_huge_pages,
+                "numa": memory.numa,
                 "vcpus": spec.vcpus,
                 "vcpus_per_vmm": spec.vcpus_per_vmm,
                 "seed": spec.seed,

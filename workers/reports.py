@@ -46,8 +46,8 @@ class ServerReport:
 class VmmReport:
     """One VMM process's side of a run: counters summed over its vCPUs and disturbances, one mapping a vCPU, how many pages
     ended in each state of its page record, one mapping a thread of a disturbance, the pages that could not be brought into
-    their state between rounds, what its own thread used, which prepares them (`tid` and the columns of `threads`), and what it
-    saw of an external handler (empty without one)."""
+    their state between rounds, what its own thread used, which prepares them (`tid` and the columns of `threads`), what it saw
+    of an external handler (empty without one), and the mapped pages on NUMA node 0, 1, ... at the end."""
 
     counters: dict[str, int]
     vcpus: list[dict[str, Any]]
@@ -56,3 +56,4 @@ class VmmReport:
     unprepared: int = 0
     thread: dict[str, Any] = field(default_factory=dict)
     handler: dict[str, Any] = field(default_factory=dict)
+    page_nodes: list[int] = field(default_factory=list)

@@ -25,7 +25,8 @@ class MemorySpec:
     """The guest region: one memfd (`shmem`, `hugetlb`), one private anonymous mapping (`anon`), or a private mapping of the
     snapshot in each VMM process (`file`: used by a strategy that maps the snapshot, whatever `memory` is).
 
-    `regions`: stretches of a VMM process's mapping, with gaps between."""
+    `regions`: stretches of a VMM process's mapping, with gaps between. `numa`: where its pages come from: `default`, `local`,
+    `interleave` or `node:N`."""
 
     DEFAULT_TYPE: ClassVar[str] = "shmem"
 
@@ -34,6 +35,7 @@ class MemorySpec:
     page_bytes: int
     transparent_huge_pages: bool
     regions: int
+    numa: str
 
     @property
     def pages(self) -> int:

@@ -201,7 +201,8 @@ class Vcpu(Actor):
         self._recorded = [int(vcpu["recorded"]) for vcpu in vcpus]
         self._rounds = [np.asarray(vcpu.pop("round_recorded"), np.int64) for vcpu in vcpus]
         seen = self._seen | {"brought_untouched": vmm.brought_untouched} if self._handler is not None else {}
-        return VmmReport(vmm.counters(), vcpus, vmm.page_states(), vmm.disturbers(), vmm.unprepared, self._thread, seen)
+        nodes = vmm.page_nodes()
+        return VmmReport(vmm.counters(), vcpus, vmm.page_states(), vmm.disturbers(), vmm.unprepared, self._thread, seen, nodes)
 
     def verify(self) -> dict[str, Any]:
         """Read every resolved page in full; the native core's report."""

@@ -23,6 +23,7 @@ from loadgen.config.bounds import (
 )
 from loadgen.config.key import CHOSEN, Key, Values, When, chosen, positive
 from loadgen.config.page_server_keys import EXTERNAL, PAGE_SERVER
+from loadgen.plan.placement import OF_NODES, POLICIES
 from results import questions
 from workers.registry import strategy_entry
 from workers.spec import FAULT_KINDS, MEMORY_TYPES
@@ -60,6 +61,7 @@ _file = chosen("source.name", "file")
 _pushed = When("source=remote source.push=true", lambda values: values["source"]["name"] == "remote" and values["source"]["push"])
 _prefetching = chosen("prefetch.name", "order", "working_set")
 _explicit = chosen("placement.policy", "explicit")
+_of_nodes = chosen("placement.policy", *OF_NODES)
 _existing = chosen("cluster.name", "existing")
 _balloon = positive("disturb.balloon.rate_per_s")
 _writers = positive("disturb.mmap_writers.threads")
@@ -116,6 +118,7 @@ MEMORY = (
         "a message of 2 KiB",
         when=EXTERNAL,
     ),
+    Key("memory.numa", "default", "NUMA nodes that the region's pages come from: default, local, interleave or node:N"),
     Key("memory.transparent_huge_pages", False, "let the kernel use transparent huge pages", when=_4k),
     Key("swap.name", CHOSEN, "kind of swap", choices=("none", "zram", "file")),
     Key("swap.mib", 0, "size; 0: what the swapped pages need", "MiB", 0, 1 << 24, "the largest region", when=_zram_or_file),
@@ -247,7 +250,8 @@ DISTURB = (
 )
 
 PLACEMENT = (
-    Key("placement.policy", CHOSEN, "how threads are pinned", choices=("none", "spread", "pack", "explicit")),
+    Key("placement.policy", CHOSEN, "how threads are pinned", choices=POLICIES),
+    Key("placement.node", 0, "NUMA node of the vCPUs", "node number", 0, 1023, "Linux has no more", when=_of_nodes),
     Key("placement.vcpu_cpus", (), "CPU of each vCPU, used in turn", "CPU numbers", 0, 8191, "Linux has no more", when=_explicit),
     Key(
         "placement.reader_cpus",

@@ -83,7 +83,9 @@ def _twice(first: dict[str, Any], second: dict[str, Any]) -> str:
 
 def _platform(host: Host) -> Iterator[str]:
     if host.system != "Linux":
-        yield f"userfaultfd is a Linux facility and this is {host.system}: run on Linux 5.14 or later"
+        yield f"userfaultfd is a Linux facility and this is {host.system}: run on Linux 6.1 or later"
+    if host.refused_base_pages:
+        yield host.refused_base_pages
 
 
 def _here(values: dict[str, Any], host: Host) -> Iterator[Iterable[str]]:

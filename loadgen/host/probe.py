@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from loadgen.host.limits import NO_LIMITS, Limits, limits
+from loadgen.host.numa import NumaNode, numa_nodes
 from loadgen.host.swap_device import zram_there
 from workers import _native
 
@@ -42,6 +43,8 @@ class Host:
     may_migrate: bool = True
     kvm_exit_on_missing: str = ""
     kvm_most_vcpus: int = 0
+    refused_base_pages: str = ""
+    numa: tuple[NumaNode, ...] = ()
     limits: Limits = NO_LIMITS
 
 
@@ -71,8 +74,10 @@ def probe() -> Host:
         kvm=kvm["usable"],
         kvm_exit_on_missing=kvm["exit_on_missing"],
         kvm_most_vcpus=kvm["most_vcpus"],
+        refused_base_pages=_native.refuse_base_pages(os.sysconf("SC_PAGE_SIZE")),
         tracefs=any(os.access(path, os.R_OK) for path in ("/sys/kernel/tracing/events", "/sys/kernel/debug/tracing/events")),
         limits=limits(),
+        numa=numa_nodes(),
         boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
     )
 

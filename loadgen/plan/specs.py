@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
+from loadgen.host.numa import cpus_by_node
 from loadgen.host.probe import Host
 from loadgen.plan.legality import memory_type_of
-from loadgen.plan.placement import place
+from loadgen.plan.placement import OF_NODES, place, place_on_nodes
 from loadgen.plan.rounds import one_round, records
 from loadgen.plan.swap_size import MIB, plan_swap
 from loadgen.plan.trace import pages_in, trace_spec
@@ -130,11 +131,15 @@ def _placement(values: Values, host: Host, reads: bool) -> PlacementSpec:
     asked, cores = values["placement"], values["cores"] or len(host.cpus)
     per_vmm = values["uffds_per_vmm"] + DisturbSpec.of(values["disturb"]).second_mapping
     uffds = values["vcpus"] // values["vcpus_per_vmm"] * per_vmm if reads else 0
+    readers = values["page_server"]["readers_per_uffd"] * uffds
+    if asked["policy"] in OF_NODES:
+        nodes = cpus_by_node(host.numa, host.cpus[:cores])
+        return place_on_nodes(asked["policy"], nodes, asked["node"], values["vcpus"], readers)
     return place(
         asked["policy"],
         host.cpus[:cores],
         values["vcpus"],
-        values["page_server"]["readers_per_uffd"] * uffds,
+        readers,
         asked["vcpu_cpus"],
         asked["reader_cpus"],
     )

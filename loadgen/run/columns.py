@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from loadgen.cluster.session import Seat
+from loadgen.run.node_columns import node_columns
 from results.derive.identities import SUMS_OF_VCPUS
 from results.derive.quantiles import Quantiles
 from workers import _native
@@ -99,6 +100,7 @@ class Reports:
             columns[f"ended_{state.replace(' ', '_')}"] = sum(report.page_states.get(state, 0) for report in reports)
         columns["rounds"] = min((len(vcpu["round_end_ns"]) for vcpu in vcpus), default=0)
         columns["rounds_ended"] = next((one.rounds_ended for one in self.served if one.rounds_ended), None)
+        columns |= node_columns(self.seats, self.served, self.vmms)
         columns |= lock_reads(vcpus) | achieved(reports) | device_sleeps(reports)
         columns["pages_gone"] = sum(one.get("gone", 0) for one in self.verified) if self.verified else None
         columns["wrong_words"] = sum(one["wrong_words"] for one in self._checked(vcpus))

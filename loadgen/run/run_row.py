@@ -39,6 +39,7 @@ def describe(planned: PlannedRun) -> dict[str, Any]:
         "pages": spec.memory.pages,
         "transparent_huge_pages": spec.memory.transparent_huge_pages,
         "memory_regions": spec.memory.regions,
+        "numa": spec.memory.numa,
         "cluster": planned.cluster,
         "exclusive": planned.exclusive,
         "guests": len(planned.guests),

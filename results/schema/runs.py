@@ -54,6 +54,7 @@ RUN_COLUMNS = (
     Column("pages", COUNT, "pages", "pages of page_bytes in the region", axis=True),
     Column("transparent_huge_pages", BOOL, "", "whether the region may have transparent huge pages", axis=True),
     Column("memory_regions", COUNT, "mappings", "mappings of the region in a VMM process, with gaps between", axis=True),
+    Column("numa", TEXT, "", "NUMA nodes asked for: default, local, interleave or node:N", axis=True),
     Column("cluster", TEXT, "", "Ray cluster: local (started by the driver) or existing", axis=True),
     Column("exclusive", BOOL, "", "whether other runs were kept off its hosts", axis=True),
     Column("guests", COUNT, "guests", "guests of the run, all alike; counts are sums over them", axis=True),
@@ -170,6 +171,9 @@ RUN_COLUMNS = (
     Column("package_version", TEXT, "", "version of this package"),
     Column("commit", TEXT, "", "commit of this package, where known"),
     Column("rounds", COUNT, "rounds", "rounds that every vCPU finished"),
+    Column("page_nodes", COUNTS, "pages", "mapped pages on NUMA node 0, 1, ... at the end, of at most 262144 a VMM process"),
+    Column("vcpu_nodes", COUNTS, "", "NUMA nodes that the vCPUs ran on"),
+    Column("reader_nodes", COUNTS, "", "NUMA nodes that the readers ran on"),
     Column("rounds_ended", TEXT, "", "what ended the rounds: measure_s, rounds_limit, records (no room for more) or one round"),
     # what was prepared
     Column("hit_pages", COUNT, "pages", "pages proven mapped before the clock started"),

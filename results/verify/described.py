@@ -18,6 +18,7 @@ CONFIGURED = {
     "fault_mix": "fault_mix.name",
     "memory_type": "memory.type",
     "transparent_huge_pages": "memory.transparent_huge_pages",
+    "numa": "memory.numa",
     "cluster": "cluster.name",
     "guests": "guests",
     "vcpus": "vcpus",

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from loadgen.app import config_path
 from loadgen.config.command_line import quote_null
 from loadgen.config.hydra_schema import register
+from loadgen.host.numa import NumaNode
 from loadgen.host.probe import Host
 from loadgen.sweep.sweeper import register_sweeper
 from tests.driver.rig import Rig
@@ -59,6 +60,7 @@ def host() -> Host:
         ),
         userfaultfd_errors=(),
         clock_source="tsc",
+        numa=tuple(NumaNode(n, (2 * n, 2 * n + 1), 4 * GIB, (10, 20) if n == 0 else (20, 10)) for n in (0, 1)),
         swap_bytes=0,
         swap_free_bytes=0,
         zram=True,

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from loadgen.config.validate import validate, validate_cells
 from loadgen.errors import ConfigError
 from loadgen.host.probe import Host
+from workers import _native
 
 Configure = Callable[..., DictConfig]
 
@@ -160,3 +161,10 @@ def test_sources_are_accepted(configure: Configure, host: Host, overrides: list[
 
 def test_the_defaults_are_accepted(configure: Configure, host: Host) -> None:
     validate(configure(), host)
+
+
+@pytest.mark.parametrize("kib", [16, 64])
+def test_a_kernel_with_larger_base_pages_is_refused_by_name(configure: Configure, host: Host, kib: int) -> None:
+    assert _native.refuse_base_pages(4096) == ""
+    refused = dataclasses.replace(host, refused_base_pages=_native.refuse_base_pages(kib << 10))
+    assert f"base pages of {kib} KiB, and only those of 4 KiB are supported: boot a kernel with" in refusal(configure(), refused)

@@ -10,6 +10,11 @@
 
 namespace check {
 
+/// Thrown by a test of what this machine lacks.
+struct Skipped : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
 struct Test {
   std::string name;
   std::function<void()> body;

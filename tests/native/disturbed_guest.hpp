@@ -1,8 +1,17 @@
 // Guests whose pages are touched, dropped and brought back at the same time, and what holds of them however that went.
 #pragma once
 
+#include <cstdlib>
+
 #include "check.hpp"
 #include "whole_guest.hpp"
+
+/// How much slower than a real one this machine is: an emulated one, told by NATIVE_TEST_SLOWNESS, makes as many fewer accesses
+/// beside as many fewer disturbances, in the same time.
+inline std::uint64_t slowness() {
+  const char* told = std::getenv("NATIVE_TEST_SLOWNESS");
+  return told != nullptr ? static_cast<std::uint64_t>(std::atoi(told)) : 1;
+}
 
 // About 0.2 s of two vCPUs that touch the whole region at random, and a balloon that drops what they touch.
 inline GuestPlan disturbed(const char* strategy, uffd::MemoryType memory = uffd::MemoryType::shmem) {
@@ -13,15 +22,16 @@ inline GuestPlan disturbed(const char* strategy, uffd::MemoryType memory = uffd:
   plan.kind = uffd::Kind::hit;
   plan.vmm.access.order = "uniform";
   plan.vmm.access.overlap = true;
-  plan.vmm.access.accesses = 4000;
-  plan.vmm.access.rate_per_s = 20'000;
+  plan.vmm.access.accesses = 4000 / slowness();
+  plan.vmm.access.rate_per_s = 20'000.0 / static_cast<double>(slowness());
   plan.vmm.record_capacity = 8192;
   return plan;
 }
 
 inline GuestPlan with_balloon(const char* strategy, uffd::MemoryType memory, const char* method, bool track_removes) {
   GuestPlan plan = disturbed(strategy, memory);
-  plan.vmm.disturb.balloon = {.rate_per_s = 3000, .method = method, .track_removes = track_removes};
+  plan.vmm.disturb.balloon = {
+      .rate_per_s = 3000.0 / static_cast<double>(slowness()), .method = method, .track_removes = track_removes};
   return plan;
 }
 

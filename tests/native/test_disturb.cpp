@@ -230,6 +230,7 @@ TEST("a drop whose remove event is not read ends with the run, whose reason name
 TEST("mmap writers map and unmap at the rate asked for, and the vCPUs go on") {
   GuestPlan plan = disturbed("no_slow_gup");
   plan.kind = Kind::minor;
+  plan.vmm.access.accesses = 4000;  // every page is touched
   plan.vmm.disturb.mmap_writers = {.threads = 2, .rate_per_s = 2000, .map_kib = 64};
   const auto result = run_guest(plan);
   check_ended_well(*result);

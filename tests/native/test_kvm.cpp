@@ -40,7 +40,8 @@ void check_run(const GuestResult& result, std::uint64_t pages) {
       CHECK_EQUAL(vcpu->recorded(), vcpu->state().faults.load());
       for (std::uint64_t i = 0; i < vcpu->recorded(); ++i) {
         const FaultRecord& record = vcpu->records()[i];
-        CHECK(record.raised != 0 && record.raised <= record.resumed);
+        CHECK(record.raised != 0 || (!Clock::get().invariant() && record.delivered == 0));
+        CHECK(record.raised <= record.resumed);
         CHECK(vcpu->start() != 0);
         if (record.delivered != 0) {
           CHECK(record.raised <= record.delivered.load());
@@ -53,7 +54,7 @@ void check_run(const GuestResult& result, std::uint64_t pages) {
 }  // namespace
 
 TEST("kvm: every strategy resolves every minor and absent page once, in guests of user and of kernel mode") {
-  if (no_kvm()) return;
+  needs_kvm();
   for (const bool kernel : {false, true})
     for (const Kind kind : {Kind::minor, Kind::absent})
       for (const char* strategy : kStrategies) {
@@ -70,7 +71,7 @@ TEST("kvm: every strategy resolves every minor and absent page once, in guests o
 }
 
 TEST("kvm: without a userfaultfd KVM's own slow GUP maps the pages, and mapped pages fault under no strategy") {
-  if (no_kvm()) return;
+  needs_kvm();
   check_run(*run_guest(kvm_plan("null")), 256);
   for (const char* strategy : {"null", "uffd_wait", "no_uffd_wait"}) {
     GuestPlan plan = kvm_plan(strategy);
@@ -84,7 +85,7 @@ TEST("kvm: without a userfaultfd KVM's own slow GUP maps the pages, and mapped p
 }
 
 TEST("kvm: an access that KVM itself makes for the guest is completed from the mmio exit, reads and writes alike") {
-  if (no_kvm()) return;
+  needs_kvm();
   for (const double read_share : {1.0, 0.0}) {
     GuestPlan plan = in_kernel_mode(kvm_plan("no_uffd_wait", 1));
     plan.vmm.access.read_share = read_share;
@@ -96,7 +97,7 @@ TEST("kvm: an access that KVM itself makes for the guest is completed from the m
 }
 
 TEST("kvm: writes, whole pages verified, and anonymous memory") {
-  if (no_kvm()) return;
+  needs_kvm();
   for (const char* strategy : kStrategies) {
     GuestPlan plan = kvm_plan(strategy);
     plan.vmm.access.read_share = 0.0;
@@ -111,7 +112,7 @@ TEST("kvm: writes, whole pages verified, and anonymous memory") {
 }
 
 TEST("a vCPU that reads a wrong word says which, as a thread and in guests of both modes; other words only of pages read whole") {
-  if (no_kvm()) return;
+  needs_kvm();
   GuestPlan thread = kvm_plan("uffd_wait");
   thread.vmm.engine = "thread";
   for (const GuestPlan& base : {thread, kvm_plan("uffd_wait"), in_kernel_mode(kvm_plan("uffd_wait"))})
@@ -133,7 +134,7 @@ TEST("a vCPU that reads a wrong word says which, as a thread and in guests of bo
 }
 
 TEST("kvm: overlapping vCPUs of two VMs lose races and nothing else, and 16 vCPUs in one VM run to the end") {
-  if (no_kvm()) return;
+  needs_kvm();
   for (const char* strategy : kStrategies) {
     GuestPlan plan = kvm_plan(strategy, 4, 128);
     plan.guest.vcpus_per_vmm = 2;
@@ -145,7 +146,7 @@ TEST("kvm: overlapping vCPUs of two VMs lose races and nothing else, and 16 vCPU
 }
 
 TEST("kvm: several passes, an open loop and thinking are the guest's own") {
-  if (no_kvm()) return;
+  needs_stamps();
   GuestPlan plan = kvm_plan("no_uffd_wait", 1, 64);
   plan.vmm.access.passes = 3;
   plan.vmm.access.rate_per_s = 5000;
@@ -164,7 +165,7 @@ TEST("kvm: several passes, an open loop and thinking are the guest's own") {
 }
 
 TEST("kvm: a guest stamps its first access, its last and some between, and the end of every pass") {
-  if (no_kvm()) return;
+  needs_stamps();
   GuestPlan plan = kvm_plan("no_uffd_wait");
   plan.vmm.access.passes = 2;
   const auto result = run_guest(plan);
@@ -184,7 +185,7 @@ TEST("kvm: a guest stamps its first access, its last and some between, and the e
 }
 
 TEST("kvm: a poisoned page is a machine check in the guest, once an access, whichever way it arrives") {
-  if (no_kvm()) return;
+  needs_kvm();
   for (const bool when_resolved : {false, true})
     for (const bool kernel : {false, true})
       for (const char* strategy : kStrategies) {
@@ -206,7 +207,7 @@ TEST("kvm: a poisoned page is a machine check in the guest, once an access, whic
 }
 
 TEST("kvm: without a page server, the watchdog ends a vCPU asleep in KVM_RUN and names it") {
-  if (no_kvm()) return;
+  needs_kvm();
   for (const bool kernel : {false, true}) {
     GuestPlan plan = kvm_plan("uffd_wait");
     plan.vmm.watchdog_s = 0.5;
@@ -218,7 +219,7 @@ TEST("kvm: without a page server, the watchdog ends a vCPU asleep in KVM_RUN and
 }
 
 TEST("kvm: a guest that touches outside its slots ends by name") {
-  if (no_kvm()) return;
+  needs_kvm();
   GuestPlan plan = kvm_plan("no_uffd_wait", 1);
   plan.vmm.vcpus = 1;
   plan.vmm.record_capacity = 16;
@@ -248,7 +249,7 @@ TEST("kvm: of a slot that exits on missing pages every page does, until it is cl
 }
 
 TEST("kvm: what needs a kernel that exits when fast GUP fails is refused with that reason, and so is a thread's way to exit") {
-  if (no_kvm()) return;
+  needs_kvm();
   const auto refusal = [](GuestPlan plan) -> std::string {
     try {
       run_guest(plan);
@@ -270,7 +271,7 @@ TEST("kvm: what needs a kernel that exits when fast GUP fails is refused with th
 }
 
 TEST("kvm: the host's bookkeeping between two batches of accesses is counted, and a thread vCPU has none") {
-  if (no_kvm()) return;
+  needs_kvm();
   const auto bookkeeping = [](GuestPlan plan) {
     plan.vmm.access.passes = 4;  // 512 accesses a vCPU: two batches
     return run_guest(plan)->vmms[0]->vcpus()[0]->bookkeeping();
@@ -279,4 +280,26 @@ TEST("kvm: the host's bookkeeping between two batches of accesses is counted, an
   GuestPlan thread = kvm_plan("uffd_wait");
   thread.vmm.engine = "thread";
   CHECK_EQUAL(bookkeeping(thread), 0u);
+}
+
+TEST("kvm: a guest without stamps has its faults raised when they arrive, and keeps no rate and no think time") {
+  needs_kvm();
+  if (Clock::get().invariant()) throw check::Skipped("this host has an invariant counter");
+  for (const char* strategy : kStrategies) {
+    const auto result = run_guest(kvm_plan(strategy));
+    check_run(*result, 256);
+    for (const auto& vcpu : result->vmms[0]->vcpus())
+      for (std::uint64_t i = 0; i < vcpu->recorded(); ++i) {
+        const FaultRecord& record = vcpu->records()[i];
+        CHECK(record.delivered != 0 && record.raised == record.delivered);
+        CHECK(record.installed == 0 || record.installed <= record.resumed);
+        CHECK(record.resumed <= vcpu->end());
+      }
+    for (const bool rate : {true, false}) {
+      GuestPlan plan = kvm_plan(strategy, 1, 16);
+      if (rate) plan.vmm.access.rate_per_s = 1000;
+      if (!rate) plan.vmm.access.think_ns = 1000;
+      CHECK(run_guest(plan)->stop_reason.find("so it cannot keep access.rate_per_s or access.think_us") != std::string::npos);
+    }
+  }
 }

@@ -48,10 +48,38 @@ GuestCall next_call(VmVcpu& vcpu) {
   return static_cast<GuestCall>(vcpu.run->mmio.data[0]);
 }
 
+void set_instruction(int fd, std::uint64_t at) {
+#if defined(__x86_64__)
+  kvm_regs registers{};
+  CHECK_EQUAL(::ioctl(fd, KVM_GET_REGS, &registers), 0);
+  registers.rip = at;
+  CHECK_EQUAL(::ioctl(fd, KVM_SET_REGS, &registers), 0);
+#else
+  constexpr std::uint64_t kPc = offsetof(kvm_regs, regs.pc) / sizeof(__u32);
+  kvm_one_reg one{KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | kPc, reinterpret_cast<std::uint64_t>(&at)};
+  CHECK_EQUAL(::ioctl(fd, KVM_SET_ONE_REG, &one), 0);
+#endif
+}
+
+/// Has the guest run to its first call. Its shared memory is the VM's first slot.
+void start(const Vm& vm, VmVcpu& vcpu) {
+  auto* const at = reinterpret_cast<std::byte*>(vm.slot(0).at);
+  new (vcpu.guest) GuestVcpu({.header = reinterpret_cast<SharedHeader*>(at),
+                              .state = reinterpret_cast<VcpuState*>(at + (1 << 20)),
+                              .records = reinterpret_cast<FaultRecord*>(at),
+                              .accesses = vm.own().in_guest(vcpu.accesses),
+                              .pages = PageRecord(reinterpret_cast<std::atomic<std::uint8_t>*>(at)),
+                              .contents = Contents(1, 4096),
+                              .page_bytes = 4096,
+                              .record_capacity = 1,
+                              .sample_every = 1});
+  CHECK(next_call(vcpu) == GuestCall::ready);
+}
+
 }  // namespace
 
 TEST("kvm: a VM that cannot be completed leaves no mapping of a vCPU and no descriptor") {
-  if (no_kvm()) return;
+  needs_kvm();
   const Mapping memory = Mapping::anonymous(2 << 20, 2 << 20);
   const int mappings = vcpu_mappings();
   const rlim_t before = open_files();
@@ -71,56 +99,75 @@ TEST("kvm: a VM that cannot be completed leaves no mapping of a vCPU and no desc
   CHECK_EQUAL(open_files(), before);
 }
 
-#if defined(__x86_64__)
 TEST("kvm: a touch is not done while the vCPU stands at its instruction, and done at the return behind it") {
-  if (no_kvm()) return;
+  needs_kvm();
   const Mapping memory = Mapping::anonymous(2 << 20, 2 << 20);
   Vm vm(layout(1, memory.data(), memory.bytes()));
   const auto stands_at = [&](const void* function, std::uint64_t offset) {
-    kvm_regs registers{};
-    CHECK_EQUAL(::ioctl(vm.vcpu(0).fd.get(), KVM_GET_REGS, &registers), 0);
-    registers.rip =
+    const std::uint64_t at =
         vm.code_at() + static_cast<std::uint64_t>(static_cast<const std::byte*>(function) - first_guest_byte) + offset;
-    CHECK_EQUAL(::ioctl(vm.vcpu(0).fd.get(), KVM_SET_REGS, &registers), 0);
+    set_instruction(vm.vcpu(0).fd.get(), at);
     return guest_before_touch(vm.vcpu(0).fd.get(), vm.code_at());
   };
   const auto* write = reinterpret_cast<const void*>(&uffd_guest_write);
   const auto* read = reinterpret_cast<const void*>(&uffd_guest_read);
+#if defined(__x86_64__)
   CHECK(!stands_at(write, 0));  // xorl %eax, %eax: 2 bytes
   CHECK(stands_at(write, 2));   // lock xaddq: 5 bytes
   CHECK(!stands_at(write, 7));  // ret
   CHECK(stands_at(read, 0));    // movq: 3 bytes
   CHECK(!stands_at(read, 3));
+#else
+  CHECK(!stands_at(write, 0));   // mov
+  CHECK(stands_at(write, 4));    // ldaxr
+  CHECK(stands_at(write, 8));    // stlxr
+  CHECK(!stands_at(write, 16));  // ret
+  CHECK(stands_at(read, 0));     // ldr
+  CHECK(!stands_at(read, 4));
+#endif
 }
 
 TEST("kvm: a guest's trap reports its vector, instruction, address and error code, each in its own field") {
-  if (no_kvm()) return;
+  needs_kvm();
   const Mapping memory = Mapping::anonymous(2 << 20, 2 << 20);
   memory.data()[0] = std::byte{0};
-  for (const bool page_fault : {true, false}) {
+  for (const bool nowhere : {true, false}) {
     Vm vm(layout(1, memory.data(), memory.bytes()));
     VmVcpu& vcpu = vm.vcpu(0);
-    auto* const at = reinterpret_cast<std::byte*>(vm.slot(0).at);
-    constexpr std::uint64_t kNowhere = 0x70'0000'0000;           // in no table: a page fault, whose error code is 4 (user, read)
-    constexpr std::uint64_t kNoAddress = 0x8000'0000'0000'0000;  // not canonical: a general protection fault, error code 0
-    new (vcpu.guest) GuestVcpu({.header = reinterpret_cast<SharedHeader*>(at),
-                                .state = reinterpret_cast<VcpuState*>(at + (1 << 20)),
-                                .records = reinterpret_cast<FaultRecord*>(at),
-                                .accesses = vm.own().in_guest(vcpu.accesses),
-                                .pages = PageRecord(reinterpret_cast<std::atomic<std::uint8_t>*>(at)),
-                                .contents = Contents(1, 4096),
-                                .page_bytes = 4096,
-                                .record_capacity = 1,
-                                .sample_every = 1});
-    CHECK(next_call(vcpu) == GuestCall::ready);
-    vcpu.accesses[0] = {.word = reinterpret_cast<std::uint64_t*>(page_fault ? kNowhere : kNoAddress)};
+    start(vm, vcpu);
+    constexpr std::uint64_t kNowhere = 0x70'0000'0000;           // in no table
+    constexpr std::uint64_t kNoAddress = 0x8000'0000'0000'0000;  // of neither half of the addresses
+    vcpu.accesses[0] = {.word = reinterpret_cast<std::uint64_t*>(nowhere ? kNowhere : kNoAddress)};
     vcpu.guest->ask(1, 0, 0);
     CHECK(next_call(vcpu) == GuestCall::trap);
-    CHECK_EQUAL(vcpu.traps->vector, page_fault ? 14u : 13u);
+#if defined(__x86_64__)
+    CHECK_EQUAL(vcpu.traps->vector, nowhere ? 14u : 13u);  // a page fault, of user mode and a read; general protection
+    CHECK_EQUAL(vcpu.traps->error, nowhere ? 4u : 0u);
+#else
+    CHECK_EQUAL(vcpu.traps->vector, 0x25u);                        // a data abort of this exception level
+    CHECK_EQUAL(vcpu.traps->error & 0x3f, nowhere ? 0x5u : 0x4u);  // a translation fault of level 1, or of the address itself
+#endif
     const auto read = reinterpret_cast<const std::byte*>(&uffd_guest_read) - first_guest_byte;
     CHECK_EQUAL(vcpu.traps->at, vm.code_at() + static_cast<std::uint64_t>(read));
-    CHECK_EQUAL(vcpu.traps->error, page_fault ? 4u : 0u);
-    if (page_fault) CHECK_EQUAL(vcpu.traps->address, kNowhere);
+    if (nowhere) CHECK_EQUAL(vcpu.traps->address, kNowhere);
   }
 }
-#endif
+
+TEST("kvm: a guest reaches memory above 64 GiB") {
+  needs_kvm();
+  constexpr std::uint64_t kSlots = 70;  // each begins at a GiB of its own
+  const Mapping memory = Mapping::anonymous(2 << 20, 2 << 20);
+  memory.data()[0] = std::byte{0};
+  VmLayout plan = layout(1, memory.data(), memory.bytes());
+  for (std::uint64_t i = 1; i < kSlots; ++i) plan.slots.push_back({memory.data() + i * 4096, 4096, 0});
+  Vm vm(plan);
+  VmVcpu& vcpu = vm.vcpu(0);
+  start(vm, vcpu);
+  const GuestSlot& last = vm.slot(kSlots - 1);
+  CHECK(last.at > 64ull << 30);
+  *reinterpret_cast<std::uint64_t*>(last.host) = 4711;
+  vcpu.accesses[0] = {.word = reinterpret_cast<std::uint64_t*>(last.at)};
+  vcpu.guest->ask(1, 0, 0);
+  CHECK(next_call(vcpu) == GuestCall::ready);
+  CHECK_EQUAL(vcpu.accesses[0].value, 4711u);
+}

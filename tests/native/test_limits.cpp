@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <fstream>
@@ -270,4 +271,16 @@ TEST_THAT_FORKS("a remote source whose threads cannot be started ends the run by
     return std::string("it served");
   });
   CHECK(names_the_limit(text, "the source at 127.0.0.1:"));
+}
+
+TEST("a kernel whose base pages are not of 4 KiB is refused by name") {
+  CHECK_EQUAL(refuse_base_pages(4096), "");
+  CHECK(refuse_base_pages(65536).find("base pages of 64 KiB, and only those of 4 KiB are supported") != std::string::npos);
+  std::string said;
+  try {
+    const Guest guest(GuestConfig{.region_bytes = 1 << 20});
+  } catch (const ConfigError& error) {
+    said = error.what();
+  }
+  CHECK_EQUAL(said, refuse_base_pages(static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE))));
 }

@@ -5,11 +5,15 @@
 using namespace uffd;
 
 TEST("kvm: what KVM accesses by itself is served where it may sleep, and is no plain access where it may not") {
-  if (no_kvm()) return;
+  needs_kvm();
   const std::vector<OwnAccess> tried = try_own_accesses();
+#if defined(__x86_64__)
   CHECK_EQUAL(tried.size(), 8u);
+#else
+  CHECK_EQUAL(tried.size(), 4u);
+#endif
   for (const OwnAccess& one : tried) {
-    if (one.seen == "no such MSR") continue;
+    if (one.seen == kNotAvailable) continue;
     CHECK_EQUAL(one.events, one.refuses ? 0u : 1u);
     CHECK_EQUAL(one.seen == "done", !one.refuses);
     if (!one.refuses) continue;

@@ -14,4 +14,4 @@ def test_elsewhere_than_on_linux_the_build_ends_with_what_to_do(tmp_path: Path) 
     )
     assert done.returncode != 0
     said = " ".join(done.stderr.split())
-    assert "userfaultfd is a Linux facility and this is Darwin: run on Linux 5.14 or later" in said
+    assert "userfaultfd is a Linux facility and this is Darwin: run on Linux 6.1 or later" in said

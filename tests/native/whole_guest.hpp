@@ -3,10 +3,13 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <memory>
 #include <thread>
 #include <vector>
 
+#include "check.hpp"
+#include "kernel/userfaultfd.hpp"
 #include "resolve/fill.hpp"
 #include "server/page_server.hpp"
 #include "vmm/vmm.hpp"
@@ -45,6 +48,9 @@ struct GuestResult {
   std::uint64_t operator[](uffd::Counter counter) const { return vcpus[counter]; }
   ~GuestResult() { vmms.clear(); }
 };
+
+/// Linux 6.6 brought UFFDIO_POISON.
+inline bool kernel_poisons() { return (uffd::probe_userfaultfd().features & UFFD_FEATURE_POISON) != 0; }
 
 /// Fills the guest's memory as planned; what could not be prepared.
 inline std::uint64_t fill_as_planned(const uffd::Guest& guest, const GuestPlan& plan) {
@@ -106,6 +112,8 @@ inline void add_finished(GuestResult& result, uffd::Vmm& vmm) {
 }
 
 inline std::unique_ptr<GuestResult> run_guest(GuestPlan plan, bool serve = true) {
+  if (std::count(plan.kinds.begin(), plan.kinds.end(), uffd::Kind::poisoned) != 0 && !kernel_poisons())
+    throw check::Skipped("this kernel cannot poison pages (UFFDIO_POISON is Linux 6.6)");
   auto result = std::make_unique<GuestResult>();
   const std::uint32_t vmms = plan.guest.vcpus / plan.guest.vcpus_per_vmm;
   plan.server.readers =

@@ -139,6 +139,7 @@ GuestConfig guest_config(nb::dict dict) {
   keys.take("region_bytes", config.region_bytes);
   keys.take("page_bytes", config.page_bytes);
   keys.take("transparent_huge_pages", config.transparent_huge_pages);
+  if (keys.contains("numa")) config.numa = numa_policy(nb::cast<std::string>(keys.pop("numa")));
   keys.take("vcpus", config.vcpus);
   keys.take("vcpus_per_vmm", config.vcpus_per_vmm);
   keys.take("seed", config.seed);

@@ -19,6 +19,12 @@ namespace nb = nanobind;
 
 namespace {
 
+#if defined(__aarch64__)
+constexpr const char* kStampCounter = "cntvct";
+#else
+constexpr const char* kStampCounter = "tsc";
+#endif
+
 nb::list names(std::uint64_t features) {
   nb::list out;
   for (const std::string& name : feature_names(features)) out.append(name);
@@ -115,7 +121,7 @@ nb::dict describe_userfaultfd() {
 
 nb::dict describe_clock() {
   nb::dict out;
-  out["source"] = Clock::get().invariant() ? "tsc" : "clock_gettime";
+  out["source"] = Clock::get().invariant() ? kStampCounter : "clock_gettime";
   out["ticks_per_s"] = Clock::get().ticks_per_s();
   return out;
 }

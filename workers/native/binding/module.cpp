@@ -3,6 +3,7 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include "binding/configs.hpp"
 #include "binding/describe.hpp"
@@ -51,6 +52,7 @@ void bind_vocabulary(nb::module_& m) {
   m.def("strategies", &describe_strategies);
   m.def("engines", &describe_engines);
   m.def("probe_kvm", &describe_kvm);
+  m.def("refuse_base_pages", &refuse_base_pages);
   m.def("try_own_accesses", &describe_own_accesses);
   m.def(
       "exit_kind",
@@ -214,6 +216,7 @@ void bind_vmm(nb::module_& m) {
       .def("disturbers", &vmm_disturbers)
       .def("device_userfaultfd", &vmm_device_userfaultfd)
       .def_prop_ro("brought_untouched", &Vmm::brought_untouched)
+      .def("page_nodes", &Vmm::page_nodes)
       .def("page_states", [](const Vmm& vmm) { return to_dict(vmm.page_states()); })
       .def("records", &vcpu_records, "vcpu"_a);
 }

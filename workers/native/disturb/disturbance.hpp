@@ -87,6 +87,7 @@ class Disturber {
 
   /// Waits until the next unit is due; false when it is time to end.
   bool next();
+  // relaxed: nothing is read behind it
   bool ending() const noexcept { return control_.over.load(std::memory_order_relaxed) || guest_.stopping(); }
 
   Counters counters;

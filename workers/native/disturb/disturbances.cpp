@@ -72,11 +72,11 @@ void Disturbances::start() {
   std::size_t next = 0;
   for (const auto& disturbance : all_)
     for (std::uint32_t i = 0; i < disturbance->threads(); ++i, ++next) {
-      running_.fetch_add(1, std::memory_order_relaxed);
+      running_.fetch_add(1, std::memory_order_relaxed);  // relaxed: before its thread is there
       try {
         handles_.emplace_back([this, &disturbance = *disturbance, &thread = threads_[next]] { run(disturbance, thread); });
       } catch (...) {
-        running_.fetch_sub(1, std::memory_order_relaxed);
+        running_.fetch_sub(1, std::memory_order_relaxed);  // relaxed: its thread never was
         throw;
       }
     }
@@ -99,7 +99,7 @@ void Disturbances::run(Disturbance& disturbance, Thread& thread) noexcept {
   thread.ended = Clock::get().now();
   thread.seen.add_current();
   thread.usage = ThreadUsage::of_this_thread();
-  thread.work->ended.store(true, std::memory_order_relaxed);
+  thread.work->ended.store(true, std::memory_order_relaxed);  // relaxed: for a message only
   running_.fetch_sub(1, std::memory_order_release);
 }
 
@@ -119,7 +119,7 @@ bool Disturbances::hold(std::uint32_t rounds, double patience_s) {
 std::string Disturbances::still_running() const {
   std::string names;
   for (const Thread& thread : threads_)
-    if (!thread.work->ended.load(std::memory_order_relaxed))
+    if (!thread.work->ended.load(std::memory_order_relaxed))  // relaxed: for a message only
       names += (names.empty() ? "" : ", ") + thread.role + " " + std::to_string(thread.number);
   return names;
 }

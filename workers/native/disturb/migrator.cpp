@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <map>
 #include <set>
 
@@ -18,6 +17,7 @@
 #include "kernel/error.hpp"
 #include "kernel/mapping.hpp"
 #include "kernel/memory_block.hpp"
+#include "kernel/numa.hpp"
 #include "kernel/shell.hpp"
 #include "kernel/vocabulary.hpp"
 
@@ -29,21 +29,10 @@ constexpr std::uint64_t kPresent = 1ull << 63;
 constexpr const char* kCompact = "timeout -s KILL 1 sh -c 'echo 1 >/proc/sys/vm/compact_memory'";
 constexpr std::uint64_t kBatch = 64;  // pages of one move_pages
 
-std::vector<int> numa_nodes() {
-  std::vector<int> nodes;
-  std::error_code none;
-  for (const auto& entry : std::filesystem::directory_iterator("/sys/devices/system/node", none)) {
-    const std::string name = entry.path().filename();
-    if (name.starts_with("node") && name.size() > 4 && std::isdigit(static_cast<unsigned char>(name[4])))
-      nodes.push_back(std::stoi(name.substr(4)));
-  }
-  return nodes;
-}
-
 class Migrator final : public Disturbance {
  public:
   Migrator(const MigratorConfig& config, const Scene& scene)
-      : config_(config), scene_(scene), nodes_(numa_nodes()), random_(scene.guest.config().seed + 277) {
+      : config_(config), scene_(scene), nodes_(nodes_with_memory()), random_(scene.guest.config().seed + 277) {
     pagemap_ = Descriptor(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
     if (!pagemap_.valid()) throw KernelError("open of /proc/self/pagemap", errno);
     if (nodes_.size() > 1) return;

@@ -2,6 +2,7 @@
 
 #include <sched.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
@@ -29,6 +30,8 @@ std::uint64_t ring_bytes(const GuestConfig& config) {
 
 void check(const GuestConfig& config) {
   const std::uint64_t page = config.page_bytes;
+  if (const std::string refused = refuse_base_pages(static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE))); !refused.empty())
+    throw ConfigError(refused);
   if (page < kBasePageBytes || !std::has_single_bit(page))
     throw ConfigError("page_bytes must be a power of two of at least 4096");
   if (config.region_bytes == 0 || config.region_bytes % page != 0)
@@ -45,10 +48,18 @@ void check(const GuestConfig& config) {
 
 Descriptor make_region(const GuestConfig& config) {
   if (config.memory == MemoryType::anon || config.memory == MemoryType::file) return {};
-  return make_memfd("uffd-loadgen-region", config.region_bytes, config.memory == MemoryType::hugetlb);
+  Descriptor region = make_memfd("uffd-loadgen-region", config.region_bytes, config.memory == MemoryType::hugetlb);
+  if (config.numa.mode != NumaMode::inherit) place_memory(Mapping::shared(region.get(), config.region_bytes), config.numa);
+  return region;
 }
 
 }  // namespace
+
+std::string refuse_base_pages(std::uint64_t bytes) {
+  if (bytes == kBasePageBytes) return {};
+  return "this kernel has base pages of " + std::to_string(bytes / 1024) +
+         " KiB, and only those of 4 KiB are supported: boot a kernel with 4-KiB pages (on arm64 CONFIG_ARM64_4K_PAGES)";
+}
 
 const char* stage_name(Stage stage) {
   switch (stage) {
@@ -154,6 +165,7 @@ bool Guest::next_request(std::uint32_t index, std::uint32_t& vcpu) const noexcep
     const std::uint32_t at = (from / 64 + i) % words;
     std::atomic<std::uint64_t>& word = ring(index).asking()[at];
     const std::uint64_t mask = i == 0 ? not_before : i == words ? ~not_before : ~0ull;
+    // relaxed: a look; the bit is taken with acquire order, and one that is missed here has rung the doorbell since
     while (const std::uint64_t asking = word.load(std::memory_order_relaxed) & mask) {
       word.fetch_and(~(asking & -asking), std::memory_order_acquire);
       vcpu = (at * 64 + static_cast<std::uint32_t>(std::countr_zero(asking))) * rings + index;
@@ -213,7 +225,7 @@ void Guest::release(std::uint64_t at_ns) const noexcept {
   SharedHeader& shared = header();
   const std::uint32_t before = shared.released.load(std::memory_order_acquire);
   for (std::uint64_t now; !stopping() && (now = Clock::monotonic_ns()) < at_ns;) futex_wait(shared.released, before, at_ns - now);
-  shared.start.store(Clock::get().now(), std::memory_order_relaxed);
+  shared.start.store(Clock::get().now(), std::memory_order_relaxed);  // relaxed: published by `released`
   shared.released.store(before + 1, std::memory_order_release);
   futex_wake(shared.released, kEverybody);
 }

@@ -22,6 +22,9 @@
 
 namespace uffd {
 
+/// Why a kernel with base pages of so many bytes is not supported; empty where it is.
+std::string refuse_base_pages(std::uint64_t bytes);
+
 class Guest {
  public:
   explicit Guest(const GuestConfig& config);
@@ -71,10 +74,12 @@ class Guest {
   bool first_resolved(std::uint64_t page) const noexcept {
     if (config().vcpus == config().vcpus_per_vmm) return true;  // one mapping
     const std::uint64_t bit = 1ull << (page % 64);
+    // relaxed: who was first is all that is asked
     return (bits(header().resolved_offset)[page / 64].fetch_or(bit, std::memory_order_relaxed) & bit) == 0;
   }
   /// Between rounds: no page has been resolved in any mapping.
   void forget_resolved() const noexcept {
+    // relaxed: the VMM processes meet before and behind it
     for (std::uint64_t word = 0; word < (pages() + 63) / 64; ++word)
       bits(header().resolved_offset)[word].store(0, std::memory_order_relaxed);
   }

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernel/mapping.hpp"
+#include "kernel/numa.hpp"
 
 namespace uffd {
 
@@ -12,6 +13,7 @@ struct GuestConfig {
   std::uint64_t region_bytes = 0;
   std::uint64_t page_bytes = 4096;
   bool transparent_huge_pages = false;
+  NumaPolicy numa;  ///< of the region's pages
   std::uint32_t vcpus = 1;
   std::uint32_t vcpus_per_vmm = 1;
   std::uint64_t seed = 0;               ///< of the access orders

@@ -33,6 +33,7 @@ class PageRecord {
   static constexpr auto kMapped = static_cast<std::uint8_t>(PageCondition::resolved);
   /// Of a page in flight: it had been resolved before, and was dropped.
   bool was_discarded(std::uint64_t page) const noexcept {
+    // relaxed: of the owner, who alone changes it
     return page_condition(bytes_[page].load(std::memory_order_relaxed)) == PageCondition::claimed_again;
   }
 
@@ -81,6 +82,7 @@ class PageRecord {
   }
   template <PageMove kMove>
   [[gnu::always_inline]] bool settle(std::uint64_t page) const noexcept {
+    // relaxed: of the owner, who alone changes it
     PageCondition condition = page_condition(bytes_[page].load(std::memory_order_relaxed));
     if (!move_page<kMove>(condition)) return false;
     bytes_[page].store(static_cast<std::uint8_t>(condition), std::memory_order_release);

@@ -19,6 +19,7 @@ class PageWaiters {
     Slot& slot = slots_[slot_of(page)];
     slot.asleep.fetch_add(1, std::memory_order_seq_cst);
     const std::uint32_t seen = slot.settled.load(std::memory_order_seq_cst);
+    std::atomic_thread_fence(std::memory_order_seq_cst);  // the other half of the fence in settled()
     if (in_flight()) futex_wait(slot.settled, seen, timeout_ns);
     slot.asleep.fetch_sub(1, std::memory_order_seq_cst);
   }

@@ -10,6 +10,7 @@ namespace uffd {
 namespace {
 
 constexpr int kAll = 0x7fffffff;
+// relaxed: written before `released` and `finished`, or by the thread that reads it.
 
 void raise_to(FutexWord& word, std::uint32_t value) noexcept {
   word.store(value, std::memory_order_release);
@@ -20,7 +21,7 @@ void raise_to(FutexWord& word, std::uint32_t value) noexcept {
 void sleep_on(FutexWord& word, std::uint32_t seen) noexcept { futex_wait(word, seen, kStopPollNs); }
 
 std::uint64_t round_ns(const Guest& guest) noexcept {
-  const Ticks start = guest.header().start.load(std::memory_order_relaxed);
+  const Ticks start = guest.header().start.load(kRelaxed);
   Ticks end = start;
   for (std::uint32_t i = 0; i < guest.config().vcpus; ++i)
     end = std::max(end, guest.vcpu(i).round_end.load(std::memory_order_acquire));
@@ -30,8 +31,7 @@ std::uint64_t round_ns(const Guest& guest) noexcept {
 RoundsEnded ended(const Guest& guest, std::uint32_t finished, const RoundsConfig& config) noexcept {
   const RoundWords& words = guest.header().rounds;
   if (finished >= config.limit) return RoundsEnded::limit;
-  if (static_cast<double>(words.measured_ns.load(std::memory_order_relaxed)) >= config.measure_s * 1e9)
-    return RoundsEnded::measured;
+  if (static_cast<double>(words.measured_ns.load(kRelaxed)) >= config.measure_s * 1e9) return RoundsEnded::measured;
   return words.full.load(std::memory_order_acquire) != 0 ? RoundsEnded::records : RoundsEnded::not_yet;
 }
 
@@ -71,7 +71,7 @@ bool meet(const Guest& guest, std::uint32_t step, double patience_s, const char*
 
 void end_round(const Guest& guest, std::uint32_t finished, const RoundsConfig& config) noexcept {
   RoundWords& words = guest.header().rounds;
-  words.measured_ns.fetch_add(round_ns(guest), std::memory_order_relaxed);
+  words.measured_ns.fetch_add(round_ns(guest), kRelaxed);
   raise_to(words.finished, finished);
   if (guest.config().gated && config.limit > 1) return;
   if (const RoundsEnded why = ended(guest, finished, config); why == RoundsEnded::not_yet)
@@ -98,7 +98,7 @@ std::uint64_t wait_finished(const Guest& guest, std::uint32_t finished, std::uin
   const std::uint64_t deadline = Clock::monotonic_ns() + timeout_ns;
   while (!guest.stopping() && Clock::monotonic_ns() < deadline) {
     const std::uint32_t now = words.finished.load(std::memory_order_acquire);
-    if (now >= finished) return std::max<std::uint64_t>(words.measured_ns.load(std::memory_order_relaxed), 1);
+    if (now >= finished) return std::max<std::uint64_t>(words.measured_ns.load(kRelaxed), 1);
     sleep_on(words.finished, now);
   }
   return 0;

@@ -13,6 +13,7 @@ namespace uffd {
 
 using FutexWord = std::atomic<std::uint32_t>;
 
+// relaxed: each file that uses it has the reason
 constexpr auto kRelaxed = std::memory_order_relaxed;
 /// The longest sleep of a wait before it looks whether the run was stopped.
 constexpr std::uint64_t kStopPollNs = 100'000'000;
@@ -27,7 +28,7 @@ inline void futex_wait(FutexWord& word, std::uint32_t value, std::uint64_t timeo
 inline void futex_wait_noted(FutexWord& word, std::uint32_t value, FutexWord& asleep, std::uint64_t timeout_ns) noexcept {
   asleep.store(1, std::memory_order_seq_cst);
   if (word.load(std::memory_order_seq_cst) == value) futex_wait(word, value, timeout_ns);
-  asleep.store(0, std::memory_order_relaxed);
+  asleep.store(0, std::memory_order_relaxed);  // relaxed: seen late it costs a wake too many
 }
 
 inline void futex_wake(FutexWord& word, int waiters) noexcept {

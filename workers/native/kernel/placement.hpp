@@ -3,6 +3,8 @@
 
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstdint>
@@ -15,13 +17,24 @@ namespace uffd {
 
 using CpuList = std::vector<int>;
 
+/// The mask of CPUs as the kernel takes it: as long as the last of them asks for, which a cpu_set_t is not beyond 1024.
+inline std::vector<unsigned long> cpu_mask(const CpuList& cpus) {
+  constexpr unsigned kBits = 8 * sizeof(unsigned long);
+  std::vector<unsigned long> mask;
+  for (const int cpu : cpus) {
+    const auto number = static_cast<unsigned>(cpu);
+    if (mask.size() <= number / kBits) mask.resize(number / kBits + 1);
+    mask[number / kBits] |= 1ul << (number % kBits);
+  }
+  return mask;
+}
+
 /// Pins the calling thread; an empty list leaves it alone. Throws KernelError.
 inline void pin_this_thread(const CpuList& cpus) {
   if (cpus.empty()) return;
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  for (const int cpu : cpus) CPU_SET(static_cast<unsigned>(cpu), &set);
-  if (::sched_setaffinity(0, sizeof set, &set) != 0) throw KernelError("sched_setaffinity", errno);
+  const std::vector<unsigned long> mask = cpu_mask(cpus);
+  if (::syscall(SYS_sched_setaffinity, 0, mask.size() * sizeof mask[0], mask.data()) != 0)
+    throw KernelError("sched_setaffinity", errno);
 }
 
 /// Names the calling thread for top, perf and /proc, in at most 15 characters.
@@ -39,7 +52,7 @@ class CpusSeen {
   }
 
  private:
-  std::array<std::uint64_t, 64> seen_{};
+  std::array<std::uint64_t, 128> seen_{};  // Linux has at most 8192 CPUs
 };
 
 }  // namespace uffd

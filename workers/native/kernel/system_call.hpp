@@ -4,7 +4,7 @@
 #pragma once
 
 #include <unistd.h>
-#if !defined(__x86_64__)
+#if !defined(__x86_64__) && !defined(__aarch64__)
 #include <cerrno>
 #endif
 
@@ -16,6 +16,14 @@ inline long system_call(long number, long a, long b, long c, long d = 0) noexcep
   register long fourth asm("r10") = d;
   asm volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c), "r"(fourth) : "rcx", "r11", "memory");
   return result;
+#elif defined(__aarch64__)
+  register long first asm("x0") = a;
+  register long second asm("x1") = b;
+  register long third asm("x2") = c;
+  register long fourth asm("x3") = d;
+  register long which asm("x8") = number;
+  asm volatile("svc #0" : "+r"(first) : "r"(second), "r"(third), "r"(fourth), "r"(which) : "memory");
+  return first;
 #else
   const long result = ::syscall(number, a, b, c, d);
   return result == -1 ? -errno : result;

@@ -98,6 +98,8 @@ class GuestVcpu {
   }
 
  private:
+  // relaxed: progress and counts of this vCPU, read by others as of a moment ago. What a reader needs of a record is stored
+  // before `slot`, with release order.
   static constexpr auto kRelaxed = std::memory_order_relaxed;
 
   static void call(GuestCall why) noexcept {

@@ -47,6 +47,7 @@ class KvmEngine final : public Engine {
 
   std::unique_ptr<Seat> enter(Vcpu& vcpu) override { return make_kvm_seat(vcpu, *vm_, setup_); }
   void kick(std::uint32_t vcpu, pthread_t thread) noexcept override {
+    // relaxed: the signal behind it orders it
     std::atomic_ref(vm_->vcpu(vcpu).run->immediate_exit).store(1, std::memory_order_relaxed);
     ::pthread_kill(thread, kick_signal());
   }

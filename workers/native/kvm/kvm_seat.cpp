@@ -3,7 +3,7 @@
 // or all accesses done. Either way the host accounts for those that were done since, from the guest's notes.
 //
 // A page that would have slept arrives, on a mapping with UFFD_FEATURE_SIGBUS, as EFAULT: with KVM_EXIT_MEMORY_FAULT where
-// the kernel fills it in, bare where it does not (6.18's software PVM flavour); then the guest's own note has the page.
+// the kernel fills it in, bare where it does not (on every KVM tried: docs/kvm.md); then the guest's own note says which page.
 // Where KVM itself makes the access for the guest (emulation) it arrives as KVM_EXIT_MMIO inside a slot, and has to be
 // completed there; asleep in that access a vCPU takes no signal but SIGKILL, and ends when registration ends.
 #include "kvm/kvm_seat.hpp"
@@ -25,6 +25,8 @@ namespace uffd {
 namespace {
 
 constexpr int kWarmUps = 8;
+// relaxed: a guest runs on this very thread, between two KVM_RUNs. The stage is for the watchdog alone, the immediate exit is
+// read by KVM on this thread, behind the signal that came with it.
 
 const GuestSlot& slot(const Vm& vm, KvmSlot which) { return vm.slot(static_cast<std::size_t>(which)); }
 
@@ -163,7 +165,7 @@ void KvmSeat::write_accesses(std::uint64_t count) {
   AccessOrder& order = vcpu_.order();
   Arrivals& arrivals = vcpu_.arrivals();
   const Milestones& milestones = vcpu_.milestones();
-  first_ = vcpu_.state().accesses.load(std::memory_order_relaxed);
+  first_ = vcpu_.state().accesses.load(kRelaxed);
   accounted_ = 0;
   std::uint64_t milestone = milestones.next();
   for (std::uint64_t i = 0; i < count; ++i) {
@@ -203,7 +205,7 @@ GuestAccess& KvmSeat::under_way() {
 
 // `all`: the guest has stopped making accesses. It does so after the first that finds the run being stopped.
 [[gnu::hot]] void KvmSeat::account(bool all) {
-  const std::uint64_t done = vcpu_.state().accesses.load(std::memory_order_relaxed) - first_;
+  const std::uint64_t done = vcpu_.state().accesses.load(kRelaxed) - first_;
   while (accounted_ < done) {
     const GuestAccess& access = own_.accesses[accounted_++];
     raise(access);
@@ -224,7 +226,7 @@ GuestAccess& KvmSeat::under_way() {
   kvm_run& state = *own_.run;
   while (true) {
     clock_.now_and_cpu(cpu_);
-    vcpu_.state().stage.store(Stage::touching, std::memory_order_relaxed);
+    vcpu_.state().stage.store(Stage::touching, kRelaxed);
     const int error = run_vcpu(own_);
     if (error == 0 && state.exit_reason == KVM_EXIT_MMIO) {
       const std::uint64_t at = state.mmio.phys_addr;
@@ -252,7 +254,7 @@ GuestAccess& KvmSeat::under_way() {
       }
       if (!trip(exit, at)) return false;
     } else if (error == EINTR || error == EAGAIN) {
-      std::atomic_ref(state.immediate_exit).store(0, std::memory_order_relaxed);
+      std::atomic_ref(state.immediate_exit).store(0, kRelaxed);
       if (const void* poisoned = Touching::take_memory_error(); poisoned != nullptr) {
         const auto offset = static_cast<const std::byte*>(poisoned) - region_.host;
         if (!trip(Exit::mceerr, region_.at + static_cast<std::uint64_t>(offset))) return false;

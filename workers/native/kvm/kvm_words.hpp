@@ -41,6 +41,15 @@ struct KvmList {
 inline constexpr unsigned long kGetSupportedCpuid = _IOC(_IOC_READ | _IOC_WRITE, KVMIO, 0x05, 8);
 inline constexpr unsigned long kSetCpuid2 = _IOC(_IOC_WRITE, KVMIO, 0x90, 8), kSetMsrs = _IOC(_IOC_WRITE, KVMIO, 0x89, 8);
 
+#if defined(__aarch64__)
+/// Linux 6.4: what a guest's counters are behind the host's.
+inline constexpr int kCapCounterOffset = 227;
+struct KvmCounterOffset {
+  std::uint64_t offset, reserved;
+};
+inline constexpr unsigned long kArmSetCounterOffset = _IOW(KVMIO, 0xb5, KvmCounterOffset);
+#endif
+
 /// What KVM_EXIT_MEMORY_FAULT carries, in the union of kvm_run where KVM_EXIT_MMIO has its own.
 struct MemoryFault {
   std::uint64_t flags, gpa, size;

@@ -1,7 +1,6 @@
 #include "kvm/own_access.hpp"
 
-#if defined(__x86_64__)
-
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -14,30 +13,16 @@
 #include "kernel/error.hpp"
 #include "kernel/mapping.hpp"
 #include "kernel/userfaultfd.hpp"
+#include "kvm/own_access_guest.hpp"
 #include "kvm/vm.hpp"
-
-// rdi: a word to read, rsi: the doorbell, which gets that word's lowest byte.
-asm(R"(
-  .pushsection uffd_guest, "ax", @progbits
-  .p2align 4
-uffd_guest_own_access:
-  movq (%rdi), %rax
-  movq %rax, (%rsi)
-  ud2
-  .popsection
-)");
-extern "C" [[gnu::visibility("hidden")]] void uffd_guest_own_access();
 
 namespace uffd {
 
 namespace {
 
 constexpr std::uint64_t kPage = 4096;
-constexpr std::uint64_t kRight = 0x77;                                      // what the guest is to read
-constexpr std::uint64_t kSystemTime = 0x4b564d01, kStealTime = 0x4b564d03;  // MSRs: where KVM is to write
-constexpr std::uint64_t kOn = 1;
+constexpr std::uint64_t kRight = 0x77;                 // what the guest is to read
 constexpr std::uint64_t kThroughTable = 1 << 20 << 9;  // offset in the region's GiB that the table in question maps
-constexpr std::uint64_t kEntry = 7, kAddress = 0x000f'ffff'ffff'f000;  // present, writable, user
 constexpr int kMostEntries = 8;
 
 // One vCPU and a region of one page that has contents and is not mapped.
@@ -65,35 +50,29 @@ class Scene {
   std::uint64_t at() const noexcept { return vm_.slot(0).at; }
   std::uint64_t events() const noexcept { return events_; }
 
-  /// Puts the region's page into the guest's tables, as the one that maps `address` by pages of 4 KiB.
-  void make_it_a_table(std::uint64_t address) {
-    auto* memory = vm_.own().host;
-    kvm_sregs system{};
-    if (::ioctl(vcpu_.fd.get(), KVM_GET_SREGS, &system) != 0) throw KernelError("KVM_GET_SREGS", errno);
-    std::uint64_t table = system.cr3;
-    for (const unsigned shift : {39u, 30u}) table = words(memory, table)[address >> shift & 511] & kAddress;
-    words(memory, table)[address >> 21 & 511] = at() | kEntry;
+  /// Puts the region's page into the guest's tables, as the one that maps `address` by pages of 4 KiB, each of them that of
+  /// `word`.
+  void make_it_a_table(std::uint64_t address, std::uint64_t word) {
+    for (std::uint64_t i = 0; i < 512; ++i) contents()[i] = own_access_page(word);
+    own_access_table(vcpu_.fd.get(), vm_.own().host, address, at());
   }
   /// A word of the guest's own, always mapped memory, and its address there.
   std::uint64_t own_word(std::uint64_t value) {
     vcpu_.accesses[0].value = value;
     return reinterpret_cast<std::uint64_t>(vm_.own().in_guest(&vcpu_.accesses[0].value));
   }
-  /// False: this KVM has no such MSR.
-  bool set_msr(std::uint64_t number, std::uint64_t value) {
-    KvmList<kvm_msr_entry, 1> msrs;
-    msrs.entries[0] = {static_cast<__u32>(number), 0, value};
-    return ::ioctl(vcpu_.fd.get(), kSetMsrs, &msrs) == 1;
+  /// Has KVM tell the guest something in the region's page. False: this KVM cannot.
+  bool tell_there(const OwnWrite& write) { return write.ask(vcpu_.fd.get(), at()); }
+  /// KVM has reached the page, for a page that it cannot have stays unmapped.
+  bool mapped() const {
+    std::uint64_t entry = 0;
+    const Descriptor pagemap(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+    const auto from = static_cast<off_t>(page_.address() / kPage * sizeof entry);
+    return ::pread(pagemap.get(), &entry, sizeof entry, from) == sizeof entry && entry >> 63 != 0;
   }
   /// Has the guest read the word at `address`: the first thing that comes back of it.
   std::string read_word(std::uint64_t address) {
-    kvm_regs registers{};
-    if (::ioctl(vcpu_.fd.get(), KVM_GET_REGS, &registers) != 0) throw KernelError("KVM_GET_REGS", errno);
-    registers.rip =
-        vm_.code_at() + static_cast<std::uint64_t>(reinterpret_cast<const std::byte*>(uffd_guest_own_access) - first_guest_byte);
-    registers.rdi = address;
-    registers.rsi = kGuestDoorbell;
-    if (::ioctl(vcpu_.fd.get(), KVM_SET_REGS, &registers) != 0) throw KernelError("KVM_SET_REGS", errno);
+    own_access_begin(vcpu_.fd.get(), vm_.code_at(), address);
     return run();
   }
 
@@ -105,7 +84,6 @@ class Scene {
     layout.kernel_mode = kernel_mode;
     return layout;
   }
-  static std::uint64_t* words(std::byte* memory, std::uint64_t at) { return reinterpret_cast<std::uint64_t*>(memory + at); }
 
   std::string run() {
     const kvm_run& state = *vcpu_.run;
@@ -145,8 +123,7 @@ class Scene {
 OwnAccess of_page_table(bool refuses) {
   Scene scene(refuses, false);
   const std::uint64_t word = scene.own_word(kRight), through = scene.at() + kThroughTable;
-  for (std::uint64_t i = 0; i < 512; ++i) scene.contents()[i] = (word & kAddress) | kEntry;
-  scene.make_it_a_table(through);
+  scene.make_it_a_table(through, word);
   std::string seen = scene.read_word(through + word % kPage);
   return {"page_table", refuses, scene.events(), std::move(seen)};
 }
@@ -159,14 +136,11 @@ OwnAccess of_operand(bool refuses) {
   return {"operand", refuses, scene.events(), std::move(seen)};
 }
 
-// KVM writes the time, and the time the guest could not run, into a page of the guest's.
-OwnAccess of_msr(const char* name, std::uint64_t number, bool refuses) {
+OwnAccess of_write(const OwnWrite& write, bool refuses) {
   Scene scene(refuses, false);
-  if (!scene.set_msr(number, scene.at() | kOn)) return {name, refuses, scene.events(), "no such MSR"};
+  if (!scene.tell_there(write)) return {write.name, refuses, scene.events(), kNotAvailable};
   std::string seen = scene.read_word(scene.own_word(kRight));
-  bool written = false;
-  for (std::uint64_t i = 0; i < 8; ++i) written = written || scene.contents()[i] != 0;
-  return {name, refuses, scene.events(), written || seen != "done" ? seen : "lost"};
+  return {write.name, refuses, scene.events(), scene.mapped() || seen != "done" ? seen : "lost"};
 }
 
 }  // namespace
@@ -175,21 +149,10 @@ std::vector<OwnAccess> try_own_accesses() {
   std::vector<OwnAccess> tried;
   for (const bool refuses : {false, true}) {
     tried.push_back(of_page_table(refuses));
-    tried.push_back(of_operand(refuses));
-    tried.push_back(of_msr("steal_time", kStealTime, refuses));
-    tried.push_back(of_msr("clock", kSystemTime, refuses));
+    if (kKvmMayEmulate) tried.push_back(of_operand(refuses));
+    for (const OwnWrite& write : own_writes()) tried.push_back(of_write(write, refuses));
   }
   return tried;
 }
 
 }  // namespace uffd
-
-#else
-
-namespace uffd {
-
-std::vector<OwnAccess> try_own_accesses() { return {}; }
-
-}  // namespace uffd
-
-#endif

@@ -15,7 +15,9 @@ struct OwnAccess {
   std::string seen;          ///< what came of it: done, lost, mmio, efault, memory_fault, exception N, or KVM's exit reason
 };
 
-/// Every such access of this architecture under both kinds of mapping; none where this build has none. Throws KernelError.
+inline constexpr const char* kNotAvailable = "not available";
+
+/// Every such access of this architecture under both kinds of mapping. Throws KernelError.
 std::vector<OwnAccess> try_own_accesses();
 
 }  // namespace uffd

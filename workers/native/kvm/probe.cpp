@@ -19,7 +19,12 @@ struct Named {
 constexpr std::array kOfInterest{
     Named{KVM_CAP_SYNC_MMU, "SYNC_MMU"},
     Named{KVM_CAP_IMMEDIATE_EXIT, "IMMEDIATE_EXIT"},
+#if defined(__x86_64__)
     Named{KVM_CAP_MCE, "MCE"},
+#elif defined(__aarch64__)
+    Named{KVM_CAP_ARM_INJECT_EXT_DABT, "ARM_INJECT_EXT_DABT"},
+    Named{kCapCounterOffset, "COUNTER_OFFSET"},
+#endif
     Named{KVM_CAP_MEMORY_FAULT_INFO, "MEMORY_FAULT_INFO"},
     Named{KVM_CAP_USER_MEMORY2, "USER_MEMORY2"},
 };

@@ -11,6 +11,7 @@ namespace {
 
 using End = Installed::End;
 
+// relaxed: stamps and counts are read by others only when this thread has ended its answers, which it says with release order.
 /// Contents of anonymous memory on their way; empty for shared memory.
 std::shared_ptr<std::vector<std::byte>> buffer_for(const Guest& guest, std::uint32_t pages) {
   const bool anonymous = guest.config().memory == MemoryType::anon;

@@ -6,6 +6,7 @@ namespace uffd {
 
 namespace {
 
+// relaxed: what a look shows may be a moment old. Records are read behind `faults`, `start` behind `released`, both acquired.
 // A look takes this many new records at most of a vCPU, evenly spread: under a millisecond, however fast the faults come.
 constexpr std::uint64_t kMostRecordsPerLook = 1 << 14;
 

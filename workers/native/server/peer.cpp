@@ -84,6 +84,7 @@ Peer::Peer(const Guest& guest, int fd, std::vector<RegionView> regions, int vmm,
   const std::uint64_t slot = guest_.vcpu(vcpu).slot.load(std::memory_order_acquire);
   if (slot >= slots_per_vcpu_) return nullptr;
   FaultRecord* record = faults() + (vcpu % per_vmm) * slots_per_vcpu_ + slot;
+  // relaxed: stored before `slot`, which was acquired
   return record->page.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(page) ? record : nullptr;
 }
 

@@ -145,7 +145,7 @@ void Reader::epoll_once(const timespec* timeout) {
 [[gnu::hot]] void Reader::end_answering() noexcept {
   if (!counted_ || !answers_.none()) return;
   counted_ = false;
-  answering_.times.fetch_add(1, std::memory_order_relaxed);
+  answering_.times.fetch_add(1, std::memory_order_release);  // who sees it goes on without `readers` at 0
   answering_.readers.fetch_sub(1, std::memory_order_release);
 }
 
@@ -233,11 +233,12 @@ std::size_t Reader::read_and_mark(Peer& peer) {
     ++counters_[Counter::device_waits];
     return;
   }
-  if (guest_.header().exits.load(std::memory_order_relaxed) == 0) return;
+  // relaxed: set before the start; a stage and a count of their own
+  if (guest_.header().exits.load(kRelaxed) == 0) return;
   VcpuState& state = guest_.vcpu(vcpu);
-  const bool populating = state.stage.load(std::memory_order_relaxed) == Stage::populating;
+  const bool populating = state.stage.load(kRelaxed) == Stage::populating;
   ++counters_[populating ? Counter::populate_waits : Counter::stray_waits];
-  if (!populating) state.stray_waits.fetch_add(1, std::memory_order_relaxed);
+  if (!populating) state.stray_waits.fetch_add(1, kRelaxed);
 }
 
 // The dropper has gone on inside our read(2) already: until this is done a thread that finds a page gone which the record calls

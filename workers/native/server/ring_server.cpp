@@ -7,6 +7,7 @@ namespace uffd {
 namespace {
 
 constexpr std::uint64_t kRingSleepNs = 5'000'000'000;  // a stop rings: this only bounds a sleep that nothing else ends
+// relaxed: the fields of a request lie between the acquire that took it and the release that answers it.
 
 void reply(const Guest& guest, std::uint32_t vcpu, RequestState state) noexcept {
   VcpuState& line = guest.vcpu(vcpu);

@@ -33,6 +33,7 @@ struct ServerState {
   /// Whether a thread without work spins. Only those that answer do: rings where vCPUs exit, readers where they sleep; the
   /// others would use up the CPU that these are placed on too.
   bool spins(bool for_exits) const noexcept {
+    // relaxed: set before the page server starts
     return wait == Wait::spin && for_exits == (guest.header().exits.load(std::memory_order_relaxed) != 0);
   }
   bool stops() const noexcept { return stopping.load(std::memory_order_acquire); }

@@ -110,6 +110,7 @@ Counters RemoteSource::counters() const {
 
 bool RemoteSource::fetch(const PageRun& run, const std::vector<bool>& mine, std::byte* to, Done done) {
   auto job = std::make_shared<Job>(Job{run, to, 0, std::move(done)});
+  // relaxed: any turn will do
   Link& link = *links_[turn_.fetch_add(1, std::memory_order_relaxed) % config_.connections];
   const std::uint64_t now = Clock::monotonic_ns();
   const std::lock_guard sending(link.mutex);

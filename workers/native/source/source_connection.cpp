@@ -165,9 +165,9 @@ void SourceServer::answer(int fd, std::span<const Due> due, Session& session) {
     parts.push_back(tcp::part(&header, sizeof header));
     parts.push_back(tcp::part(page(header.first), header.payload_bytes));
     for (std::uint32_t i = 0; i < header.count; ++i) session.mark(header.first + i);
-    pages_.fetch_add(header.count, std::memory_order_relaxed);
+    pages_.fetch_add(header.count, std::memory_order_relaxed);  // relaxed: a count
   }
-  requests_.fetch_add(due.size(), std::memory_order_relaxed);
+  requests_.fetch_add(due.size(), std::memory_order_relaxed);  // relaxed: a count
   try {
     send_all(fd, parts);
   } catch (...) {
@@ -219,7 +219,7 @@ void SourceServer::send_pushed(Connection& connection, PageRun run) {
       wire::header(wire::FrameType::pages, static_cast<std::uint32_t>(run.count * shape_.page_bytes), run.count, 0, run.first);
   std::array parts{tcp::part(&header, sizeof header), tcp::part(page(run.first), header.payload_bytes)};
   send_all(connection.socket.get(), parts);
-  pages_pushed_.fetch_add(run.count, std::memory_order_relaxed);
+  pages_pushed_.fetch_add(run.count, std::memory_order_relaxed);  // relaxed: a count
   connection.active_ns.store(Clock::monotonic_ns());
 }
 
@@ -228,7 +228,7 @@ void SourceServer::Session::forget(std::span<const std::byte> wanted) noexcept {
   for (std::size_t word = 0; word < sent.size(); ++word) {
     std::uint64_t bits = 0;
     std::memcpy(&bits, wanted.data() + word * sizeof bits, std::min(sizeof bits, wanted.size() - word * sizeof bits));
-    sent[word].fetch_and(~bits, std::memory_order_relaxed);
+    sent[word].fetch_and(~bits, std::memory_order_relaxed);  // relaxed: no contents hang on the bit; the source has them all
   }
 }
 

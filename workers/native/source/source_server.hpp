@@ -64,6 +64,7 @@ class SourceServer {
     std::atomic<std::uint32_t> answering{0};
     void forget(std::span<const std::byte> wanted) noexcept;
     bool mark(std::uint64_t page) noexcept {  ///< true when it had not been sent before
+      // relaxed: no contents hang on the bit; the source has them all
       return (sent[page / 64].fetch_or(1ull << (page % 64), std::memory_order_relaxed) >> (page % 64) & 1) == 0;
     }
   };

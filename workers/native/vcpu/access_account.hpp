@@ -79,6 +79,8 @@ class AccessAccount {
   explicit AccessAccount(const Books& books) noexcept : books_(books), state_(books.state), records_(books.records) {}
 
  protected:
+  // relaxed: stage, page and counts are read by others as of a moment ago. A record is published by `slot`, to the reader of its
+  // event, and by `faults`, once it is closed; a request by `request`. These three are stored with release order.
   static constexpr std::uint32_t kMostNoted = 255;  // of either kind of emulated operation in a record
 
   /// An access begins. `known`: its page's byte in the record; `due`: when an open loop wanted it, or 0.

@@ -13,8 +13,9 @@ class PopulateFirst {
  public:
   /// True for the vCPU that is to do it.
   bool take() noexcept { return !taken_.exchange(true, std::memory_order_acq_rel); }
+  // relaxed: progress, for the watchdog
   void reached(std::uint64_t page) noexcept { page_.store(page, std::memory_order_relaxed); }
-  std::uint64_t page() const noexcept { return page_.load(std::memory_order_relaxed); }
+  std::uint64_t page() const noexcept { return page_.load(std::memory_order_relaxed); }  // relaxed: likewise
   void finish() noexcept {
     done_.store(1, std::memory_order_release);
     futex_wake(done_, 0x7fffffff);

@@ -36,6 +36,7 @@ Mapping map_apart(const Guest& guest) {
 Mapping map_region(const Guest& guest, const std::string& snapshot) {
   const GuestConfig& config = guest.config();
   Mapping region = guest.layout().regions() == 1 ? map_memory(guest, snapshot) : map_apart(guest);
+  if (config.memory == MemoryType::anon) place_memory(region, config.numa);  // a memfd has its policy already
   if (config.memory != MemoryType::hugetlb) {
     if (config.transparent_huge_pages)
       region.advise(MADV_HUGEPAGE, "madvise MADV_HUGEPAGE");

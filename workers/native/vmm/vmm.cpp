@@ -100,7 +100,7 @@ Vmm::Vmm(const Guest& guest, VmmConfig config)
     vcpus_.push_back(std::make_unique<Vcpu>(*shared_, config_.first_vcpu + i, records_of(i), config_.access,
                                             i < config_.vcpu_cpus.size() ? config_.vcpu_cpus[i] : CpuList{}));
   add_disturbances();
-  guest_.header().sample_every.store(config_.sample_every, std::memory_order_relaxed);
+  guest_.header().sample_every.store(config_.sample_every, std::memory_order_relaxed);  // relaxed: nobody serves yet
   guest_.header().exits.store(info_.exit != ExitKind::none, std::memory_order_release);
   install_handlers();
   make_engine();
@@ -304,6 +304,20 @@ Verified Vmm::verify() const {
 }
 
 std::uint64_t Vmm::brought_untouched() const { return resident_.untouched(guest_, resolver_->record()); }
+
+std::vector<std::uint64_t> Vmm::page_nodes() const {
+  if (nodes_with_memory().empty()) return {};
+  const PageLayout& layout = guest_.layout();
+  std::vector<std::uint64_t> found;
+  for (std::uint64_t i = 0; i < layout.regions(); ++i) {
+    const std::uint64_t first = layout.first_page(i);
+    const std::byte* const start = registration_.region.data() + layout.offset(first);
+    const std::vector<std::uint64_t> here = pages_on_nodes(start, layout.end_page(i) - first, guest_.config().page_bytes);
+    found.resize(std::max(found.size(), here.size()));
+    for (std::size_t node = 0; node < here.size(); ++node) found[node] += here[node];
+  }
+  return found;
+}
 
 PageStates Vmm::page_states() const {
   PageStates states{};

@@ -1,0 +1,1 @@
+"""Emulated machines: other kernels, another architecture, hardware-style KVM, two NUMA nodes."""
