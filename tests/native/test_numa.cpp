@@ -13,18 +13,19 @@ using namespace uffd;
 
 namespace {
 
-constexpr std::uint64_t kPages = 64;
+constexpr std::uint64_t kPlacedPages = 64;
 
 std::vector<std::uint64_t> filled(const NumaPolicy& policy, bool of_memfd) {
-  const Descriptor memfd = make_memfd("uffd-loadgen-numa", kPages * 4096, false);
+  const Descriptor memfd = make_memfd("uffd-loadgen-numa", kPlacedPages * 4096, false);
   {
-    const Mapping first = Mapping::shared(memfd.get(), kPages * 4096);
+    const Mapping first = Mapping::shared(memfd.get(), kPlacedPages * 4096);
     if (of_memfd) place_memory(first, policy);
   }
-  const Mapping mapping = of_memfd ? Mapping::shared(memfd.get(), kPages * 4096) : Mapping::anonymous(kPages * 4096, 4096);
+  const Mapping mapping =
+      of_memfd ? Mapping::shared(memfd.get(), kPlacedPages * 4096) : Mapping::anonymous(kPlacedPages * 4096, 4096);
   if (!of_memfd) place_memory(mapping, policy);
-  for (std::uint64_t page = 0; page < kPages; ++page) mapping.data()[page * 4096] = std::byte{1};
-  return pages_on_nodes(mapping.data(), kPages, 4096);
+  for (std::uint64_t page = 0; page < kPlacedPages; ++page) mapping.data()[page * 4096] = std::byte{1};
+  return pages_on_nodes(mapping.data(), kPlacedPages, 4096);
 }
 
 void needs_two_nodes() {
@@ -39,7 +40,7 @@ TEST("memory is placed on the node that is named, in every mapping of a memfd an
     for (const int node : nodes_with_memory()) {
       const auto on = filled({NumaMode::node, static_cast<std::uint32_t>(node)}, of_memfd);
       CHECK_EQUAL(on.size(), static_cast<std::size_t>(node) + 1);
-      CHECK_EQUAL(on.back(), kPages);
+      CHECK_EQUAL(on.back(), kPlacedPages);
     }
 }
 
@@ -48,12 +49,12 @@ TEST("interleaved memory is on every node alike, and local memory where its thre
   const auto nodes = nodes_with_memory();
   for (const bool of_memfd : {true, false}) {
     const auto on = filled({NumaMode::interleave, 0}, of_memfd);
-    for (const int node : nodes) CHECK_EQUAL(on[static_cast<std::size_t>(node)], kPages / nodes.size());
+    for (const int node : nodes) CHECK_EQUAL(on[static_cast<std::size_t>(node)], kPlacedPages / nodes.size());
     unsigned cpu = 0, here = 0;
     ::getcpu(&cpu, &here);
     pin_this_thread({static_cast<int>(cpu)});
     ::getcpu(&cpu, &here);
-    CHECK_EQUAL(filled({NumaMode::local, 0}, of_memfd).at(here), kPages);
+    CHECK_EQUAL(filled({NumaMode::local, 0}, of_memfd).at(here), kPlacedPages);
   }
   CpuList every(static_cast<std::size_t>(::sysconf(_SC_NPROCESSORS_CONF)));
   std::iota(every.begin(), every.end(), 0);
