@@ -12,7 +12,7 @@ from workers.reports import ServerReport, VmmReport
 
 
 def node_columns(seats: Sequence[Seat], served: Sequence[ServerReport], vmms: Sequence[Sequence[VmmReport]]) -> dict[str, Any]:
-    """Of all guests together; null where a host knows no nodes."""
+    """Of all guests together; null where a host has no nodes."""
     if not all(seat.node.host.numa for seat in seats):
         return {"page_nodes": None, "vcpu_nodes": None, "reader_nodes": None}
     pages = [report.page_nodes for guest in vmms for report in guest]

@@ -30,7 +30,7 @@ def test_an_unknown_option_of_a_strategy_is_refused_with_its_options(configure: 
 @pytest.mark.parametrize(
     ("override", "keys"),
     [
-        ("memory.region_mb=4", "type, region_mib, page_bytes, numa, transparent_huge_pages"),
+        ("memory.region_mb=4", "type, region_mib, page_bytes, regions, numa, transparent_huge_pages"),
         ("placement.vcpus=[1]", "policy, node, vcpu_cpus, reader_cpus"),
         ("vcpu=4", "vcpus, vcpus_per_vmm, uffds_per_vmm, cores, repeats"),
     ],

@@ -1,4 +1,4 @@
-"""One machine from power-on to power-off, and what its console told."""
+"""One machine from power-on to power-off, and what its console showed."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def watch(command: list[str], log: Path, limit_s: int) -> str:
 
 
 def outcome_of(name: str, console: str, seconds: float) -> Outcome:
-    """What a console told, whether or not the machine came to its end."""
+    """What a console showed, whether or not the machine came to its end."""
     outcome = Outcome(name, seconds=seconds)
     lines = console.replace("\r", "").splitlines()
     for number, line in enumerate(lines):

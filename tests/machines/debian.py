@@ -66,8 +66,8 @@ class Apt:
         half.rename(into)
 
     def _installed(self, names: Iterable[str]) -> list[str]:
-        told = self._run("apt-get", "install", "-s", "-y", *names)
-        return [line.split()[1] for line in told.splitlines() if line.startswith("Inst ")]
+        printed = self._run("apt-get", "install", "-s", "-y", *names)
+        return [line.split()[1] for line in printed.splitlines() if line.startswith("Inst ")]
 
     @staticmethod
     def _deb(archives: Path, name: str) -> Path:

@@ -19,7 +19,7 @@ from loadgen.errors import ConfigError
 from loadgen.host.probe import probe
 from loadgen.plan.legality import judge
 from loadgen.sweep.sweeper import register_sweeper
-from tests.conformance.run import found, run_cell, spec_of, told
+from tests.conformance.run import expected, found, run_cell, spec_of
 from tests.conformance.table import Row, rows
 from tests.in_process import run_in_process
 from workers.registry import strategy_entry
@@ -65,7 +65,7 @@ def memory_on_a_node_that_is_not_there_is_refused() -> None:
 
 
 def refusal(overrides: list[str]) -> str:
-    """What the validation tells of a configuration on this host; empty where it may run."""
+    """What the validation finds in a configuration on this host; empty where it may run."""
     with initialize_config_module(config_path().removeprefix("pkg://"), version_base="1.3"):
         try:
             validate(compose("config", ["memory.region_mib=1", *overrides]), probe())
@@ -80,8 +80,8 @@ def conformance(row: Row) -> None:
     verdict = judge(strategy_entry(row.strategy.partition(",")[0]), row.memory, state, probe())
     if not verdict.allowed:
         raise Skipped(verdict.reason)
-    ran, expected = found(run_cell(row.strategy, row.memory, row.state)), told(row)
-    assert ran == expected, {key: (ran[key], expected[key]) for key in ran if ran[key] != expected[key]}
+    ran, wanted = found(run_cell(row.strategy, row.memory, row.state)), expected(row)
+    assert ran == wanted, {key: (ran[key], wanted[key]) for key in ran if ran[key] != wanted[key]}
 
 
 def tests() -> Iterator[tuple[str, Callable[[], None]]]:

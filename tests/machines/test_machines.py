@@ -23,14 +23,14 @@ MACHINE-ENDED 0
 """
 
 
-def test_a_console_tells_what_passed_and_why_tests_were_skipped() -> None:
+def test_a_console_shows_what_passed_and_why_tests_were_skipped() -> None:
     outcome = outcome_of("numa", GOOD.replace("\n", "\r\n"), 3.0)
     assert (outcome.kernel, outcome.passed, outcome.failed, outcome.good) == ("6.12.1", 9, 0, True)
     assert outcome.skipped == {"/dev/kvm cannot be used": 1}
 
 
 @pytest.mark.parametrize(
-    ("console", "told"),
+    ("console", "shown"),
     [
         ("", "the machine did not boot"),
         ("MACHINE-STARTED 6.1\nHUNG a test\nMACHINE-ENDED 1", "HUNG a test"),
@@ -43,10 +43,10 @@ def test_a_console_tells_what_passed_and_why_tests_were_skipped() -> None:
         ("MACHINE-STARTED 6.1\nMACHINE-ENDED 0\n", ""),
     ],
 )
-def test_a_machine_that_ends_badly_or_runs_no_test_is_no_good(console: str, told: str) -> None:
+def test_a_machine_that_ends_badly_or_runs_no_test_is_no_good(console: str, shown: str) -> None:
     outcome = outcome_of("numa", console, 1.0)
     assert not outcome.good
-    assert told in " ".join(outcome.failures)
+    assert shown in " ".join(outcome.failures)
 
 
 def test_a_machine_that_does_not_end_is_ended(tmp_path: Path) -> None:

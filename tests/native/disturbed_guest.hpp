@@ -6,11 +6,11 @@
 #include "check.hpp"
 #include "whole_guest.hpp"
 
-/// How much slower than a real one this machine is: an emulated one, told by NATIVE_TEST_SLOWNESS, makes as many fewer accesses
+/// How much slower than a real one this machine is: an emulated one, as NATIVE_TEST_SLOWNESS has it, makes as many fewer accesses
 /// beside as many fewer disturbances, in the same time.
 inline std::uint64_t slowness() {
-  const char* told = std::getenv("NATIVE_TEST_SLOWNESS");
-  return told != nullptr ? static_cast<std::uint64_t>(std::atoi(told)) : 1;
+  const char* slowness = std::getenv("NATIVE_TEST_SLOWNESS");
+  return slowness != nullptr ? static_cast<std::uint64_t>(std::atoi(slowness)) : 1;
 }
 
 // About 0.2 s of two vCPUs that touch the whole region at random, and a balloon that drops what they touch.

@@ -35,7 +35,7 @@ void needs_two_nodes() {
 }  // namespace
 
 TEST("memory is placed on the node that is named, in every mapping of a memfd and in anonymous memory") {
-  if (nodes_with_memory().empty()) throw check::Skipped("this kernel knows no NUMA nodes");
+  if (nodes_with_memory().empty()) throw check::Skipped("this kernel has no NUMA nodes");
   for (const bool of_memfd : {true, false})
     for (const int node : nodes_with_memory()) {
       const auto on = filled({NumaMode::node, static_cast<std::uint32_t>(node)}, of_memfd);

@@ -21,7 +21,7 @@ class DroppedPages {
 
  private:
   enum State : std::uint8_t { kKept, kDropping, kDropped };
-  void move(std::uint64_t page, State to) noexcept {
+  void move(std::uint64_t page, State to) noexcept {  // relaxed: the balloon is the only writer
     if (states_[page].load(std::memory_order_relaxed) < to) states_[page].store(to, std::memory_order_release);
   }
   std::vector<std::atomic<std::uint8_t>> states_;

@@ -23,7 +23,7 @@ struct NumaPolicy {
 
 /// Of `default`, `local`, `interleave` or `node:N`. Throws ConfigError.
 NumaPolicy numa_policy(const std::string& text);
-/// Numbers of the nodes with memory, ascending; empty where the kernel knows none.
+/// Numbers of the nodes with memory, ascending; empty where the kernel has none.
 std::vector<int> nodes_with_memory();
 /// The numbers of a list as the kernel writes it: "0-3,8".
 std::vector<int> parse_kernel_list(const std::string& text);

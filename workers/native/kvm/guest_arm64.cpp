@@ -134,7 +134,7 @@ void start_guest(int, int vm, int fd, const GuestStart& start) {
   set(fd, core(offsetof(kvm_regs, sp_el1)), start.stack_at, "SP_EL1");
   set(fd, core(offsetof(kvm_regs, regs.regs[0])), start.vcpu_at, "X0");
   set(fd, core(offsetof(kvm_regs, regs.pstate)), 0x3c5, "PSTATE");  // EL1h, nothing interrupts
-  // The guest's counter is to be the host's; whether it is, a look at it tells.
+  // The guest's counter is to be the host's; a look at it shows whether it is.
   KvmCounterOffset counter{};
   ::ioctl(vm, kArmSetCounterOffset, &counter);
 }

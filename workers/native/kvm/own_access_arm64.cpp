@@ -9,7 +9,7 @@
 #include "kvm/kvm_words.hpp"
 #include "kvm/own_access_guest.hpp"
 
-// x0: a word to read, x1: the doorbell, which is told that word's lowest byte.
+// x0: a word to read, x1: the doorbell, which gets that word's lowest byte.
 asm(R"(
   .pushsection uffd_guest, "ax", %progbits
   .p2align 4
@@ -51,7 +51,7 @@ void own_access_begin(int vcpu, std::uint64_t code_at, std::uint64_t address) {
   set_register(vcpu, offsetof(kvm_regs, regs.regs[1]), kGuestDoorbell);
 }
 
-// KVM tells the guest the time that it was not let run.
+// KVM writes the time that the guest could not run.
 std::vector<OwnWrite> own_writes() {
   return {{"steal_time", [](int vcpu, std::uint64_t at) {
              kvm_device_attr attribute{0, KVM_ARM_VCPU_PVTIME_CTRL, KVM_ARM_VCPU_PVTIME_IPA,

@@ -9,7 +9,7 @@
 #include "kvm/kvm_words.hpp"
 #include "kvm/own_access_guest.hpp"
 
-// rdi: a word to read, rsi: the doorbell, which is told that word's lowest byte.
+// rdi: a word to read, rsi: the doorbell, which gets that word's lowest byte.
 asm(R"(
   .pushsection uffd_guest, "ax", @progbits
   .p2align 4
@@ -58,7 +58,7 @@ void own_access_begin(int vcpu, std::uint64_t code_at, std::uint64_t address) {
   if (::ioctl(vcpu, KVM_SET_REGS, &registers) != 0) throw KernelError("KVM_SET_REGS", errno);
 }
 
-// KVM tells the guest the time, and the time it was not let run, in a page of the guest's.
+// KVM writes the time, and the time the guest could not run, into a page of the guest's.
 std::vector<OwnWrite> own_writes() {
   return {{"steal_time", [](int vcpu, std::uint64_t at) { return set_msr(vcpu, kStealTime, at | kOn); }},
           {"clock", [](int vcpu, std::uint64_t at) { return set_msr(vcpu, kSystemTime, at | kOn); }}};

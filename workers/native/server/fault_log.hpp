@@ -23,11 +23,11 @@ class FaultLog {
 
   /// Null when it is full.
   [[gnu::hot]] FaultRecord* add(std::uint64_t page, Ticks delivered, bool write, std::uint32_t tid) noexcept {
-    const std::uint64_t at = next_.fetch_add(1, std::memory_order_relaxed);
+    const std::uint64_t at = next_.fetch_add(1, std::memory_order_relaxed);  // relaxed: each takes a place of its own
     if (at >= capacity_) return nullptr;
     FaultRecord& record = reinterpret_cast<FaultRecord*>(records_.data())[at];
-    record.page.store(static_cast<std::uint32_t>(page), std::memory_order_relaxed);
-    record.delivered.store(delivered, std::memory_order_relaxed);
+    record.page.store(static_cast<std::uint32_t>(page), std::memory_order_relaxed);  // relaxed: read after the end
+    record.delivered.store(delivered, std::memory_order_relaxed);                    // relaxed: read after the end
     record.kind = Kind::absent;
     record.outcome = FaultOutcome::waited;
     record.write = write;
@@ -40,7 +40,7 @@ class FaultLog {
   std::span<const std::uint32_t> tids() const noexcept { return {reinterpret_cast<std::uint32_t*>(tids_.data()), size()}; }
 
  private:
-  std::size_t size() const noexcept { return std::min(next_.load(std::memory_order_relaxed), capacity_); }
+  std::size_t size() const noexcept { return std::min(next_.load(std::memory_order_relaxed), capacity_); }  // relaxed: likewise
 
   std::uint64_t capacity_;
   Mapping records_, tids_;

@@ -9,7 +9,7 @@
 #elif defined(__aarch64__)
 #include "vcpu/touch_arm64.hpp"
 #else
-#error "touch.hpp knows x86-64 and arm64: add the two instructions and the registers of this architecture"
+#error "touch.hpp has x86-64 and arm64: add the two instructions and the registers of this architecture"
 #endif
 
 namespace uffd {
@@ -28,8 +28,5 @@ void leave_for_touch(const ucontext_t& context) noexcept;
 
 /// Has this thread leave its handlers by rt_sigreturn from now on, or no longer.
 void return_by_kernel(bool always) noexcept;
-/// Whether this thread has a user shadow stack (x86-64: Linux 6.6, arm64: 6.13): the kernel puts a frame of the handler's on it
-/// that only rt_sigreturn takes off again.
-bool has_shadow_stack() noexcept;
 
 }  // namespace uffd

@@ -2,7 +2,7 @@
 
 #include <sys/prctl.h>
 
-#include "vcpu/touch.hpp"
+#include "vcpu/touch_arm64.hpp"
 
 // x0 to x30, then sp and pc, as the kernel lays them out. `ret` and not `br`, which branch target identification would refuse.
 asm(R"(

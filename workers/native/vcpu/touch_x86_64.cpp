@@ -3,7 +3,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "vcpu/touch.hpp"
+#include "vcpu/touch_x86_64.hpp"
 
 // The order of gregs is the kernel's: r8-r15 at 0-7, rdi 8, rsi 9, rbp 10, rbx 11, rdx 12, rax 13, rcx 14, rsp 15, rip 16.
 asm(R"(

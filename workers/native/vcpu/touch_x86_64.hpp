@@ -46,4 +46,8 @@ inline void go_on_at(ucontext_t& context, std::uint64_t next, std::uint64_t valu
   context.uc_mcontext.gregs[REG_RAX] = static_cast<greg_t>(value);
 }
 
+/// Whether this thread has a user shadow stack (Linux 6.6): the kernel puts a frame of the handler's on it that only rt_sigreturn
+/// takes off again.
+bool has_shadow_stack() noexcept;
+
 }  // namespace uffd

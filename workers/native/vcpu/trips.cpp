@@ -45,7 +45,7 @@ Trips::Trips(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, co
     : AccessAccount(books_of(vmm, index, records, access)), vmm_(vmm), index_(index) {}
 
 [[gnu::hot]] void Trips::stamp(std::atomic<Ticks> FaultRecord::* stage) noexcept {
-  (slot_->*stage).store(clock_.now(), kRelaxed);
+  (slot_->*stage).store(clock_.now(), kRelaxed);  // relaxed: AccessAccount has the reasons, requests included
 }
 
 [[gnu::hot]] Verdict Trips::on_exit(Exit exit, int populate_error) noexcept {

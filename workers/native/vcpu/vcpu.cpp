@@ -48,7 +48,7 @@ void Vcpu::run(Engine& engine) noexcept {
     failure_ = error.what();
     vmm_.guest.stop("vCPU " + std::to_string(index_) + ": " + failure_);
   }
-  state_.stage.store(Stage::done, kRelaxed);
+  state_.stage.store(Stage::done, kRelaxed);  // relaxed: progress, for the watchdog; here all are of this kind
   state_.finished.store(1, std::memory_order_release);
   vmm_.guest.header().ended.fetch_add(1, std::memory_order_release);
   futex_wake(vmm_.guest.header().ended, kEverybody);

@@ -38,7 +38,7 @@ class Vcpu : private Trips {
     if (PageRecord::faults(known))
       open_record();
     else
-      state_.stage.store(Stage::touching, kRelaxed);
+      state_.stage.store(Stage::touching, kRelaxed);  // relaxed: progress, for the watchdog; here all are of this kind
   }
   /// It has read `value`; `base`: of the contents of its page. False: it was given up, or its word is wrong.
   [[gnu::always_inline]] bool finish_here(std::uint64_t value, std::uint64_t base) noexcept {

@@ -100,7 +100,7 @@ Vmm::Vmm(const Guest& guest, VmmConfig config)
     vcpus_.push_back(std::make_unique<Vcpu>(*shared_, config_.first_vcpu + i, records_of(i), config_.access,
                                             i < config_.vcpu_cpus.size() ? config_.vcpu_cpus[i] : CpuList{}));
   add_disturbances();
-  guest_.header().sample_every.store(config_.sample_every, std::memory_order_relaxed);  // relaxed: nobody serves yet
+  guest_.header().sample_every.store(config_.sample_every, std::memory_order_relaxed);  // relaxed: before any server starts
   guest_.header().exits.store(info_.exit != ExitKind::none, std::memory_order_release);
   install_handlers();
   make_engine();

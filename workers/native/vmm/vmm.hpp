@@ -81,7 +81,7 @@ class Vmm {
   PageStates page_states() const;
   /// Under a handler that is not ours: pages that are mapped and that no vCPU has touched. After finish().
   std::uint64_t brought_untouched() const;
-  /// Mapped pages of the region by NUMA node; empty where the kernel knows none. Throws KernelError.
+  /// Mapped pages of the region by NUMA node; empty where the kernel has none. Throws KernelError.
   std::vector<std::uint64_t> page_nodes() const;
 
   Counters counters() const;  ///< of vCPUs and disturbances
