@@ -206,7 +206,7 @@ std::size_t Reader::read_and_mark(Peer& peer) {
   const std::uint32_t vcpu = vcpus_.find(message.arg.pagefault.feat.ptid);
   FaultRecord* const record = vcpu == Request::kNobody ? nullptr : peer.record_of(vcpu, *page);
   // Of a fault that is raised again, its sleeper woken without an answer, the first event counts: later stages follow it.
-  if (record != nullptr && record->delivered.load(std::memory_order_relaxed) == 0)
+  if (record != nullptr && record->delivered.load(std::memory_order_relaxed) == 0)  // relaxed: reset before `slot`, acquired
     record->delivered.store(delivered, std::memory_order_release);
   count_waiter(vcpu);
   if (inject.vanish_after_events != 0 && ++taken_ > inject.vanish_after_events) {

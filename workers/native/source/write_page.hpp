@@ -14,7 +14,7 @@
 namespace uffd {
 
 /// Whether contents may have to be brought again while a mapping believes it has the page: its record says resolved, and no
-/// event has told it that another mapping's balloon has removed the page. Then a resolve may meet a page that is being written.
+/// event has reported that another mapping's balloon has removed the page. Then a resolve may meet a page that is being written.
 inline bool written_while_mapped(const Guest& guest) noexcept {
   return guest.config().drops && guest.config().memory == MemoryType::shmem;
 }
