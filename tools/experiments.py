@@ -27,8 +27,8 @@ EXPERIMENTS = (
 )
 """Files of conf/experiment/, in the order of the page."""
 
-WITHOUT_SECTION = ("handler",)
-"""Those that measure a program of the reader's own."""
+WITHOUT_SECTION = ("handler", "numa")
+"""What measures a program of the reader's own, and what needs two NUMA nodes, which the machine of the page has not."""
 
 
 def asked(experiment: str) -> str:
