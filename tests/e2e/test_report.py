@@ -61,5 +61,5 @@ def test_the_report_on_a_real_sweep_is_drawn_by_a_real_browser(sweep: Sweep) -> 
     assert f"<pre>{command}</pre>" in page.read_text()
     seen = visit(page, MARKS)
     assert seen.said == [] and seen.console == []
-    assert [plot["plot"] for plot in seen.answer] == ["scaling", "crossover0", "latency", "stages", "outcomes"]
+    assert [plot["plot"] for plot in seen.answer] == ["scaling", "crossover0", "latency", "stages", "outcomes", "locality"]
     assert all(plot["drawn"] == plot["series"] > 0 for plot in seen.answer)

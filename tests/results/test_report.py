@@ -17,7 +17,7 @@ from tests.results import many
 from tests.results.chromium import BROWSER, visit
 from tests.results.rows import KINDS, OUTCOMES, faults, run_row, store, vcpu_rows
 
-PLOTS = ("scaling", "crossover0", "crossover1", "latency", "stages", "outcomes")
+PLOTS = ("scaling", "crossover0", "crossover1", "latency", "stages", "outcomes", "locality")
 
 MARKS = """
 return [...document.querySelectorAll("figure[data-plot]")].map(figure => ({
@@ -138,7 +138,7 @@ def test_a_data_set_of_one_run_has_a_report_too(tmp_path: Path) -> None:
     out = tmp_path / "one.html"
     assert main(["report", dataset.uri, "--out", str(out)]) == 0
     text = out.read_text()
-    assert re.findall(r'<figure data-plot="(\w+)"', text) == ["latency", "stages", "outcomes"]
+    assert re.findall(r'<figure data-plot="(\w+)"', text) == ["latency", "stages", "outcomes", "locality"]
     assert "one run has no spread" in text
     assert "The runs have no stored command." in text
 
