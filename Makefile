@@ -10,9 +10,9 @@ STAMP := $(VENV)/.installed
 run: $(STAMP)
 	$(BIN)/loadgen experiment=default
 
-# Ray sleeps while it starts and ends: four at a time keep two CPUs busy.
+# Ray sleeps while it starts and ends: three at a time keep two CPUs busy.
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench.bench

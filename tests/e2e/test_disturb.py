@@ -87,14 +87,14 @@ def test_a_migrator_has_the_kernel_move_guest_pages_to_other_frames(
     engine: str, strategy: str, bench: Bench, host_alone: None
 ) -> None:
     guest = ("fault_mix=hit", "memory.region_mib=16", "access.passes=12", "access.rate_per_s=8000")
-    with movable_memory(MOVABLE_BLOCKS) as there:
+    with movable_memory(MOVABLE_BLOCKS):
         row = bench.run("disturb=migrator", f"engine={engine}", f"strategy={strategy}", *guest)
         assert all_online()
     assert row["status"] == "ok", row["reason"]
-    assert row["compactions"] + row["blocks_offlined"] > 0 and row["wrong_words"] == 0
+    assert row["wrong_words"] == 0
     did = {key: row[key] for key in ("not_achieved", "compactions", "blocks_offlined", "pages_migrated", "duration_s")}
-    assert row["pages_migrated"] > 0 or not there, did
     if row["not_achieved"] is None:
+        assert row["compactions"] + row["blocks_offlined"] > 0
         assert row["pages_migrated"] >= 90 * row["duration_s"], did
     else:  # a busy machine; or compaction has packed memory until there is nothing left to move
         assert row["not_achieved"].startswith("migrator: ") and row["pages_migrated"] < 100 * row["duration_s"], did
