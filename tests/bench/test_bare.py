@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests import needs
 from tests.bench.bare import BareShape, Waiting, compile_bare
 from tests.bench.pairs import Interval, interleave, interval, ratios
 from tests.bench.process_tree import cpu_seconds, quietest
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="the bare loops open a userfaultfd as root does")
 LOOPS = ("bare_null", "bare_uffd_wait", "bare_no_uffd_wait", "bare_no_slow_gup", "bare_no_exit")
 
 
@@ -20,7 +20,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("bare")
 
 
-@needs_root
+@needs.ROOT
 @pytest.mark.parametrize("processes", (False, True), ids=("threads", "processes"))
 @pytest.mark.parametrize("name", LOOPS)
 def test_a_bare_loop_touches_every_page_of_every_pass_and_reads_no_wrong_word(name: str, processes: bool, build: Path) -> None:
@@ -32,7 +32,7 @@ def test_a_bare_loop_touches_every_page_of_every_pass_and_reads_no_wrong_word(na
     assert all(one["pages_per_s"] == pytest.approx(1000 / one["seconds"], rel=1e-3) for one in found)
 
 
-@needs_root
+@needs.ROOT
 @pytest.mark.usefixtures("zram")
 def test_the_bare_loop_on_swapped_pages_swaps_them_out_before_every_pass_and_reads_no_wrong_word(build: Path) -> None:
     with Waiting(compile_bare("bare_no_slow_gup_swapped", build), BareShape(pages=1000, vcpus=3).arguments(passes=2)) as loop:
@@ -40,7 +40,7 @@ def test_the_bare_loop_on_swapped_pages_swaps_them_out_before_every_pass_and_rea
     assert [(one["pages"], one["wrong_words"]) for one in found] == [(1000, 0)] * 2
 
 
-@pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="/dev/kvm cannot be used")
+@needs.KVM
 @pytest.mark.parametrize("idle_exits", ("0", "1"))
 def test_the_bare_kvm_loop_has_its_guests_read_every_page_of_every_pass(idle_exits: str, build: Path) -> None:
     arguments = [*BareShape(pages=100, vcpus=3).arguments(passes=2), "--idle-exits", idle_exits]
@@ -48,7 +48,7 @@ def test_the_bare_kvm_loop_has_its_guests_read_every_page_of_every_pass(idle_exi
         assert [loop.measure()["pages"] for _ in range(2)] == [100, 100]
 
 
-@needs_root
+@needs.ROOT
 @pytest.mark.parametrize("one_vmm", (False, True), ids=("a process a vCPU", "one process of vCPUs"))
 def test_a_bare_loops_readers_can_serve_from_a_process_of_their_own(one_vmm: bool, build: Path) -> None:
     shape = BareShape(pages=1000, vcpus=3, processes=True, readers_apart=True, one_vmm=one_vmm)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests import needs
 from tests.bench import cases_peer, peer
 from tests.bench.bare import COMPILE, HERE
 from tests.bench.lines import Asked
 from tests.bench.peer import HOW_TO_GET_IT, VARIABLE, PeerRate, PeerShape, counter, newest_source, rate_of
-
-needs_kvm = pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="/dev/kvm cannot be used")
 
 
 def program(folder: Path, says: str, status: int = 0, more: str = "true") -> Path:
@@ -34,7 +32,7 @@ def test_the_source_of_a_release_without_the_options_is_none(tmp_path: Path) -> 
     assert newest_source(tmp_path) is None
 
 
-@needs_kvm
+@needs.KVM
 def test_without_the_peer_its_case_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setattr(peer, "newest_source", lambda: None)
@@ -97,7 +95,7 @@ def test_a_peer_that_prints_no_rate_or_resolves_nothing_or_fails_is_an_error_in_
         rate_of(program(tmp_path, "vcpu_run failed", status=1), counting, shape)
 
 
-@needs_kvm
+@needs.KVM
 def test_each_strategy_is_set_beside_the_peer_with_its_vcpus_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     named = program(tmp_path, "Overall demand paging rate: 1.0 pgs/sec", more=f'{PAGED}; echo "$@" >>{tmp_path}/asked')
     monkeypatch.setenv(VARIABLE, str(named))

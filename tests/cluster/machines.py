@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import pytest
-
+from tests import needs
 from tests.e2e.processes import below, command_line
 
 FIRST_PROCESS = 'hostname "$0" && ip link set lo up && echo up; sleep infinity & wait'
@@ -21,11 +19,8 @@ FIRST_PROCESS = 'hostname "$0" && ip link set lo up && echo up; sleep infinity &
 
 def require_machines() -> None:
     """Skip the test by name without root, or one of the programs that make machines."""
-    if os.getuid() != 0:
-        pytest.skip("namespaces need root")
-    missing = [program for program in ("ip", "nsenter", "unshare", "setpriv", "hostname") if shutil.which(program) is None]
-    if missing:
-        pytest.skip(f"{', '.join(missing)} not found: apt-get install iproute2 util-linux hostname")
+    needs.root()
+    needs.programs("iproute2 util-linux hostname", "ip", "nsenter", "unshare", "setpriv", "hostname")
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
+from tests import needs
 from tests.cluster.machines import Machine, lone_machine, require_machines
 from tests.e2e.command import environment, run_program
 
@@ -51,10 +49,7 @@ PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 def require_slurm() -> None:
     """Skip the test by name where Slurm is not installed, or its daemons cannot be given a machine."""
     require_machines()
-    path = f"{os.environ['PATH']}:/usr/sbin"
-    missing = [program for program in PROGRAMS if shutil.which(program, path=path) is None]
-    if missing:
-        pytest.skip(f"{', '.join(missing)} not found: apt-get install slurm-wlm munge")
+    needs.programs("slurm-wlm munge", *PROGRAMS, path=f"{os.environ['PATH']}:/usr/sbin")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import needs
 from tests.seccomp import refusing
 
 MIB = 1 << 20
@@ -55,9 +56,8 @@ def test_of_nested_memory_groups_the_tightest_counts(group: Group) -> None:
         inner.rmdir()
 
 
+@needs.TWO_CPUS
 def test_cpus_outside_the_cpuset_cannot_be_asked_for(tmp_path: Path, group: Group) -> None:
-    if len(os.sched_getaffinity(0)) < 2:
-        pytest.skip("this host has one CPU")
     first = str(min(os.sched_getaffinity(0)))
     one = group("cpuset", {"cpuset.cpus": first, "cpuset.mems": "0"})
     assert said(tmp_path, "loadgen", "dry_run=true", before=enter(one))[0] == 0
@@ -92,7 +92,7 @@ def test_more_mappings_than_the_kernel_allows_are_refused(tmp_path: Path) -> Non
     assert "sysctl vm.max_map_count=" in text or "is too large" in text
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a mount namespace of its own needs root")
+@needs.ROOT
 def test_rays_object_store_fits_into_a_small_shared_memory() -> None:
     code = "from loadgen.host.limits import object_store_bytes; print(object_store_bytes() >> 20)"
     script = 'mount -t tmpfs -o size=200m none /dev/shm && exec "$0" -c "$1"'
@@ -102,7 +102,7 @@ def test_rays_object_store_fits_into_a_small_shared_memory() -> None:
     assert done.stdout == "100\n"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a mount namespace of its own needs root")
+@needs.ROOT
 def test_a_shared_memory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     script = 'mount -t tmpfs -o ro none /dev/shm && exec "$0" dry_run=true'
     command = ["unshare", "--mount", "sh", "-c", script, str(BIN / "loadgen")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from loadgen.host.changes import HostChangeError, HostChanges
 from loadgen.host.probe import Host
 from loadgen.host.swap_device import in_use
 from loadgen.plan.plan import plan_run
+from tests import needs
 from workers.spec import NO_SWAP, SwapSpec
 
 MIB = 1 << 20
@@ -27,7 +27,6 @@ SIZE = 16 * MIB
 Configure = Callable[..., DictConfig]
 
 pytestmark = pytest.mark.usefixtures("host_alone")
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="swap is set up by root only")
 
 
 def problems(cfg: DictConfig, host: Host) -> list[str]:
@@ -81,7 +80,7 @@ def ours(before: list[str]) -> list[str]:
     return [path for path in in_use() if path not in before]
 
 
-@needs_root
+@needs.ROOT
 @pytest.mark.parametrize("kind", ["zram", "file"])
 def test_swap_is_on_while_it_is_kept_and_off_afterwards(kind: str, tmp_path: Path) -> None:
     before, changes = in_use(), HostChanges()
@@ -102,7 +101,7 @@ def test_swap_is_on_while_it_is_kept_and_off_afterwards(kind: str, tmp_path: Pat
     assert not Path(path).exists()
 
 
-@needs_root
+@needs.ROOT
 def test_a_swap_that_the_kernel_refuses_says_why_and_what_to_do() -> None:
     before, changes = in_use(), HostChanges()
     with pytest.raises(HostChangeError) as caught:
@@ -113,7 +112,7 @@ def test_a_swap_that_the_kernel_refuses_says_why_and_what_to_do() -> None:
     assert list(Path("/dev/shm").glob("uffd-loadgen-swap-*")) == []
 
 
-@needs_root
+@needs.ROOT
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_swap_is_off_within_ten_seconds_of_its_drivers_end_however_it_went(how: signal.Signals) -> None:
     before = in_use()

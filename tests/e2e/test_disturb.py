@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -10,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from results import questions
+from tests import needs
 from tests.e2e.in_session import Bench, InSession
 from tests.e2e.movable_memory import all_online, movable_memory
 
 MOVABLE_BLOCKS = 12
 """1.5 GiB: what else starts on the host meanwhile fits in, too."""
 SHORT = ("access.accesses=3000",)
-KVM = partial(pytest.param, marks=pytest.mark.skipif(not os.access("/dev/kvm", os.W_OK), reason="/dev/kvm cannot be used"))
+KVM = partial(pytest.param, marks=needs.KVM)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_a_punched_hole_is_found_without_an_event_and_filled_again(bench: Bench)
     assert row["populate_waits"] > 0 and row["contents_lost"] > 0
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="memory is compacted by root only")
+@needs.ROOT
 @pytest.mark.parametrize(("engine", "strategy"), [("thread", "no_slow_gup"), KVM("kvm", "no_uffd_wait")])
 def test_a_migrator_has_the_kernel_move_guest_pages_to_other_frames(
     engine: str, strategy: str, bench: Bench, host_alone: None

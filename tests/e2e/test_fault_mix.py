@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
 from loadgen.host.swap_device import in_use
+from tests import needs
 from tests.e2e.command import run
 from tests.e2e.stored import rows
 
 pytestmark = [
     pytest.mark.usefixtures("host_alone"),
-    pytest.mark.skipif(os.geteuid() != 0, reason="swap is set up by root only"),
+    needs.ROOT,
     pytest.mark.timeout(300),  # on a machine that is busy with something else
 ]
 PAGES = 512

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import time
@@ -12,6 +11,7 @@ import pytest
 
 from loadgen.host.swap_device import in_use
 from results.store.dataset import DataSet
+from tests import needs
 from tests.e2e import events, processes
 from tests.e2e.command import run, temporary
 from tests.e2e.conftest import Start
@@ -51,7 +51,7 @@ def test_a_sweep_whose_driver_is_killed_goes_on_where_it_stopped(tmp_path: Path,
 
 
 @pytest.mark.usefixtures("host_alone")
-@pytest.mark.skipif(os.geteuid() != 0, reason="swap is set up by root only")
+@needs.ROOT
 def test_a_killed_driver_leaves_nothing_behind_within_ten_seconds_no_swap_either(tmp_path: Path, start: Start) -> None:
     swap = in_use()
     driver = start("fault_mix=swapped", "swap=zram", "memory.region_mib=4", "access.think_us=100000", "cluster.exclusive=false")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.command import run
 from tests.e2e.conftest import Sweep
-from tests.results.chromium import BROWSER, visit
+from tests.results.chromium import NEEDS_BROWSER, visit
 from tests.results.printed import lines_of, unwrapped
 from tests.results.test_report import MARKS
 
@@ -50,7 +50,7 @@ def test_a_strategy_is_compared_with_another_in_one_command(sweep: Sweep) -> Non
     assert "4 inconclusive of 4 cells" in done.stdout
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium")
+@NEEDS_BROWSER
 def test_the_report_on_a_real_sweep_is_drawn_by_a_real_browser(sweep: Sweep) -> None:
     done = run(sweep.folder, "loadgen-report", "report", "outputs/dataset", "--out", "report.html")
     assert done.returncode == 0, done.stderr

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import needs
 from tests.net.forwarder import DEVICE, MTU
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,9 +70,7 @@ def require(*programs: str) -> None:
     """Skip the test by name without root, /dev/net/tun, or one of these programs."""
     if os.getuid() != 0 or not os.access("/dev/net/tun", os.R_OK | os.W_OK):
         pytest.skip("network namespaces and TUN devices need root and /dev/net/tun")
-    missing = [program for program in ("ip", "tc", "nsenter", "unshare", "setpriv", *programs) if shutil.which(program) is None]
-    if missing:
-        pytest.skip(f"{', '.join(missing)} not found: apt-get install iproute2 nftables util-linux")
+    needs.programs("iproute2 nftables util-linux", "ip", "tc", "nsenter", "unshare", "setpriv", *programs)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,10 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+NEEDS_BROWSER = pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium")
 
 _ASK = """
 <script>

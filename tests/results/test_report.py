@@ -14,7 +14,7 @@ from results.report.in_short import in_short
 from results.report.subject import Subject
 from results.store.dataset import DataSet
 from tests.results import many
-from tests.results.chromium import BROWSER, visit
+from tests.results.chromium import NEEDS_BROWSER, visit
 from tests.results.rows import KINDS, OUTCOMES, faults, run_row, store, vcpu_rows
 
 PLOTS = ("scaling", "crossover0", "crossover1", "latency", "stages", "outcomes", "locality")
@@ -100,7 +100,7 @@ def test_the_law_finds_the_terms_the_rates_were_made_with(page: Path) -> None:
     assert float(terms[4].split()[0]) == pytest.approx(0.01, abs=0.01)
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium")
+@NEEDS_BROWSER
 def test_a_real_browser_draws_every_plot_and_logs_no_error(page: Path) -> None:
     seen = visit(page, MARKS)
     assert seen.said == [] and seen.console == []
@@ -110,7 +110,7 @@ def test_a_real_browser_draws_every_plot_and_logs_no_error(page: Path) -> None:
         assert min(plot["size"]) > 150 and plot["text"] > 10, plot
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium")
+@NEEDS_BROWSER
 def test_the_browser_test_notices_an_error_and_a_plot_that_is_not_drawn(page: Path, tmp_path: Path) -> None:
     text = page.read_text()
     broken = text.replace('id="scaling-series-1"', 'id="scaling-series-1" display="none"', 1)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
+from tests import needs
 from tests.bench.peer import HOW_TO_GET_IT, PeerShape, build, counter, newest_source, rate_of
 
 pytestmark = pytest.mark.soak
 SOURCE = newest_source()
 
 
-@pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="/dev/kvm cannot be used")
+@needs.KVM
 @pytest.mark.skipif(SOURCE is None, reason=f"no kernel source: {HOW_TO_GET_IT}")
 def test_the_peer_is_built_from_debians_kernel_source_and_what_it_resolves_is_counted(tmp_path: Path) -> None:
     assert SOURCE is not None

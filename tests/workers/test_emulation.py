@@ -12,6 +12,7 @@ from statistics import median
 
 import pytest
 
+from tests import needs
 from tests.conformance.run import PAGES, run_cell
 from tests.workers.tracepoints import Counted, tracefs
 from workers import _native
@@ -77,13 +78,12 @@ MADVISE = "syscalls/sys_enter_madvise"
 @pytest.fixture(scope="module")
 def events(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The kernel's tracepoints."""
-    if os.geteuid() != 0:
-        pytest.skip("tracepoints are counted by root only")
+    needs.root()
     try:
         with tracefs(tmp_path_factory.mktemp("kernel") / "tracing") as folder:
             yield folder
     except subprocess.CalledProcessError:
-        pytest.skip("tracefs cannot be mounted here")
+        pytest.skip("tracefs cannot be mounted: use a kernel with CONFIG_TRACING, and a container that may mount")
 
 
 @pytest.mark.parametrize("around", [1, 16])

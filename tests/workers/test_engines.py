@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 
 import numpy as np
 import pytest
 
-from tests import specs
+from tests import needs, specs
 from tests.workers.test_actors import PAGES, SPEC, run
 from workers import _native
 from workers.page_server import PageServer
 from workers.spec import PlacementSpec, StrategySpec
 from workers.vcpu import Vcpu
 
-KVM = pytest.param("kvm", marks=pytest.mark.skipif(not os.access("/dev/kvm", os.W_OK), reason="/dev/kvm cannot be used"))
-ENGINES = ["thread", KVM]
 EXITS = {"thread": {"signal"}, "kvm": {"efault", "memory_fault"}}
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", needs.ENGINES)
 @pytest.mark.parametrize("strategy", ["uffd_wait", "no_uffd_wait"])
 def test_every_engine_leaves_the_same_records_with_its_own_exits(engine: str, strategy: str) -> None:
     options = {"fault_around_pages": 1}
@@ -39,7 +36,7 @@ def test_every_engine_leaves_the_same_records_with_its_own_exits(engine: str, st
     server.close()
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", needs.ENGINES)
 @pytest.mark.parametrize("strategy", ["uffd_wait", "no_uffd_wait"])
 @pytest.mark.parametrize(("vcpus", "vcpus_per_vmm"), [(2, 2), (16, 16), (16, 4)])
 def test_every_engine_lets_overlapping_vcpus_resolve_each_page_once_for_each_mapping(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import specs
+from tests import needs, specs
 from tests.external import GUESTS, PAGES, SHMEM, against, asked, external
 from tests.peers.build import peer
 from workers.external.handler import Handler, HandlerError
@@ -72,9 +72,8 @@ def test_every_order_of_accesses_and_overlapping_vcpus_are_served(order: str) ->
     assert ran.verified == ran.pages_resolved
 
 
+@needs.KVM
 def test_kvm_vcpus_are_served_over_regions_with_gaps() -> None:
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        pytest.skip("needs /dev/kvm")
     spec = dataclasses.replace(SHMEM, engine="kvm", memory=dataclasses.replace(SHMEM.memory, regions=3))
     ran = against(spec)
     assert (ran.stop_reason, ran.wrong_words, ran.verified, ran.pages_resolved) == ("", 0, PAGES, PAGES)

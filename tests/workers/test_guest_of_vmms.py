@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from tests import specs
+from tests import needs, specs
 from tests.workers.test_actors import PAGES, SPEC, run
 from workers.page_server import PageServer
 from workers.registry import pages_in_role
@@ -33,10 +33,9 @@ def test_a_page_that_every_mapping_resolves_is_one_page_of_the_guest(strategy: s
     server.close()
 
 
+@needs.TWO_CPUS
 def test_the_vcpus_of_each_vmm_process_run_on_their_own_cpus() -> None:
     allowed = sorted(os.sched_getaffinity(0))
-    if len(allowed) < 2:
-        pytest.skip("needs two CPUs")
     own = ((allowed[0],), (allowed[1],), (allowed[1],), (allowed[0],))
     spec = dataclasses.replace(SPEC, placement=PlacementSpec("pinned", own, ((),) * 4))
     server, vcpus = PageServer(), [Vcpu() for _ in range(4)]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests import needs
 from tests.workers.peers import PAGE, REGION, connect, entry, message, refusal
 from workers import _native
 from workers.protocol.acceptor import Acceptor
@@ -229,7 +230,7 @@ def as_uid(uid: int, action: Callable[[], None]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+@needs.ROOT
 @pytest.mark.parametrize(
     ("allowed", "reason"),
     [(65_534, "expected a JSON array"), (65_533, "uid 65534 may not connect; name it in page_server.allow_uids")],

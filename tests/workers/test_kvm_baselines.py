@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 
 import pytest
 
-from tests import specs
+from tests import needs, specs
 from tests.workers.test_actors import PAGES, SPEC
 from tests.workers.test_baselines import ABSENT, checked, on_a_snapshot, resolved
 from workers.spec import StrategySpec
 
-pytestmark = pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="/dev/kvm cannot be used")
+pytestmark = needs.KVM
 RESTORED = dataclasses.replace(SPEC, engine="kvm", fault_mix=ABSENT, access=specs.access(read_share=0.5, passes=2))
 
 

@@ -4,12 +4,11 @@ kernel and with real guests. Only the way an exit arrives differs from a thread'
 from __future__ import annotations
 
 import dataclasses
-import os
 from operator import attrgetter
 
 import pytest
 
-from tests import specs
+from tests import needs, specs
 from tests.conformance.run import PAGES, expected, found, spec_of
 from tests.conformance.table import ONE_BY_ONE, Row, rows
 from tests.in_process import run_in_process
@@ -17,7 +16,7 @@ from workers.spec import RunSpec
 
 pytestmark = [
     pytest.mark.usefixtures("huge_pages", "zram"),
-    pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="/dev/kvm cannot be used"),
+    needs.KVM,
 ]
 STRATEGIES = ("uffd_wait", "no_uffd_wait", ONE_BY_ONE, "null")
 """Those of the table that need no exit after fast GUP."""

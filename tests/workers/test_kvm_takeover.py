@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 
 import pytest
 
+from tests import needs
 from tests.workers.test_takeover import kill_page_servers, spec_for
 
-pytestmark = pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="/dev/kvm cannot be used")
+pytestmark = needs.KVM
 
 
 @pytest.mark.parametrize(("strategy", "memory"), [("uffd_wait", "shmem"), ("no_uffd_wait", "shmem"), ("no_uffd_wait", "anon")])
