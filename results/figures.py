@@ -29,5 +29,10 @@ def us(ns: float | None) -> str:
     return "-" if ns is None else _short(ns / 1e3)
 
 
+def ms(ns: float | None) -> str:
+    """Nanoseconds as milliseconds."""
+    return decimals(None if ns is None else ns / 1e6, 2)
+
+
 def _short(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 999.95 else f"{value:.1f}"

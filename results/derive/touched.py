@@ -15,9 +15,14 @@ SHARES = (50, 90, 100)
 def touched(run: Row, vcpus: Sequence[Row]) -> dict[str, int | None]:
     """Under an external handler: ns from the common start until so many percent of the pages that were touched had been, and
     the longest stall of an access. None of another page server, whose pages are resolved before they are touched."""
+    return progress(vcpus if run.get("page_server") == "external" else ())
+
+
+def progress(vcpus: Sequence[Row]) -> dict[str, int | None]:
+    """The same columns from the marks of the vCPUs alone."""
     columns: dict[str, int | None] = dict.fromkeys((*(f"touched_{share}_ns" for share in SHARES), "longest_stall_ns"))
     starts = [vcpu.get("start_ns") for vcpu in vcpus]
-    if run.get("page_server") != "external" or not starts or not all(starts):
+    if not starts or not all(starts):
         return columns
     start = min(int(at or 0) for at in starts)
     steps = sorted(step for vcpu in vcpus for step in steps_of(vcpu, "mark_ns", "mark_pages"))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from results.figures import cell, decimals, thousand, us
+from results.derive.touched import progress
+from results.figures import cell, decimals, ms, thousand, us
 from results.statistics.design import Row, grouped
 from results.store.dataset import DataSet
-from results.summaries.handlers import RUN_COLUMNS, VCPU_COLUMNS, per_page, served_by, switches, times
-from results.summaries.measured import ok_runs
+from results.summaries.handlers import RUN_COLUMNS, VCPU_COLUMNS, per_page, served_by, switches
+from results.summaries.measured import ok_runs, vcpus_of_runs
 from results.summaries.summary import median_or_none
 from results.tables.answer import Answer, answered
 
@@ -30,15 +30,12 @@ NOTES = (
 def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
     """One row an order, a number of vCPUs and a server; medians over repeats. Raises DataSetError: no run."""
     runs = ok_runs(dataset, RUN_COLUMNS, sweep_id, "handler")
-    vcpus: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for vcpu in dataset.read("vcpus", ["run_id", *VCPU_COLUMNS], sweep_id).to_pylist():
-        vcpus[vcpu["run_id"]].append(vcpu)
-    return table_of(runs, vcpus)
+    return table_of(runs, vcpus_of_runs(dataset, VCPU_COLUMNS, sweep_id))
 
 
 def table_of(runs: Sequence[Row], vcpus: Mapping[str, Sequence[Row]]) -> Answer:
     """The table, from rows of `runs` and, by run, of `vcpus`."""
-    named = [{**run, "served by": served_by(run), "times": times(vcpus.get(run["run_id"], ()))} for run in runs]
+    named = [{**run, "served by": served_by(run), **progress(vcpus.get(run["run_id"], ()))} for run in runs]
     groups = grouped(named, AXES)
     rates = {key: median_or_none(run["pages_per_s"] for run in group) for key, group in groups.items()}
     rows = [_row(key, group, rates[key], rates.get((*key[:2], OURS))) for key, group in groups.items()]
@@ -62,7 +59,7 @@ def _row(key: Sequence[Any], group: Sequence[Row], rate: float | None, ours: flo
         decimals(rate / ours if rate and ours else None, 2),
         us(of("latency_p50_ns")),
         us(of("latency_p99_ns")),
-        *(decimals(median_or_none(run["times"][name] for run in group), 2) for name in ("50", "90", "100", "stall")),
+        *(ms(of(column)) for column in ("touched_50_ns", "touched_90_ns", "touched_100_ns", "longest_stall_ns")),
         cell(of("pages_brought_ahead")),
         cell(of("pages_brought_untouched")),
         us(median_or_none(per_page(run, ns) for run, ns in zip(group, cpu_ns, strict=True))),

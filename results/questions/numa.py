@@ -34,7 +34,7 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
 def _shares(group: Sequence[Row]) -> str:
     counts = [run["page_nodes"] for run in group if run["page_nodes"]]
     sums = [sum(on) for on in zip_longest(*counts, fillvalue=0)]
-    return ", ".join(f"{100 * on / sum(sums):.0f}%" for on in sums) or "-"
+    return ", ".join(f"{100 * on / sum(sums):.0f}%" for on in sums) if any(sums) else "-"
 
 
 def _nodes(group: Sequence[Row], column: str) -> str:

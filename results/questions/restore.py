@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from typing import Any
-
-from results.figures import cell, decimals
+from results.figures import cell, decimals, ms
 from results.schema import RUN_COLUMNS
 from results.statistics.design import axes, grouped
 from results.store.dataset import DataSet
 from results.store.locations import DataSetError
-from results.summaries.measured import ok_runs
+from results.summaries.measured import ok_runs, vcpus_of_runs
 from results.summaries.restore import RUN_COLUMNS as MEASURED_RUN
 from results.summaries.restore import VCPU_COLUMNS as MEASURED_VCPU
 from results.summaries.restore import restore
@@ -32,10 +29,8 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
     """One row a configuration, medians over repeats, soonest first for each state of the cache. Raises DataSetError: no run."""
     wanted = dict.fromkeys((*_COLUMNS, *_AXES, *MEASURED_RUN))
     runs = ok_runs(dataset, wanted, sweep_id, "restore")
-    vcpus: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for vcpu in dataset.read("vcpus", ["run_id", *MEASURED_VCPU], sweep_id).to_pylist():
-        if vcpu["mark_ns"]:
-            vcpus[vcpu["run_id"]].append(vcpu)
+    every = vcpus_of_runs(dataset, MEASURED_VCPU, sweep_id)
+    vcpus = {run_id: marked for run_id, rows in every.items() if (marked := [row for row in rows if row["mark_ns"]])}
     runs = [run for run in runs if run["run_id"] in vcpus]
     if not runs:
         raise DataSetError("no run has stamps of its progress: `loadgen experiment=restore` makes some that do")
@@ -47,7 +42,7 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
         row = (
             *map(cell, key),
             str(len(group)),
-            *(_ms(median_or_none(getattr(one, name) for one in measured)) for name in _TIMES),
+            *(ms(median_or_none(getattr(one, name) for one in measured)) for name in _TIMES),
             decimals(median_or_none(None if run["emulated_s"] is None else run["emulated_s"] * 1e3 for run in group), 2),
             decimals(median_or_none(one.second_touch_ns for one in measured), 0),
             cell(median_or_none(run["pages_resolved"] for run in group)),
@@ -80,7 +75,3 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
     rows.sort(key=lambda row: row[:3])
     keys = len(ROWS) + len(differing)
     return answered(heads, [row for *_, row, _ in rows], [group for *_, group in rows], notes, keys=keys)
-
-
-def _ms(ns: float | None) -> str:
-    return decimals(None if ns is None else ns / 1e6, 2)

@@ -27,7 +27,7 @@ _ROWS = 1 << 16
 
 
 def get_ready() -> None:
-    """What the first conversion takes, done ahead: PyArrow then imports pandas, where there is one, for a third of a second."""
+    """What the first conversion takes, done ahead: PyArrow then imports pandas, where there is one."""
     pa.array([0])
 
 
@@ -46,7 +46,7 @@ def read(filesystem: pyarrow.fs.FileSystem, path: str, schema: pa.Schema) -> Ite
         filesystem.open_input_file(path) as source,
         pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=remote) as file,
     ):
-        there = set(file.schema.names)  # of a list its element's; the schema as Arrow has it takes four times as long to make
+        there = set(file.schema.names)  # of a list its element's; Arrow's schema takes several times as long to make
         if not there.issuperset(schema.names):
             there = set(file.schema_arrow.names)
         if not there.issuperset(_IN_EVERY_TABLE):

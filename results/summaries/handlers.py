@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
-
-from results.derive.touched import reached, steps_of
 
 Row = Mapping[str, Any]
 
@@ -38,19 +36,6 @@ def _short(command: str) -> str:
     left = [re.sub(r"\S*\{(socket|snapshot)\}\S*", "", word) for word in words]
     kept = [PurePath(words[0]).name, *(word for word in left[1:] if word and word not in ("--socket", "--snapshot"))]
     return " ".join(kept)
-
-
-def times(vcpus: Sequence[Row]) -> dict[str, float | None]:
-    """ms until 50, 90 and 100 % of the pages that were resolved for vCPUs had been (`50`, `90`, `100`), and the longest access
-    (`stall`)."""
-    starts = [vcpu["start_ns"] for vcpu in vcpus if vcpu["start_ns"]]
-    steps = sorted(step for vcpu in vcpus for step in steps_of(vcpu, "mark_ns", "mark_pages"))
-    stalls = [vcpu["longest_fault_ns"] for vcpu in vcpus if vcpu["longest_fault_ns"]]
-    found: dict[str, float | None] = {"stall": max(stalls) / 1e6 if stalls else None}
-    for share in (50, 90, 100):
-        at = reached(steps, share)
-        found[str(share)] = None if at is None or not starts else (at - min(starts)) / 1e6
-    return found
 
 
 def per_page(run: Row, amount: float | None) -> float | None:

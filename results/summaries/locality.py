@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from results.store.dataset import DataSet
 from results.store.trace_file import Trace
-from results.summaries.trace import trace_of
+from results.summaries.trace import trace_of, whole
 
 STRIDES = 3
 """Strides that are named, the most frequent first."""
@@ -99,10 +99,11 @@ def overlap_of(page_sets: Sequence[npt.NDArray[Any]]) -> Overlap | None:
 
 
 def localities(dataset: DataSet, runs: Sequence[Mapping[str, Any]]) -> tuple[list[Locality], Overlap | None]:
-    """Of the first round of each run that kept all its faults, and what their pages have in common."""
+    """Of the first round of each run, all of them `comparable`, and what their pages have in common."""
     found: list[Locality] = []
     pages: list[npt.NDArray[Any]] = []
-    for trace, run in _traces(dataset, runs):
+    for run in runs:
+        trace = trace_of(dataset, run["run_id"], run=run)
         found.append(locality_of(trace, run["run_id"]))
         if len(pages) < MOST_COMPARED:
             pages.append(np.unique(trace.page))
@@ -111,14 +112,7 @@ def localities(dataset: DataSet, runs: Sequence[Mapping[str, Any]]) -> tuple[lis
 
 def comparable(run: Mapping[str, Any]) -> bool:
     """Whether the order of the run's faults is known, every one of them."""
-    whole = (run["sample_every"] or 1) == 1 and not run["records_dropped"]
-    return bool(run["fault_records"]) and whole and (run["guests"] or 1) == 1
-
-
-def _traces(dataset: DataSet, runs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Trace, Mapping[str, Any]]]:
-    for run in runs:
-        if comparable(run):
-            yield trace_of(dataset, run["run_id"], run=run), run
+    return bool(run["fault_records"]) and whole(run) and (run["guests"] or 1) == 1
 
 
 def _by_vcpu(trace: Trace) -> Iterator[npt.NDArray[np.intp]]:

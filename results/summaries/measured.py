@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -41,3 +42,11 @@ def ok_runs(dataset: DataSet, columns: Iterable[str], sweep_id: str | None, expe
     if not runs:
         raise DataSetError(f"no run is ok: `loadgen experiment={experiment}` makes those that answer this")
     return runs
+
+
+def vcpus_of_runs(dataset: DataSet, columns: Iterable[str], sweep_id: str | None = None) -> dict[str, list[dict[str, Any]]]:
+    """The rows of `vcpus` by run, with some columns."""
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for vcpu in dataset.read("vcpus", ["run_id", *columns], sweep_id).to_pylist():
+        found[vcpu["run_id"]].append(vcpu)
+    return found

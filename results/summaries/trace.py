@@ -48,9 +48,14 @@ def run_of(dataset: DataSet, run_id: str) -> dict[str, Any]:
     run = next((one for one in dataset.runs(columns=_OF_RUN) if one["run_id"] == run_id), None)
     if run is None:
         raise DataSetError(f"there is no run {run_id}: `loadgen-report export --table runs` lists them")
-    if (run["sample_every"] or 1) > 1 or run["records_dropped"]:
+    if not whole(run):
         raise DataSetError(f"run {run_id} kept only some of its faults: run it with a larger faults_limit")
     return run
+
+
+def whole(run: Mapping[str, Any]) -> bool:
+    """Whether no fault of the run was left out or dropped."""
+    return (run["sample_every"] or 1) == 1 and not run["records_dropped"]
 
 
 def _faults(dataset: DataSet, run: Mapping[str, Any], number: int) -> Iterator[pa.RecordBatch]:

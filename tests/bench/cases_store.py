@@ -112,21 +112,13 @@ def reading(asked: Asked) -> Iterator[Line]:
         many.make(f"{scratch}/dataset", count, 0)
         for command in ("show", "table"):
             took = many.command(Path(scratch), command, "dataset")
-            barred = count == RUNS
-            yield Line(
-                "read",
-                f"seconds of `loadgen-report {command}` on {count} runs",
-                f"{took.seconds:.1f}",
-                f"<= {READ_BAR_S:.0f}" if barred else "",
-                took.seconds <= READ_BAR_S if barred else None,
-            )
-            yield Line(
-                "read",
-                f"peak MiB of `loadgen-report {command}` on {count} runs",
-                f"{took.peak_mib:.0f}",
-                f"<= {READ_BAR_MIB:.0f}" if barred else "",
-                took.peak_mib <= READ_BAR_MIB if barred else None,
-            )
+            for what, figure, bar in (
+                ("seconds", took.seconds, READ_BAR_S),
+                ("peak MiB", took.peak_mib, READ_BAR_MIB),
+            ):
+                barred = count == RUNS
+                measure = f"{what} of `loadgen-report {command}` on {count} runs"
+                yield Line("read", measure, f"{figure:.1f}", f"<= {bar:.0f}" if barred else "", figure <= bar if barred else None)
 
 
 CASES = {"parquet": parquet, "read": reading}

@@ -92,6 +92,12 @@ def test_the_page_says_what_is_in_it_what_speaks_against_it_and_how_to_repeat_it
     assert re.search(r"<li>fault mix minor, 16 vCPUs: no_slow_gup is 1\d\.\d\d times \(.*\) as fast as uffd_wait", text)
 
 
+def test_the_plot_of_locality_has_a_legend_of_series_and_a_panel_for_each_configuration(page: Path) -> None:
+    [figure] = re.findall(r'<figure data-plot="locality".*?</figure>', page.read_text(), re.S)
+    for text in (">uffd_wait<", ">no_slow_gup<", ">fault mix minor, 1 vCPU<", ">fault mix minor, 16 vCPUs<"):
+        assert text in figure, text
+
+
 def test_the_law_finds_the_terms_the_rates_were_made_with(page: Path) -> None:
     rows = re.findall(r"<tr>(.*?)</tr>", page.read_text(), re.S)
     law = [re.findall(r"<td.*?>(.*?)</td>", row, re.S) for row in rows if "fault mix minor" in row and "no_uffd_wait" in row]

@@ -149,4 +149,3 @@ def test_a_pooled_99_9th_percentile_takes_ten_thousand_faults() -> None:
         assert (digest.pooled(999) is not None) == (faults == 10_000)
         pooled = digest.pooled(990)
         assert pooled is not None and 1000 <= pooled <= 1016
-    assert FaultDigest().pooled(500) is None
