@@ -51,11 +51,12 @@ GUESTS = {
 
 @dataclass
 class Outcome:
-    """What a run came to. `seen`: of its handler, by the VMM process."""
+    """What a run came to. `seen`: of its handler, by the VMM process; `wrong_at_end`: words that no access found wrong."""
 
     stop_reason: str = ""
     wrong_words: int = 0
     first_wrong: str = ""
+    wrong_at_end: int = 0
     verified: int = 0
     gone: int = 0
     pages_resolved: int = 0
@@ -109,6 +110,7 @@ def _take(ran: Outcome, vmm: Vcpu) -> None:
     verified = vmm.verify()
     ran.verified += verified["pages"]
     ran.gone += verified["gone"]
+    ran.wrong_at_end += verified["wrong_words"]
     found = [*report.vcpus, *report.disturbers, verified]
     ran.wrong_words += sum(one["wrong_words"] for one in found)
     ran.first_wrong = ran.first_wrong or next((one["first_wrong"] for one in found if one["first_wrong"]), "")

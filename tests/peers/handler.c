@@ -182,7 +182,8 @@ static void wake(const struct peer *peer, uint64_t offset) {
 }
 
 static const void *contents(const struct peer *peer, uint64_t offset) {
-  if ((peer->state[offset / peer->page] == REMOVED && !breaks("forgets-removes")) || (breaks("zero-page") && answered >= after)) {
+  const bool forgets = breaks("forgets-removes") || breaks("restores-removes");
+  if ((peer->state[offset / peer->page] == REMOVED && !forgets) || (breaks("zero-page") && answered >= after)) {
     memset(spare, 0, peer->page);
     return spare;
   }
@@ -245,7 +246,10 @@ static void page_fault(struct peer *peer, uint64_t address) {
 static void removed(struct peer *peer, uint64_t start, uint64_t end) {
   uint64_t offset;
   for (uint64_t at = start; at < end; at += peer->page)
-    if (region_of(peer, at, &offset) != NULL) peer->state[offset / peer->page] = REMOVED;
+    if (region_of(peer, at, &offset) != NULL) {
+      peer->state[offset / peer->page] = REMOVED;
+      if (breaks("restores-removes") && peer->pending_count < MOST_PENDING) peer->pending[peer->pending_count++] = offset;
+    }
 }
 
 static void read_events(struct peer *peer) {

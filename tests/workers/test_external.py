@@ -161,6 +161,14 @@ def test_wrong_contents_are_named_by_page_and_word(fault: str) -> None:
 def test_a_handler_that_forgets_what_a_balloon_dropped_is_found() -> None:
     ran = against(dataclasses.replace(balloon(GUESTS["anon"], "dontneed"), watchdog_s=1.0), "--fault forgets-removes")
     assert "; the balloon had dropped the page, so it must read as zeros" in ran.first_wrong
+    assert ran.wrong_words > ran.wrong_at_end, "an access finds it"
+
+
+def test_a_dropped_page_that_a_handler_brings_back_and_nothing_touches_is_found_at_the_end() -> None:
+    once = dataclasses.replace(balloon(GUESTS["anon"], "dontneed"), access=specs.access(think_ns=200_000))
+    ran = against(once, "--fault restores-removes")
+    assert ran.wrong_at_end > 0
+    assert "; the balloon had dropped the page, so it must read as zeros" in ran.first_wrong
 
 
 def test_a_handler_that_takes_eagain_for_an_answer_leaves_a_vcpu_asleep() -> None:
