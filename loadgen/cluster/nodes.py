@@ -185,7 +185,7 @@ class RayNode:
         with suppress(RayError):
             seen: Pressure = ray.get(self.agent.pressure.remote(), timeout=SOON_S)
             return seen
-        return Pressure(0.0, {})
+        return Pressure()
 
     def close(self) -> None:
         """End the agent."""

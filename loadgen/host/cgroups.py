@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 UNLIMITED = 1 << 60
@@ -30,11 +30,14 @@ class Quota:
 
 @dataclass(frozen=True)
 class Pressure:
-    """What limits have done to the processes here so far: seconds for which a CPU quota kept threads from running, and how
-    often a process was killed for lack of memory, by what was short of it."""
+    """What limits have done to the processes here so far: seconds for which a CPU quota kept threads from running, how often the
+    kernel has killed a process of their group, and of the whole host, for lack of memory (None: not counted), and how often
+    groups have reached their limits of memory, by file, the innermost first."""
 
-    throttled_s: float
-    oom_kills: Mapping[str, int]
+    throttled_s: float = 0.0
+    oom_kills: int | None = None
+    host_oom_kills: int | None = None
+    limits_reached: Mapping[str, int] = field(default_factory=dict)
 
 
 class Cgroups:
@@ -94,14 +97,23 @@ class Cgroups:
             found.append(stat.get("throttled_usec", 0) / 1e6 if v2 else stat.get("throttled_time", 0) / 1e9)
         return max(found)
 
-    def oom_kills(self) -> dict[str, int]:
-        """How often the kernel has killed a process of each group for lack of memory so far, by the file that limits it."""
-        found = {}
+    def oom_kills(self) -> int | None:
+        """How often the kernel has killed a process of the group for lack of memory so far, for a limit's sake or the
+        host's. The group is the innermost one with a count: kills in the groups beside it are none of its own."""
         for folder, v2 in self._of("memory"):
             counts = _stat(folder / ("memory.events" if v2 else "memory.oom_control"))
             if "oom_kill" in counts:
-                found[str(folder / ("memory.max" if v2 else "memory.limit_in_bytes"))] = counts["oom_kill"]
-        return found
+                return counts["oom_kill"]
+        return None
+
+    def limits_reached(self) -> dict[str, int]:
+        """How often each group has reached its limit of memory so far, by the file that sets it, the innermost first."""
+        reached = {}
+        for folder, v2 in self._of("memory"):
+            times = _stat(folder / "memory.events").get("oom") if v2 else _number(folder / "memory.failcnt")
+            if times is not None:
+                reached[str(folder / ("memory.max" if v2 else "memory.limit_in_bytes"))] = times
+        return reached
 
     def _of(self, controller: str) -> Iterator[tuple[Path, bool]]:
         """Folders of the groups, from the process's own up, and whether they are of version 2."""
@@ -113,9 +125,9 @@ class Cgroups:
 def pressure() -> Pressure:
     """On this process's groups, and on the host as a whole, now."""
     groups = Cgroups()
-    host = {"the host has no memory left": _stat(Path("/proc/vmstat")).get("oom_kill", 0)}
-    limited = {f"the control group reached its limit ({path})": kills for path, kills in groups.oom_kills().items()}
-    return Pressure(groups.throttled_s(), limited | host)
+    return Pressure(
+        groups.throttled_s(), groups.oom_kills(), _stat(Path("/proc/vmstat")).get("oom_kill"), groups.limits_reached()
+    )
 
 
 def _mounts(mountinfo: str) -> dict[str, tuple[Path, Path]]:

@@ -24,10 +24,9 @@ def explained(measured: Measured, seats: Sequence[Seat], pressures: Pressures) -
         return shorter
     if measured.status != "crashed":
         return measured.reason
-    if short := pressures.oom_kill():
-        return f"a process was killed for lack of memory: {short}; {measured.reason}"
     reasons = _answers(seats, "stop_reason")  # a VMM process leaves it in the guest before it ends itself
-    return next((reason for reason in reasons if reason.startswith("memory error: ")), measured.reason)
+    memory_error = next((reason for reason in reasons if reason.startswith("memory error: ")), "")
+    return memory_error or pressures.explained(measured.reason)
 
 
 def _answers(seats: Sequence[Seat], method: str) -> Iterator[str]:

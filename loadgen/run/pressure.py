@@ -38,13 +38,27 @@ class Pressures:
         doubt = f"throttled by a CPU quota ({throttled_s:.2f} s, {cpus or 0:g} CPUs)"
         return columns | {"trusted": False, "distrust": "; ".join(filter(None, (distrust, doubt)))}
 
-    def oom_kill(self) -> str:
-        """What was short of memory when a process was killed for it since this was made; empty when none was."""
+    def explained(self, reason: str) -> str:
+        """The reason of a lost process, with the kill for lack of memory that came about since this was made. A kill in the
+        process's own group is the cause. One that only the whole host counts may have been of any process: it is no cause."""
         for name, after in self._look().items():
-            for what, kills in after.oom_kills.items():
-                if kills > self._before[name].oom_kills.get(what, 0):
-                    return what if len(self._nodes) == 1 else f"{what} on {name}"
-        return ""
+            before, where = self._before[name], f" on {name}" if len(self._nodes) > 1 else ""
+            if _rose(before.oom_kills, after.oom_kills):
+                short = _limit_reached(before, after) or "the host has no memory left"
+                return f"a process was killed for lack of memory: {short}{where}; {reason}"
+            if after.oom_kills is None and _rose(before.host_oom_kills, after.host_oom_kills):
+                reason = f"{reason}; a process was killed for lack of memory meanwhile{where}, this one or another"
+        return reason
 
     def _look(self) -> dict[str, Pressure]:
         return {node.name: node.pressure() for node in self._nodes}
+
+
+def _limit_reached(before: Pressure, after: Pressure) -> str:
+    """The innermost group's."""
+    reached = (path for path, times in after.limits_reached.items() if _rose(before.limits_reached.get(path), times))
+    return next((f"the control group reached its limit ({path})" for path in reached), "")
+
+
+def _rose(before: int | None, after: int | None) -> bool:
+    return before is not None and after is not None and after > before

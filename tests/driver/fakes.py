@@ -267,7 +267,9 @@ class FakeNode:
         self.name, self.host = name, host
         self.id, self.address = f"id of {name}", "10.0.0.1"
         self.busy, self.taken, self.gone = busy, False, False
-        self.throttled_s, self.oom_kills = 0.0, 0
+        self.throttled_s = 0.0
+        self.oom_kills: int | None = 0
+        self.host_oom_kills, self.limit_reached = 0, 0
 
     def take(self) -> bool:
         self.busy -= 1
@@ -278,7 +280,7 @@ class FakeNode:
         self.taken = False
 
     def pressure(self) -> Pressure:
-        return Pressure(self.throttled_s, {"the host has no memory left": self.oom_kills})
+        return Pressure(self.throttled_s, self.oom_kills, self.host_oom_kills, {"/g/memory.max": self.limit_reached})
 
     def state_of(self, pid: int) -> str:
         return "stopped by a signal (SIGSTOP)"

@@ -49,7 +49,8 @@ def test_version_2_groups_are_read_and_the_tightest_of_nested_ones_counts(tmp_pa
     )
     memory = tmp_path / cg / "outer/memory.max"
     assert groups.memory() == Room(112 * MIB, 512 * MIB, str(memory))
-    assert groups.oom_kills() == {str(memory): 2}
+    assert groups.oom_kills() == 2
+    assert groups.limits_reached() == {str(memory): 3}
     assert groups.tasks() == Room(170, 200, str(tmp_path / cg / "outer/inner/pids.max"))
     assert groups.cpu_quota() == Quota(0.5, str(tmp_path / cg / "outer/inner/cpu.max"))
     assert groups.throttled_s() == 1.5
@@ -57,8 +58,8 @@ def test_version_2_groups_are_read_and_the_tightest_of_nested_ones_counts(tmp_pa
 
 def test_without_groups_there_is_no_limit(tmp_path: Path) -> None:
     groups = Cgroups(tmp_path)
-    assert (groups.memory(), groups.tasks(), groups.cpu_quota(), groups.oom_kills()) == (None, None, None, {})
-    assert groups.throttled_s() == 0
+    assert (groups.memory(), groups.tasks(), groups.cpu_quota(), groups.oom_kills()) == (None, None, None, None)
+    assert groups.throttled_s() == 0 and groups.limits_reached() == {}
 
 
 def test_what_fits_is_not_refused() -> None:
@@ -119,6 +120,7 @@ def test_a_process_that_the_kernel_kills_for_want_of_memory_is_counted_for_its_g
     group: Callable[[str, dict[str, str]], Path],
 ) -> None:
     folder = group("memory", {"memory.limit_in_bytes": str(64 * MIB)})
+    beside = Cgroups().oom_kills()
     hog = f"b = bytearray({200 * MIB}); b[::4096] = b'x' * len(b[::4096])"
     assert (
         subprocess.run(
@@ -128,4 +130,6 @@ def test_a_process_that_the_kernel_kills_for_want_of_memory_is_counted_for_its_g
     )
     killed = int(dict(line.split() for line in (folder / "memory.oom_control").read_text().splitlines())["oom_kill"])
     assert killed == 1
-    assert probed_in(folder, "list(groups.oom_kills().values())[0]") == "1"
+    seen = probed_in(folder, f"groups.oom_kills(), groups.limits_reached()['{folder}/memory.limit_in_bytes'] > 0")
+    assert seen == "(1, True)"
+    assert Cgroups().oom_kills() == beside, "it is none of a group beside it"

@@ -219,12 +219,43 @@ def test_what_an_actor_reports_of_a_peer_that_died_is_the_peers_death(rig: Rig) 
     assert (row["status"], row["reason"].partition(":")[0]) == ("crashed", "server died")
 
 
-def test_a_vmm_process_that_was_killed_for_want_of_memory_says_so(rig: Rig) -> None:
-    rig.unended(lambda: setattr(rig.nodes[0], "oom_kills", 1), rig.end)
+def lost_after(rig: Rig, **pressure: int) -> str:
+    """The reason of a run whose second VMM process is gone once the host's counters are these."""
+    rig.unended(lambda: vars(rig.nodes[0]).update(pressure), rig.end)
     rig.vcpus[1].failures["finish"] = ActorDiedError()
     row = rig.run()
     assert row["status"] == "crashed"
-    assert row["reason"].startswith("a process was killed for lack of memory: the host has no memory left; vmm1 died: ")
+    return str(row["reason"])
+
+
+@pytest.mark.parametrize(
+    ("pressure", "short"),
+    [
+        ({"oom_kills": 1, "host_oom_kills": 1}, "the host has no memory left"),
+        ({"oom_kills": 1, "limit_reached": 1}, "the control group reached its limit (/g/memory.max)"),
+    ],
+)
+def test_a_process_that_was_killed_for_lack_of_memory_is_lost_for_that_reason(
+    rig: Rig, pressure: dict[str, int], short: str
+) -> None:
+    assert lost_after(rig, **pressure).startswith(f"a process was killed for lack of memory: {short}; vmm1 died: ")
+
+
+def test_a_kill_for_lack_of_memory_beside_the_actors_group_is_not_the_reason_of_a_lost_process(rig: Rig) -> None:
+    reason = lost_after(rig, host_oom_kills=1, limit_reached=1)
+    assert reason.startswith("vmm1 died: ") and "lack of memory" not in reason
+
+
+def test_a_kill_for_lack_of_memory_that_only_the_host_counts_is_named_and_not_taken_for_the_reason(rig: Rig) -> None:
+    rig.nodes[0].oom_kills = None
+    reason = lost_after(rig, host_oom_kills=1)
+    assert reason.startswith("vmm1 died: ")
+    assert reason.endswith("; a process was killed for lack of memory meanwhile, this one or another")
+
+
+def test_a_memory_error_is_the_reason_of_a_lost_process_whatever_was_killed_for_lack_of_memory(rig: Rig) -> None:
+    rig.server.reason = "memory error: page 3 is poisoned"
+    assert lost_after(rig, oom_kills=1, host_oom_kills=1) == "memory error: page 3 is poisoned"
 
 
 def test_a_snapshot_that_became_shorter_is_the_reason_of_a_run_that_could_not_read_it(rig: Rig) -> None:

@@ -44,9 +44,7 @@ def test_swapped_pages_of_several_vmm_processes_are_proven_and_brought_back_and_
     assert in_use() == before
 
 
-def test_a_memory_error_that_crashes_the_guest_is_named_with_its_page_and_the_sweep_goes_on(
-    tmp_path: Path, host_alone: None
-) -> None:
+def test_a_memory_error_that_crashes_the_guest_is_named_with_its_page_and_the_sweep_goes_on(tmp_path: Path) -> None:
     ended = run(
         tmp_path,
         "loadgen",

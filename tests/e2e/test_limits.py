@@ -68,7 +68,7 @@ while int(dict(line.split() for line in (group / "memory.oom_control").read_text
 
 
 def test_a_process_that_the_kernel_kills_for_want_of_memory_ends_its_run_by_name(
-    tmp_path: Path, group: Group, start: Start, host_alone: None
+    tmp_path: Path, group: Group, start: Start
 ) -> None:
     limited = group("memory", {"memory.limit_in_bytes": str(1 << 30)})
     driver = start("vcpus=1", "memory.region_mib=64", "access.rate_per_s=100", "cluster.exclusive=false")

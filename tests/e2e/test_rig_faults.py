@@ -7,8 +7,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import pytest
-
 from tests.e2e import events, processes
 from tests.e2e.conftest import Start
 from tests.e2e.stored import of_every_run, rows
@@ -28,10 +26,6 @@ def kill_while_it_runs(driver: subprocess.Popen[str], kind: str, times: int, bet
             killed += 1
             wait_for(lambda gone=found: processes.actors(driver.pid, kind) != gone, "its end")
     return killed
-
-
-pytestmark = pytest.mark.usefixtures("host_alone")
-"""No process may be killed for lack of memory meanwhile: the kernel counts those of the whole host."""
 
 
 def test_page_servers_killed_at_random_moments_of_a_sweep_lose_no_run_and_no_page(tmp_path: Path, start: Start) -> None:
