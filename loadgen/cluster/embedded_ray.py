@@ -16,9 +16,7 @@ from loadgen.host.limits import object_store_bytes
 
 NOT_STARTED = ("start_monitor", "start_log_monitor", "start_api_server")
 """Methods of Ray's node that start the autoscaler, the reader of the workers' logs and the server of the dashboard: three
-interpreters, a third of the CPU time of Ray's start, for services that nothing here asks for."""
-
-
+interpreters, for services that nothing here asks for."""
 AHEAD_PER_CPU = 2
 """Actors whose processes are started along with Ray, at the most. Actors ask for no CPU of Ray's."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from tests.e2e.movable_memory import all_online, movable_memory
 
 MOVABLE_BLOCKS = 12
 """1.5 GiB: what else starts on the host meanwhile fits in, too."""
+MOST_RUNS = 6
 SHORT = ("access.accesses=3000",)
 KVM = partial(pytest.param, marks=needs.KVM)
 
@@ -87,16 +90,27 @@ def test_a_migrator_has_the_kernel_move_guest_pages_to_other_frames(
     engine: str, strategy: str, bench: Bench, host_alone: None
 ) -> None:
     guest = ("fault_mix=hit", "memory.region_mib=16", "access.passes=12", "access.rate_per_s=8000")
-    with movable_memory(MOVABLE_BLOCKS):
-        row = bench.run("disturb=migrator", f"engine={engine}", f"strategy={strategy}", *guest)
-        assert all_online()
-    assert row["status"] == "ok", row["reason"]
-    assert row["wrong_words"] == 0
+    did: Counter[str] = Counter()
+    with movable_memory(MOVABLE_BLOCKS) as there:
+        for _ in range(MOST_RUNS):  # a busy machine may keep a migrator from coming to its end in one
+            row = bench.run("disturb=migrator", f"engine={engine}", f"strategy={strategy}", *guest)
+            assert all_online()
+            assert row["status"] == "ok", row["reason"]
+            assert row["wrong_words"] == 0
+            judge_rate(row)
+            did.update({key: row[key] for key in ("compactions", "blocks_offlined", "pages_migrated")})
+            if did["compactions"] + did["blocks_offlined"] and (did["pages_migrated"] or not there):
+                break
+    assert did["compactions"] + did["blocks_offlined"] > 0, did
+    assert did["pages_migrated"] > 0 or not there, did
+
+
+def judge_rate(row: dict[str, Any]) -> None:
+    """One that fell behind is named in its row; compaction may have packed memory until there was nothing left to move."""
     did = {key: row[key] for key in ("not_achieved", "compactions", "blocks_offlined", "pages_migrated", "duration_s")}
     if row["not_achieved"] is None:
-        assert row["compactions"] + row["blocks_offlined"] > 0
         assert row["pages_migrated"] >= 90 * row["duration_s"], did
-    else:  # a busy machine; or compaction has packed memory until there is nothing left to move
+    else:
         assert row["not_achieved"].startswith("migrator: ") and row["pages_migrated"] < 100 * row["duration_s"], did
 
 
