@@ -13,6 +13,7 @@ from tests.bench.lines import Asked, Case, Line
 from tests.bench.pairs import interleave, interval, ratios
 from tests.peers.build import peer
 from tests.serve.serving import finished, serving, snapshot, vmm
+from tests.wait import wait_for
 
 BAR = 0.95
 VCPUS = (1, 2, 8)
@@ -61,11 +62,7 @@ def handler(folder: Path, memory: Path) -> Iterator[Path]:
     socket.unlink(missing_ok=True)
     process = subprocess.Popen([peer("handler"), str(socket), str(memory), "--serves-many"], stdout=subprocess.DEVNULL)
     try:
-        until = time.monotonic() + WAIT_S
-        while not socket.exists():
-            if process.poll() is not None or time.monotonic() > until:
-                raise RuntimeError("the C handler does not listen")
-            time.sleep(0.01)
+        wait_for(socket.exists, "the C handler to listen", WAIT_S, 0.01)
         yield socket
     finally:
         process.kill()

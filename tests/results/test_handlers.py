@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from results.app import main
+from results.derive.touched import touched
 from results.questions import answer
+from results.questions.handler import table_of
 from results.store.dataset import DataSet
 from results.summaries.handlers import served_by
 from tests.results.rows import store
@@ -50,6 +52,25 @@ def test_handlers_are_compared_with_ours_and_with_a_mapped_file(dataset: DataSet
     assert (lazy["CPU us"], lazy["switches"], lazy["MiB"], lazy["threads"]) == ("2.0", "1.00", "3.0", "2")
     assert (lazy["ahead"], lazy["untouched"], lazy["runs"]) == ("250000", "10", "3")
     assert (rows["ours"]["CPU us"], rows["ours"]["ahead"]) == ("-", "-")
+
+
+VCPUS = [
+    {"start_ns": 1_000_000, "mark_ns": [3_000_000, 4_000_000], "mark_pages": [2, 5], "longest_fault_ns": 30_000},
+    {"start_ns": 2_000_000, "mark_ns": [9_000_000], "mark_pages": [5], "longest_fault_ns": 40_000},
+]
+
+
+def test_times_until_shares_of_the_pages_were_touched_count_from_the_first_start(dataset: DataSet) -> None:
+    [half, most, whole, stall] = touched({"page_server": "external"}, VCPUS).values()
+    assert (half, most, whole, stall) == (3_000_000, 8_000_000, 8_000_000, 40_000)
+    assert set(touched({"page_server": "own"}, VCPUS).values()) == {None}
+    assert set(touched({"page_server": "external"}, [*VCPUS, {"start_ns": None}]).values()) == {None}
+    runs = dataset.runs()
+    answered = table_of(runs, {run["run_id"]: VCPUS for run in runs})
+    shown = [dict(zip(answered.heads, row, strict=True)) for row in answered.rows]
+    assert {tuple(row[head] for head in ("50 % ms", "90 % ms", "100 % ms", "stall ms")) for row in shown} == {
+        ("3.00", "8.00", "8.00", "0.04")
+    }
 
 
 def test_a_handler_is_named_by_its_command_without_folders_and_places() -> None:
