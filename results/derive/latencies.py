@@ -32,7 +32,7 @@ class FaultLatencies:
         that have them, one each for EMULATED."""
         resumed, raised, intended = (columns[name] for name in ("resumed_ns", "raised_ns", "intended_ns"))
         if not raised.all() and "installed_ns" in columns:
-            self.add_service(columns)
+            self._add_service(columns)
         exits, entries = (columns.get(name, np.zeros(len(resumed), np.int64)) for name in EMULATED)
         ended = (raised != 0) & (resumed != 0)
         paid = exits << 8 | entries
@@ -47,7 +47,7 @@ class FaultLatencies:
         if exited.any():
             self.arrival.add((columns["delivered_ns"] - raised)[exited])
 
-    def add_service(self, columns: Mapping[str, npt.NDArray[np.int64]]) -> None:
+    def _add_service(self, columns: Mapping[str, npt.NDArray[np.int64]]) -> None:
         """Of a foreign VMM: what its page server alone saw."""
         raised, delivered, installed = (columns[name] for name in ("raised_ns", "delivered_ns", "installed_ns"))
         served = (raised == 0) & (delivered != 0) & (installed != 0)

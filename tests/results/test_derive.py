@@ -121,3 +121,18 @@ def test_a_run_that_took_no_time_has_no_rate() -> None:
     vcpus = vcpu_rows(0.0)
     assert derived(run_row(), vcpus)["duration_s"] == 0
     assert derived(run_row(), vcpus)["pages_per_s"] is None
+
+
+def test_lateness_is_from_the_intended_touch_and_service_is_of_faults_whose_touch_is_not_visible() -> None:
+    latencies = FaultLatencies()
+    times = {
+        "intended_ns": [5, 7, 8, 0],
+        "raised_ns": [10, 0, 20, 30],
+        "delivered_ns": [11, 12, 21, 31],
+        "installed_ns": [12, 19, 22, 32],
+        "resumed_ns": [30, 40, 0, 50],
+    }
+    latencies.add({name: np.array(values, np.int64) for name, values in times.items()})
+    found = derive(run_row(), vcpu_rows(1.0), latencies)
+    assert (found["late_p50_ns"], found["late_p99_ns"]) == (5, 5)
+    assert (found["service_p50_ns"], found["service_p99_ns"]) == (7, 7)
