@@ -1,5 +1,6 @@
 // How contents reach the memory that every mapping of a guest shares.
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -62,4 +63,26 @@ TEST("a page whose contents are brought again after a drop is mapped whole or no
   writer.join();
   CHECK(read > 0);
   CHECK_EQUAL(wrong, 0u);
+}
+
+TEST("contents whose buffer is not in memory are no page of zeros meanwhile") {
+  const Guest guest({.region_bytes = kBasePageBytes, .drops = true});
+  const Mapping mapping = Mapping::shared(guest.region_fd(), kBasePageBytes);
+  const Mapping buffer = Mapping::anonymous(kBasePageBytes, kBasePageBytes);
+  const Userfaultfd away(0);
+  away.register_range(buffer.address(), kBasePageBytes, UFFDIO_REGISTER_MODE_MISSING);
+  bool written = false;
+  std::thread writer([&] { written = write_at_once(guest, 0, buffer.data()); });
+  pollfd fault{away.fd(), POLLIN, 0};
+  const bool waits = ::poll(&fault, 1, 10'000) == 1;
+  unsigned char cached = 0;
+  const bool seen = ::mincore(mapping.data(), kBasePageBytes, &cached) == 0;
+  std::vector<std::byte> contents(kBasePageBytes);
+  guest.contents().fill(0, contents.data());
+  const Outcome back = away.copy(buffer.address(), reinterpret_cast<std::uint64_t>(contents.data()), kBasePageBytes, true);
+  if (back.error != 0) away.unregister_range(buffer.address(), kBasePageBytes);
+  writer.join();
+  CHECK(waits && seen && back.error == 0 && written);
+  CHECK_EQUAL(cached & 1, 0);
+  CHECK(std::equal(contents.begin(), contents.end(), mapping.data()));
 }

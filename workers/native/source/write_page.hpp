@@ -1,14 +1,17 @@
 // Contents of a page of shared memory, written where every mapping of the guest finds them.
 #pragma once
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <string>
 
 #include "guest/guest.hpp"
+#include "kernel/descriptor.hpp"
 #include "kernel/error.hpp"
 
 namespace uffd {
@@ -32,14 +35,30 @@ inline bool allocate_page(const Guest& guest, std::byte* alias, std::uint64_t pa
   return false;
 }
 
-/// Writes the whole page by one call, under whose lock of the page nothing maps it: UFFDIO_CONTINUE waits for that lock. False,
-/// and the run is stopped by name, when it cannot be written.
+/// Writes the whole page under one lock of it, so that nothing maps it before: UFFDIO_CONTINUE waits for that lock. From a pipe,
+/// for a write from memory that is paged out or being migrated shows the page as zeros until the memory is back. False, and the
+/// run is stopped by name, when it cannot be written.
 inline bool write_at_once(const Guest& guest, std::uint64_t page, const std::byte* from) {
+  thread_local Descriptor ends[2];
+  const auto failed = [&](const char* call, ssize_t done) {
+    const int error = done < 0 ? errno : ENOMEM;
+    ends[0].reset();  // what is left in it is of this page
+    ends[1].reset();
+    guest.stop(KernelError(call + std::string(" of the contents of page ") + std::to_string(page), error).what());
+    return false;
+  };
+  if (!ends[0].valid()) {
+    int made[2];
+    if (::pipe2(made, O_CLOEXEC | O_NONBLOCK) != 0) return failed("pipe2", -1);
+    ends[0] = Descriptor(made[0]);
+    ends[1] = Descriptor(made[1]);
+  }
   const std::uint64_t bytes = guest.config().page_bytes;
-  const ssize_t written = ::pwrite(guest.region_fd(), from, bytes, static_cast<off_t>(page * bytes));
-  if (written == static_cast<ssize_t>(bytes)) return true;
-  guest.stop(KernelError("pwrite of the contents of page " + std::to_string(page), written < 0 ? errno : ENOMEM).what());
-  return false;
+  const ssize_t held = ::write(ends[1].get(), from, bytes);
+  if (held != static_cast<ssize_t>(bytes)) return failed("write", held);
+  auto at = static_cast<off_t>(page * bytes);
+  const ssize_t written = ::splice(ends[0].get(), nullptr, guest.region_fd(), &at, bytes, 0);
+  return written == held || failed("splice", written);
 }
 
 /// The page's contents from a buffer of the caller's. False, and the run is stopped by name, when there is no memory for it.
