@@ -227,6 +227,19 @@ TEST("a drop whose remove event is not read ends with the run, whose reason name
   CHECK(result->stop_reason.find("stuck: ") == 0);
 }
 
+TEST("what a device finds once a stop has ended its sleep is no wrong word") {
+  for (const bool second : {false, true}) {
+    GuestPlan plan = disturbed("uffd_wait");
+    plan.kind = Kind::absent;
+    plan.vmm.disturb.devices = {.threads = 2, .rate_per_s = 3000, .second_mapping = second};
+    plan.vmm.watchdog_s = 0.5;
+    const auto result = run_guest(plan, false);
+    CHECK(result->stop_reason.find("stuck: ") == 0);
+    CHECK((*result)[Counter::device_accesses] > 0);
+    CHECK_EQUAL(result->wrong_words, 0u);
+  }
+}
+
 TEST("mmap writers map and unmap at the rate asked for, and the vCPUs go on") {
   GuestPlan plan = disturbed("no_slow_gup");
   plan.kind = Kind::minor;

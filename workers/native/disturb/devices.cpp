@@ -64,6 +64,7 @@ class Devices final : public Disturbance {
     if (done < static_cast<ssize_t>(kChunkBytes)) refused(page, me);
     Chunk words;
     if (done <= 0 || drain(from, words) != kChunkBytes || done != static_cast<ssize_t>(kChunkBytes)) return;
+    if (scene_.guest.stopping()) return;  // a sleeper that the stop has woken finds zeros
     for (std::uint64_t i = 0; i < words.size(); ++i)
       if (words[i] != expected(page, chunk, i) && me.wrong_words++ == 0)
         me.first_wrong = "device: " + describe_wrong_word(page, chunk * words.size() + i, words[i], expected(page, chunk, i));
