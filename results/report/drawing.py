@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
@@ -34,6 +35,9 @@ HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++++", "oooo", "----")
 
 SERIES = "series-"
 """Prefix of the id of every group of marks that a reader is meant to see."""
+
+TITLE_WIDTH = 70
+"""Characters of a panel's title in a line: more would reach into the panel beside it."""
 
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -96,6 +100,8 @@ class Sheet:
         """The finished drawing, its legend above it; ids are its own, so that many can be in one page."""
         out = io.StringIO()
         with style():
+            for axes in self.panels:
+                axes.set_title(textwrap.fill(axes.get_title("left"), TITLE_WIDTH), loc="left")
             if self.legend:
                 self.figure.legend(
                     list(self.legend.values()), list(self.legend), loc="outside upper left", ncols=min(columns, len(self.legend))

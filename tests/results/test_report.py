@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from results.app import main
+from results.report.drawing import TITLE_WIDTH, sheet
 from results.report.in_short import in_short
 from results.report.subject import Subject
 from results.store.dataset import DataSet
@@ -96,6 +97,14 @@ def test_the_plot_of_locality_has_a_legend_of_series_and_a_panel_for_each_config
     [figure] = re.findall(r'<figure data-plot="locality".*?</figure>', page.read_text(), re.S)
     for text in (">uffd_wait<", ">no_slow_gup<", ">fault mix minor, 1 vCPU<", ">fault mix minor, 16 vCPUs<"):
         assert text in figure, text
+
+
+def test_a_long_title_of_a_panel_is_wrapped_before_the_panel_beside_it() -> None:
+    drawn = sheet("long", 2)
+    for axes in drawn.panels:
+        axes.set_title("prefetch none, " * 10, loc="left")
+    lines = re.findall(r">([^<>]*prefetch[^<>]*)<", drawn.svg())
+    assert len(lines) > 2 and max(map(len, lines)) <= TITLE_WIDTH
 
 
 def test_the_law_finds_the_terms_the_rates_were_made_with(page: Path) -> None:
