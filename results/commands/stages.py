@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from results.commands.selection import add_dataset, add_selection, selected
+from results.derive.stages import EXTERNAL
 from results.statistics.design import differing, value_of
 from results.store.dataset import DataSet
 from results.store.locations import DataSetError
@@ -40,6 +41,8 @@ def stages(arguments: argparse.Namespace) -> int:
     mixed = differing(ok, groups.by)
     if mixed:
         print_line(f"rows mix runs that differ in: {', '.join(mixed)}")
+    if any(run["page_server"] == "external" for run in ok):
+        print_line(EXTERNAL)
     for line in noise(ok):
         print_line(line)
     sampled = sorted({value_of(run, "sample_every") for run in ok} - {None, 1})

@@ -27,6 +27,8 @@ MEANING = {
     "resume": "until the access is done",
 }
 
+EXTERNAL = "of an external handler the stages between are not visible: all of a fault's time counts as resume"
+
 
 def parts(times: Mapping[str, npt.NDArray[np.int64]]) -> list[npt.NDArray[np.int64]]:
     """The four parts in ns, in the order of PARTS, of faults that have both `raised_ns` and `resumed_ns`; 0 in another stage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from results.derive.stages import MEANING, PARTS
+from results.derive.stages import EXTERNAL, MEANING, PARTS
 from results.figures import us
 from results.report.drawing import HATCHES, Plot, Sheet, Table, sheet, style
 from results.report.subject import MOST_PANELS, Panel, Subject, left_out
@@ -42,6 +42,7 @@ def plots(subject: Subject, panels: Sequence[tuple[Panel, Digests]]) -> list[Plo
             svg=drawn.svg(),
             series=drawn.series,
             table=_table(subject, shown),
+            notes=[EXTERNAL] if any(run.get("page_server") == "external" for panel, _ in shown for run in panel.runs) else [],
         )
     ]
 

@@ -12,6 +12,7 @@ from results.questions import answer
 from results.questions.handler import table_of
 from results.store.dataset import DataSet
 from results.summaries.handlers import served_by
+from tests.results.printed import unwrapped
 from tests.results.rows import store
 
 HANDLER = {
@@ -88,7 +89,16 @@ def test_the_report_has_a_section_of_handlers_only_where_there_are_some(dataset:
     page = tmp_path / "report.html"
     assert main(["report", "--out", str(page), dataset.uri]) == 0
     assert 'id="handlers"' in page.read_text() and "lazy --ahead 4" in page.read_text()
+    assert "all of a fault&#39;s time counts as resume" in page.read_text()
     plain = DataSet.open(str(tmp_path / "plain"))
     store(plain, "one", latencies_ns=[4000, 8000])
     assert main(["report", "--out", str(page), plain.uri]) == 0
-    assert 'id="handlers"' not in page.read_text()
+    assert 'id="handlers"' not in page.read_text() and "counts as resume" not in page.read_text()
+
+
+def test_stages_of_an_external_handler_are_said_not_to_be_visible(dataset: DataSet, capsys: pytest.CaptureFixture[str]) -> None:
+    note = "of an external handler the stages between are not visible"
+    assert main(["stages", dataset.uri]) == 0
+    assert note in unwrapped(capsys.readouterr().out)
+    assert main(["stages", dataset.uri, "--where", "page_server=own"]) == 0
+    assert note not in unwrapped(capsys.readouterr().out)
