@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from loadgen.host.limits import NO_LIMITS, Limits, limits
 from loadgen.host.numa import NumaNode, numa_nodes
@@ -80,6 +81,20 @@ def probe() -> Host:
         numa=numa_nodes(),
         boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
     )
+
+
+def host_columns(host: Host) -> dict[str, Any]:
+    """Columns of a `runs` row: the machine, its kernel, and this package."""
+    return {
+        "kernel": host.kernel,
+        "cpu_model": host.cpu_model,
+        "host_cpus": len(host.cpus),
+        "memory_bytes": host.memory_bytes,
+        "userfaultfd_way": host.userfaultfd_way,
+        "userfaultfd_features": ",".join(sorted(host.userfaultfd_features)),
+        "clock_source": host.clock_source,
+        "package_version": package_version(),
+    }
 
 
 @cache

@@ -7,15 +7,12 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
-STATES = {"T": "stopped by a signal (SIGSTOP)", "t": "stopped by a debugger", "D": "in an uninterruptible sleep, or frozen"}
-"""Process states in which no thread of it runs, as /proc names them."""
+from workers.external.processes import HELD_UP, state_letter
 
 
 def state_of(pid: int) -> str:
     """What keeps a process from running, in words; empty when nothing does, or when it is gone."""
-    with suppress(OSError):
-        return STATES.get(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0], "")
-    return ""
+    return HELD_UP.get(state_letter(pid), "")
 
 
 def end_actor(pid: int) -> None:

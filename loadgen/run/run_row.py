@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from loadgen.cluster.nodes import Node
-from loadgen.host.probe import package_version
+from loadgen.host.probe import host_columns
 from loadgen.plan.plan import PlannedRun
 from workers.disturb_spec import DisturbSpec
 from workers.registry import engine_entry, strategy_entry
@@ -160,18 +160,11 @@ def _prefetch(prefetch: PrefetchSpec) -> dict[str, Any]:
 
 def environment(nodes: Sequence[Node]) -> dict[str, Any]:
     """The machine and software columns; `nodes`: the host of each guest. Sizes are those of the first guest's."""
-    host = nodes[0].host
-    return {
+    return host_columns(nodes[0].host) | {
         "host": _each(node.name for node in nodes),
         "guest_hosts": ",".join(node.name for node in nodes),
         "kernel": _each(node.host.kernel for node in nodes),
         "cpu_model": _each(node.host.cpu_model for node in nodes),
-        "host_cpus": len(host.cpus),
-        "memory_bytes": host.memory_bytes,
-        "userfaultfd_way": host.userfaultfd_way,
-        "userfaultfd_features": ",".join(sorted(host.userfaultfd_features)),
-        "clock_source": host.clock_source,
-        "package_version": package_version(),
         "commit": commit(),
     }
 

@@ -97,8 +97,8 @@ def _serve(options: argparse.Namespace, asked: Asked, shown: Shown) -> None:
     outside = [page for page in asked.working_set if page >= snapshot.bytes // 4096]
     if outside:
         raise ValueError(f"--prefetch {options.prefetch}: page {outside[0]} is beyond the snapshot")
-    keeper = Keeper(options, asked, shown)
-    service = Service(options.socket, snapshot, asked, keeper, options.allow_uids, options.once)
+    observer = ShownAndStored(options, asked, shown)
+    service = Service(options.socket, snapshot, asked, observer, options.allow_uids, options.once)
     read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     stopped: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -108,7 +108,7 @@ def _serve(options: argparse.Namespace, asked: Asked, shown: Shown) -> None:
     service.run(read_end, lambda: bool(stopped))
 
 
-class Keeper:
+class ShownAndStored:
     """Shows what happens, and stores each VMM that has gone."""
 
     def __init__(self, options: argparse.Namespace, asked: Asked, shown: Shown) -> None:

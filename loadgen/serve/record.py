@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.host.probe import Host, package_version, probe
+from loadgen.host.probe import Host, host_columns, probe
 from loadgen.serve.foreign_vmm import Asked, Ended, ForeignVmm
 from results.schema import STAGES_NS
 from results.store.dataset import DataSet
@@ -85,7 +85,9 @@ def _run(vmm: ForeignVmm, ended: Ended, asked: Asked, host: Host, vcpus: int) ->
         **{name: counters[name] for name in counters if not name.startswith(("trips", "emulated_", "device_"))},
         **{f"ended_{state.replace(' ', '_')}": count for state, count in ended.page_states.items()},
         **ended.prefetch_marks,
-        **_environment(host),
+        **host_columns(host),
+        "host": host.name,
+        "guest_hosts": host.name,
         "run_kind": "serve",
         "status": ended.status,
         "reason": ended.reason or None,
@@ -125,21 +127,6 @@ def _run(vmm: ForeignVmm, ended: Ended, asked: Asked, host: Host, vcpus: int) ->
 def _config(vmm: ForeignVmm, asked: Asked) -> dict[str, Any]:
     keys = {name: value for name, value in vars(asked).items() if name != "working_set"}
     return {"serve": keys | {"pid": vmm.pid, "regions": [region.as_json() for region in vmm.hello.regions]}}
-
-
-def _environment(host: Host) -> dict[str, Any]:
-    return {
-        "host": host.name,
-        "guest_hosts": host.name,
-        "kernel": host.kernel,
-        "cpu_model": host.cpu_model,
-        "host_cpus": len(host.cpus),
-        "memory_bytes": host.memory_bytes,
-        "userfaultfd_way": host.userfaultfd_way,
-        "userfaultfd_features": ",".join(sorted(host.userfaultfd_features)),
-        "clock_source": host.clock_source,
-        "package_version": package_version(),
-    }
 
 
 def working_set(ended: Ended) -> Sequence[int]:

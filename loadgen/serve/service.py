@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 from loadgen.serve.foreign_vmm import Asked, Ended, ForeignVmm
-from workers.protocol.foreign import Hello, Listening, peer_of
-from workers.protocol.handshake import HandshakeError
+from workers.protocol.foreign import Hello, Listening
+from workers.protocol.handshake import HandshakeError, peer_of
 
 HANDSHAKE_S = 5.0
 LOOK_S = 0.25
@@ -51,13 +51,13 @@ class Service:
         self._poll.register(wake_fd, select.POLLIN)
         try:
             while not stopped() and not (self._once and self._number and not self._vmms):
-                for descriptor, events in self._poll.poll(LOOK_S * 1000):
+                for descriptor, _ in self._poll.poll(LOOK_S * 1000):
                     if descriptor == self._listener.fileno():
                         self._accept()
                     elif descriptor in self._peers:
                         self._listen_to(descriptor)
                     elif descriptor in self._vmms:
-                        self._look_at(self._vmms[descriptor], events)
+                        self._look_at(self._vmms[descriptor])
                 self._look()
         finally:
             self._close()
@@ -113,7 +113,7 @@ class Service:
         listening.connection.close()
         self._observer.refused(pid, reason)
 
-    def _look_at(self, vmm: ForeignVmm, events: int) -> None:
+    def _look_at(self, vmm: ForeignVmm) -> None:
         """It has gone, or says something that it should not."""
         data = b""
         with contextlib.suppress(ConnectionError):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -125,9 +126,8 @@ class Handler:
         return ""
 
 
-def _wait(done: object, timeout_s: float) -> bool:
+def _wait(done: Callable[[], bool], timeout_s: float) -> bool:
     """Whether `done()` came true within the time."""
-    assert callable(done)
     deadline = time.monotonic() + timeout_s
     while not done():
         if time.monotonic() > deadline:

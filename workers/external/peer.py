@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import select
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from typing import Any
 
 from workers.external.handler import HandlerError
 from workers.external.processes import ThreadUse, Use, holds_userfaultfd, state_of, use_of
-from workers.protocol.handshake import Region
+from workers.protocol.handshake import Region, peer_of
 from workers.protocol.published import hand_over
 
 SHOWN_BYTES = 60
@@ -33,9 +32,7 @@ class HandlerPeer:
             self._connection = hand_over(path, uffd, regions, form)
         except OSError as error:
             raise HandlerError(f"the handler refused the VMM at {path}: {error.strerror or error}") from None
-        size = struct.calcsize("3i")
-        credentials = self._connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-        self.pid: int = struct.unpack("3i", credentials)[0]
+        self.pid, _ = peer_of(self._connection)
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
         self._pidfd = -1
         with suppress(OSError):  # 0: it is in another pid namespace; or it has just ended

@@ -8,15 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from workers.protocol.handshake import USERFAULTFD
+
 LISTENS = 0x00010000
 """Flag of /proc/net/unix (__SO_ACCEPTCON)."""
-USERFAULTFD = "anon_inode:[userfaultfd]"
-STATES = {
-    "T": "is stopped by a signal (SIGSTOP)",
-    "t": "is stopped by a debugger",
-    "D": "is in an uninterruptible sleep, or frozen",
-    "Z": "has ended",
-}
+HELD_UP = {"T": "stopped by a signal (SIGSTOP)", "t": "stopped by a debugger", "D": "in an uninterruptible sleep, or frozen"}
+"""Process states in which no thread of it runs, as /proc names them."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +56,17 @@ def use_of(pid: int) -> Use:
 
 def state_of(pid: int) -> str:
     """What keeps a process from answering, as far as the kernel says."""
+    state = state_letter(pid)
+    if state in ("", "Z"):
+        return "has ended"
+    return f"is {HELD_UP[state]}" if state in HELD_UP else "runs"
+
+
+def state_letter(pid: int) -> str:
+    """The process's state; empty when it is gone."""
     with suppress(OSError):
-        return STATES.get(_stat(f"/proc/{pid}/stat")[0], "runs")
-    return "has ended"
+        return _stat(f"/proc/{pid}/stat")[0]
+    return ""
 
 
 def holds_userfaultfd(pid: int) -> bool | None:

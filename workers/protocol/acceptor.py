@@ -9,13 +9,20 @@ import contextlib
 import os
 import select
 import socket
-import struct
 import threading
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from workers.protocol.handshake import HandshakeError, Region, parse_extras, parse_regions, refuse_shrinking
+from workers.protocol.handshake import (
+    HandshakeError,
+    Region,
+    parse_extras,
+    parse_regions,
+    peer_of,
+    refuse_all_but_userfaultfd,
+    refuse_shrinking,
+)
 from workers.protocol.receive import GONE, SILENT, Closing, readable, receive_message
 from workers.protocol.socket_folder import SocketFolder
 
@@ -190,7 +197,7 @@ class Acceptor:
             self._lock.notify_all()
 
     def _serve(self, peer: socket.socket) -> None:
-        pid, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+        pid, uid = peer_of(peer)
         try:
             if uid not in self._uids:
                 raise HandshakeError(f"uid {uid} may not connect; name it in page_server.allow_uids")
@@ -215,9 +222,7 @@ class Acceptor:
             regions = parse_regions(message, self._page_bytes, self._region_bytes)
             if len(descriptors) != 1:
                 raise HandshakeError(f"expected one descriptor with the regions, got {len(descriptors)}")
-            target = os.readlink(f"/proc/self/fd/{descriptors[0]}")
-            if target != "anon_inode:[userfaultfd]":
-                raise HandshakeError(f"the descriptor is no userfaultfd but {target}")
+            refuse_all_but_userfaultfd(descriptors[0])
         except BaseException:
             for descriptor in descriptors:
                 os.close(descriptor)

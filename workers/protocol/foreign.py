@@ -3,23 +3,27 @@ nothing said afterwards. What else has been seen in the field is recognised and 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import socket
-import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workers.protocol.handshake import ADDRESS_LIMIT, HandshakeError, Region, refuse_overlap
+from workers.protocol.handshake import (
+    MAX_MESSAGE_BYTES,
+    HandshakeError,
+    Region,
+    refuse_all_but_userfaultfd,
+    region_of,
+    regions_in,
+    whole_number,
+)
 from workers.protocol.receive import JsonEnd, receive_now
 
-MOST_BYTES = 65_536
 MOST_PAGE_BYTES = 1 << 30
 MOST_DESCRIPTORS = 8
 EVENT_REMOVE, THREAD_ID = 1 << 3, 1 << 8
-KEYS = ("base_host_virt_addr", "size", "offset")
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,8 @@ class Listening:
         if not data:
             raise HandshakeError("disconnected half way through its message" if self.message else "disconnected before a message")
         self.message += data
-        if len(self.message) > MOST_BYTES:
-            raise HandshakeError(f"the message is longer than {MOST_BYTES} bytes")
+        if len(self.message) > MAX_MESSAGE_BYTES:
+            raise HandshakeError(f"the message is longer than {MAX_MESSAGE_BYTES} bytes")
         return self._hello() if self.end.feed(data) else None
 
     def close(self) -> None:
@@ -82,9 +86,7 @@ class Listening:
         regions = regions_of(bytes(self.message), self.snapshot_bytes)
         if not self.descriptors:
             raise HandshakeError("no descriptor came with the message: the userfaultfd belongs into its SCM_RIGHTS")
-        target = os.readlink(f"/proc/self/fd/{self.descriptors[0]}")
-        if target != "anon_inode:[userfaultfd]":
-            raise HandshakeError(f"the descriptor is no userfaultfd but {target}")
+        refuse_all_but_userfaultfd(self.descriptors[0])
         flags, features = _of_descriptor(self.descriptors[0])
         if not flags & os.O_NONBLOCK:
             raise HandshakeError("its userfaultfd is blocking, and poll on such a one is an error: open it with O_NONBLOCK")
@@ -93,18 +95,10 @@ class Listening:
 
 def regions_of(message: bytes, snapshot_bytes: int) -> list[Region]:
     """The regions of a message: together they are the snapshot, each byte of it once. Raises HandshakeError."""
-    try:
-        parsed = json.loads(message)
-    except (ValueError, RecursionError) as error:
-        raise HandshakeError(f"malformed JSON: {error}") from None
-    if not isinstance(parsed, list) or not parsed:
-        raise HandshakeError("expected a JSON array of at least one region")
-    regions = [_region(entry) for entry in parsed]
+    regions = regions_in(message, lambda entry: region_of(entry, _page_bytes(entry)))
     sizes = sorted({region.page_size for region in regions})
     if len(sizes) > 1:
         raise HandshakeError(f"its regions have pages of {' and '.join(map(str, sizes))} bytes: one size for all is supported")
-    refuse_overlap(regions, "base_host_virt_addr", "addresses")
-    refuse_overlap(regions, "offset", "offsets")
     beyond = max(region.offset + region.size for region in regions)
     if beyond > snapshot_bytes:
         raise HandshakeError(f"a region ends at {beyond}, and the snapshot has {snapshot_bytes} bytes")
@@ -114,24 +108,9 @@ def regions_of(message: bytes, snapshot_bytes: int) -> list[Region]:
     return regions
 
 
-def _region(entry: Any) -> Region:
-    if not isinstance(entry, dict):
-        raise HandshakeError("a region is not a JSON object")
-    page_bytes = _page_bytes(entry)
-    values = {key: _number(entry, key) for key in KEYS}
-    if values["size"] == 0:
-        raise HandshakeError("a region's size is 0")
-    for key in KEYS:
-        if values[key] % page_bytes:
-            raise HandshakeError(f"a region's {key} is not aligned to its page size of {page_bytes}")
-    if values["base_host_virt_addr"] + values["size"] > ADDRESS_LIMIT:
-        raise HandshakeError("a region's addresses run past 2^64")
-    return Region(**values, page_size=page_bytes)
-
-
 def _page_bytes(entry: dict[str, Any]) -> int:
     """Of `page_size`, or of `page_size_kib`, in which older VMMs say the same number of bytes."""
-    said = {key: _number(entry, key) for key in ("page_size", "page_size_kib") if key in entry}
+    said = {key: whole_number(entry, key) for key in ("page_size", "page_size_kib") if key in entry}
     if not said:
         raise HandshakeError("a region has neither page_size nor page_size_kib")
     if len(set(said.values())) > 1:
@@ -142,24 +121,9 @@ def _page_bytes(entry: dict[str, Any]) -> int:
     return size
 
 
-def _number(entry: dict[str, Any], key: str) -> int:
-    value = entry.get(key)
-    if type(value) is not int:
-        raise HandshakeError(f"a region's {key} is missing or not an integer")
-    if not 0 <= value < ADDRESS_LIMIT:
-        raise HandshakeError(f"a region's {key} is outside 64 bits: {value}")
-    return value
-
-
 def _of_descriptor(descriptor: int) -> tuple[int, int]:
     """Flags and features of a userfaultfd, as the kernel shows them."""
     text = Path(f"/proc/self/fdinfo/{descriptor}").read_text()
     flags = re.search(r"^flags:\s*([0-7]+)$", text, re.MULTILINE)
     features = re.search(r"^API:\s*[0-9a-f]+:([0-9a-f]+):", text, re.MULTILINE)
     return int(flags.group(1), 8) if flags else 0, int(features.group(1), 16) if features else 0
-
-
-def peer_of(connection: socket.socket) -> tuple[int, int]:
-    """(pid, uid) of the process at the other end."""
-    pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
-    return pid, uid

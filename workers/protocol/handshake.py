@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import socket
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -19,6 +21,8 @@ MAGIC = "uffd-loadgen"
 VERSION = 1
 MAX_MESSAGE_BYTES = 65_536
 ADDRESS_LIMIT = 1 << 64
+USERFAULTFD = "anon_inode:[userfaultfd]"
+"""What /proc shows a descriptor of one as."""
 
 
 class HandshakeError(Exception):
@@ -46,6 +50,21 @@ class Region:
 
 def parse_regions(message: bytes, page_bytes: int, region_bytes: int) -> list[Region]:
     """The regions of a first message, checked against the guest's page size and size in bytes. Raises HandshakeError."""
+
+    def checked(entry: dict[str, Any]) -> Region:
+        asked = whole_number(entry, "page_size")
+        if asked != page_bytes:
+            raise HandshakeError(f"a region's page_size is {asked}, the guest's is {page_bytes}")
+        region = region_of(entry, page_bytes)
+        if region.offset + region.size > region_bytes:
+            raise HandshakeError(f"a region ends at {region.offset + region.size}, the guest region at {region_bytes}")
+        return region
+
+    return regions_in(message, checked)
+
+
+def regions_in(message: bytes, checked: Callable[[dict[str, Any]], Region]) -> list[Region]:
+    """The regions of a message, no two of which overlap; `checked` makes one of its object. Raises HandshakeError."""
     if len(message) > MAX_MESSAGE_BYTES:
         raise HandshakeError(f"the message is longer than {MAX_MESSAGE_BYTES} bytes")
     try:
@@ -54,36 +73,35 @@ def parse_regions(message: bytes, page_bytes: int, region_bytes: int) -> list[Re
         raise HandshakeError(f"malformed JSON: {error}") from None
     if not isinstance(parsed, list) or not parsed:
         raise HandshakeError("expected a JSON array of at least one region")
-    regions = [_region(entry, page_bytes, region_bytes) for entry in parsed]
+    if not all(isinstance(entry, dict) for entry in parsed):
+        raise HandshakeError("a region is not a JSON object")
+    regions = [checked(entry) for entry in parsed]
     refuse_overlap(regions, "base_host_virt_addr", "addresses")
     refuse_overlap(regions, "offset", "offsets")
     return regions
 
 
-def _region(entry: Any, page_bytes: int, region_bytes: int) -> Region:
-    if not isinstance(entry, dict):
-        raise HandshakeError("a region is not a JSON object")
-    values: dict[str, int] = {}
-    for key in ("base_host_virt_addr", "size", "offset", "page_size"):
-        value = entry.get(key)
-        if type(value) is not int:
-            raise HandshakeError(f"a region's {key} is missing or not an integer")
-        if not 0 <= value < ADDRESS_LIMIT:
-            raise HandshakeError(f"a region's {key} is outside 64 bits: {value}")
-        values[key] = value
-    region = Region(**values)
-    if region.page_size != page_bytes:
-        raise HandshakeError(f"a region's page_size is {region.page_size}, the guest's is {page_bytes}")
-    if region.size == 0:
+def region_of(entry: dict[str, Any], page_bytes: int) -> Region:
+    """The region of a JSON object, whole pages of so many bytes. Raises HandshakeError."""
+    values = {key: whole_number(entry, key) for key in ("base_host_virt_addr", "size", "offset")}
+    if values["size"] == 0:
         raise HandshakeError("a region's size is 0")
-    for key in ("base_host_virt_addr", "size", "offset"):
-        if values[key] % page_bytes:
-            raise HandshakeError(f"a region's {key} is not aligned to its page_size")
-    if region.base_host_virt_addr + region.size > ADDRESS_LIMIT:
+    for key, value in values.items():
+        if value % page_bytes:
+            raise HandshakeError(f"a region's {key} is not aligned to its page size of {page_bytes}")
+    if values["base_host_virt_addr"] + values["size"] > ADDRESS_LIMIT:
         raise HandshakeError("a region's addresses run past 2^64")
-    if region.offset + region.size > region_bytes:
-        raise HandshakeError(f"a region ends at {region.offset + region.size}, the guest region at {region_bytes}")
-    return region
+    return Region(**values, page_size=page_bytes)
+
+
+def whole_number(entry: dict[str, Any], key: str) -> int:
+    """A number of a region, in 64 bits. Raises HandshakeError."""
+    value = entry.get(key)
+    if type(value) is not int:
+        raise HandshakeError(f"a region's {key} is missing or not an integer")
+    if not 0 <= value < ADDRESS_LIMIT:
+        raise HandshakeError(f"a region's {key} is outside 64 bits: {value}")
+    return value
 
 
 def refuse_overlap(regions: Sequence[Region], key: str, what: str) -> None:
@@ -108,6 +126,19 @@ def parse_extras(message: bytes) -> tuple[int, int]:
     if type(vmm) is not int or type(shard) is not int or vmm < 0 or shard < 0:
         raise HandshakeError("the second message's vmm and shard must be integers from 0 on")
     return vmm, shard
+
+
+def refuse_all_but_userfaultfd(descriptor: int) -> None:
+    """Raises HandshakeError for any other descriptor."""
+    target = os.readlink(f"/proc/self/fd/{descriptor}")
+    if target != USERFAULTFD:
+        raise HandshakeError(f"the descriptor is no userfaultfd but {target}")
+
+
+def peer_of(connection: socket.socket) -> tuple[int, int]:
+    """(pid, uid) of the process at the other end; pid 0: it is in another pid namespace."""
+    pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return pid, uid
 
 
 def refuse_shrinking(descriptor: int, what: str) -> None:
