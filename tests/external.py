@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 from results.derive.identities import broken
 from tests import specs
+from tests.in_process import has_run
 from tests.peers.build import peer
 from workers import _native
-from workers.page_server import PageServer
 from workers.spec import ExternalSpec, PageServerSpec, PlacementSpec, RunSpec
 from workers.vcpu import Vcpu
 
@@ -71,32 +70,18 @@ class Outcome:
 
 def against(spec: RunSpec, options: str = "", **more: Any) -> Outcome:
     """Run `spec` against the C handler started with `options`; `more`: of the specification of the handler."""
-    ran, server, vmms = Outcome(), PageServer(), [Vcpu() for _ in range(spec.vmms)]
+    ran = Outcome()
     if spec.page_server.external is None:
         spec = dataclasses.replace(spec, page_server=external(options, **more))
-    try:
-        address, filled = server.open(spec)
-        assert filled["unprepared"] == 0
-        for number, vmm in enumerate(vmms):
-            vmm.open(spec, number, address)
-        server.serve()
-        assert sum(vmm.prepare()["unprepared"] for vmm in vmms) == 0
-        threads = [threading.Thread(target=vmm.run) for vmm in vmms]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        ran.stop_reason = server.stop_reason()
-        served = server.finish()
+    with has_run(spec) as rig:
+        assert rig.filled["unprepared"] + sum(one["unprepared"] for one in rig.prepared) == 0
+        ran.stop_reason = rig.server.stop_reason()
+        served = rig.server.finish()
         ran.version = served.handler_version
-        for vmm in vmms:
+        for vmm in rig.vmms:
             _take(ran, vmm)
         row = {"pages": spec.memory.pages, "vcpus": spec.vcpus, "vcpus_per_vmm": spec.vcpus_per_vmm, "status": "ok"}
         ran.broken = list(broken(row, ran.rows, served.threads))
-    finally:
-        for vmm in vmms:
-            vmm.close()
-        server.close()
     return ran
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,23 +43,46 @@ class Ran:
     chunks: list[tuple[Any, Any, Any]] = field(default_factory=list)
 
 
-def run_in_process(spec: RunSpec, beside: Callable[[PageServer], None] = lambda server: None) -> Ran:
-    """Run `spec` once and verify it; `beside` is called while its vCPUs run."""
-    ran, server, vmms = Ran(), PageServer(), [Vcpu() for _ in range(spec.vmms)]
+@dataclass
+class Rig:
+    """The actors of a guest whose vCPUs have run. `filled` and `prepared`: what page server and VMM processes reported before."""
+
+    server: PageServer
+    vmms: list[Vcpu]
+    filled: dict[str, Any] = field(default_factory=dict)
+    prepared: list[dict[str, Any]] = field(default_factory=list)
+
+
+@contextmanager
+def has_run(spec: RunSpec, beside: Callable[[PageServer], None] = lambda server: None) -> Iterator[Rig]:
+    """The vCPUs of `spec` have run inside; `beside` is called while they do. The actors are closed at the end."""
+    rig = Rig(PageServer(), [Vcpu() for _ in range(spec.vmms)])
     try:
-        address, filled = server.open(spec)
-        for number, vmm in enumerate(vmms):
+        address, rig.filled = rig.server.open(spec)
+        for number, vmm in enumerate(rig.vmms):
             vmm.open(spec, number, address)
-        server.serve()
-        prepared = [vmm.prepare() for vmm in vmms]
-        ran.prepared = prepared[0]
-        ran.unprepared = filled["unprepared"] + sum(one["unprepared"] for one in prepared)
-        threads = [threading.Thread(target=vmm.run) for vmm in vmms]
+        rig.server.serve()
+        rig.prepared = [vmm.prepare() for vmm in rig.vmms]
+        threads = [threading.Thread(target=vmm.run) for vmm in rig.vmms]
         for thread in threads:
             thread.start()
-        beside(server)
+        beside(rig.server)
         for thread in threads:
             thread.join()
+        yield rig
+    finally:
+        for vmm in rig.vmms:
+            vmm.close()
+        rig.server.close()
+
+
+def run_in_process(spec: RunSpec, beside: Callable[[PageServer], None] = lambda server: None) -> Ran:
+    """Run `spec` once and verify it; `beside` is called while its vCPUs run."""
+    ran = Ran()
+    with has_run(spec, beside) as rig:
+        server, vmms = rig.server, rig.vmms
+        ran.prepared = rig.prepared[0]
+        ran.unprepared = rig.filled["unprepared"] + sum(one["unprepared"] for one in rig.prepared)
         ran.stop_reason = server.stop_reason()
         served = server.finish()
         ran.server.update(served.counters)
@@ -89,8 +113,4 @@ def run_in_process(spec: RunSpec, beside: Callable[[PageServer], None] = lambda 
         row = {"pages": spec.memory.pages, "vcpus": spec.vcpus, "vcpus_per_vmm": spec.vcpus_per_vmm, **ended}
         row["status"] = "stopped" if ran.stop_reason else "ok"
         ran.broken = list(broken(row, rows, served.threads))
-    finally:
-        for vmm in vmms:
-            vmm.close()
-        server.close()
     return ran

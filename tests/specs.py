@@ -7,12 +7,12 @@ from functools import cache
 from typing import Any
 
 from hydra import compose, initialize_config_module
-from omegaconf import OmegaConf
 
 from loadgen.app import config_path
 from loadgen.config.hydra_schema import register
 from loadgen.host.probe import probe
 from loadgen.plan.specs import run_spec
+from loadgen.plan.values import plain
 from loadgen.sweep.sweeper import register_sweeper
 from workers.spec import FAULT_KINDS, AccessSpec, FaultMixSpec, MemorySpec, PageServerSpec, PrefetchSpec, RunSpec, SourceSpec
 
@@ -24,8 +24,7 @@ def planned() -> RunSpec:
     register_sweeper()
     with initialize_config_module(config_path().removeprefix("pkg://"), version_base="1.3"):
         cfg = compose("config", ["sweep_id=sweep"])
-    values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    return replace(run_spec(values, probe(), 0), measure_s=0.0, rounds_limit=1, one_round="")
+    return replace(run_spec(plain(cfg), probe(), 0), measure_s=0.0, rounds_limit=1, one_round="")
 
 
 def run(**fields: Any) -> RunSpec:

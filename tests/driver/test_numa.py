@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -54,9 +55,9 @@ def test_nodes_are_read_as_the_kernel_shows_them(tmp_path: Path) -> None:
     assert numa_nodes(tmp_path / "nowhere") == ()
 
 
-def test_this_hosts_nodes_have_the_cpus_of_this_process() -> None:
-    cpus = {cpu for node in numa_nodes() for cpu in node.cpus}
-    assert not cpus or set(cpus_by_node(numa_nodes(), sorted(cpus))) <= {node.number for node in numa_nodes()}
+def test_each_cpu_of_this_process_is_on_one_of_this_hosts_nodes() -> None:
+    allowed = sorted(os.sched_getaffinity(0))
+    assert sorted(cpu for on in cpus_by_node(numa_nodes(), allowed).values() for cpu in on) == allowed
 
 
 @pytest.mark.parametrize("text", ["0", "0-3", "0-1,3,1024-1030", "8191"])
