@@ -37,7 +37,6 @@ struct GuestResult {
   std::uint64_t pages_resolved = 0, guest_pages_resolved = 0, wrong_words = 0, verified = 0, recorded = 0, unprepared = 0,
                 refused = 0, gone = 0;
   decltype(uffd::Prepared::pages) prepared{};  ///< of the last VMM
-  std::vector<uffd::FaultRecord> faults;
   uffd::Counters vcpus, server;
   std::vector<uffd::ThreadInfo> threads;
   uffd::SourceCounts source;

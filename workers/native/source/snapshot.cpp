@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 #include <vector>
 
 #include "guest/contents.hpp"
@@ -16,6 +18,8 @@ namespace uffd {
 namespace {
 
 constexpr std::uint64_t kChunkBytes = 4 << 20;
+constexpr std::chrono::milliseconds kDropPause{2};
+constexpr int kDropPauses = 250;  // before what is left stays: memory that is its own disk (tmpfs) never drops it
 
 int read_all(int fd, std::byte* to, std::uint64_t bytes, std::uint64_t at) noexcept {
   for (std::uint64_t done = 0; done < bytes;) {
@@ -38,6 +42,21 @@ std::uint64_t resident(int fd, std::uint64_t bytes) {
   ::munmap(mapped, bytes);
   if (result != 0) throw KernelError("mincore of the snapshot", error, 0, bytes);
   return static_cast<std::uint64_t>(std::count_if(pages.begin(), pages.end(), [](unsigned char page) { return page & 1; }));
+}
+
+// Drops the file from the page cache; how many pages stayed. The kernel passes over a page that is in use at that moment (its own
+// reclaim has taken it, a reader has just ended), so what stays is tried again.
+std::uint64_t drop_from_page_cache(int fd, const std::string& path, std::uint64_t bytes) {
+  ::fsync(fd);  // dirty pages are not dropped
+  std::uint64_t left = 0;
+  for (int pauses = 0; pauses <= kDropPauses; ++pauses) {
+    if (pauses != 0) std::this_thread::sleep_for(kDropPause);
+    if (const int error = ::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED))
+      throw KernelError("posix_fadvise of the snapshot " + path, error);
+    left = resident(fd, bytes);
+    if (left == 0) break;
+  }
+  return left;
 }
 
 }  // namespace
@@ -64,10 +83,7 @@ Snapshot::Snapshot(const std::string& path, std::uint64_t region_bytes, std::uin
         throw KernelError("reading the snapshot " + path, error, 0, region_bytes);
     return;
   }
-  ::fsync(file_.get());  // dirty pages are not dropped
-  if (const int error = ::posix_fadvise(file_.get(), 0, 0, POSIX_FADV_DONTNEED))
-    throw KernelError("posix_fadvise of the snapshot " + path, error);
-  if (const std::uint64_t left = resident(file_.get(), region_bytes))
+  if (const std::uint64_t left = drop_from_page_cache(file_.get(), path, region_bytes))
     throw ConfigError("source.cache=cold, but " + std::to_string(left) + " pages of the snapshot " + path +
                       " stay in the page cache: put it on a disk's file system (not tmpfs), or use source.cache=warm");
 }
