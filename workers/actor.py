@@ -7,7 +7,7 @@ import resource
 from pathlib import Path
 
 from workers.deadman import Deadman
-from workers.reports import Pulse
+from workers.reports import ProcessUsage
 
 
 class Actor:
@@ -27,10 +27,10 @@ class Actor:
         """The pid of this actor's process, on its host."""
         return os.getpid()
 
-    def pulse(self) -> Pulse:
+    def usage(self) -> ProcessUsage:
         """What this process has used so far: a process that works uses more and more."""
         used = resource.getrusage(resource.RUSAGE_SELF)
-        return Pulse(used.ru_utime + used.ru_stime, _bytes_read(), used.ru_majflt)
+        return ProcessUsage(used.ru_utime + used.ru_stime, _bytes_read(), used.ru_majflt)
 
 
 def _bytes_read() -> int:

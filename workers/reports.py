@@ -19,7 +19,7 @@ class GuestAddress:
 
 
 @dataclass(frozen=True)
-class Pulse:
+class ProcessUsage:
     """What a process has used so far: CPU time in seconds, bytes read from storage, major page faults."""
 
     cpu_s: float

@@ -15,7 +15,7 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from loadgen.cluster.actors import aside
-from workers.reports import Pulse
+from workers.reports import ProcessUsage
 
 LOOK_S = 0.5
 GRACE_S = 2.0
@@ -77,7 +77,7 @@ class Answers:
     def __init__(self, watchdog_s: float) -> None:
         self.limit_s = watchdog_s + GRACE_S if watchdog_s > 0 else LIMIT_WITHOUT_WATCHDOG_S
         self._signs: dict[Any, tuple[Any, float]] = {}
-        self._pulses: dict[Any, Pulse] = {}
+        self._usages: dict[Any, ProcessUsage] = {}
 
     def get(self, step: str, calls: Sequence[Call], *, beside: Sequence[Call] = ()) -> list[Any]:
         """The answers, in the calls' order; the calls `beside` may go on, and must not fail meanwhile. Raises Loss, and what a
@@ -107,7 +107,7 @@ class Answers:
     def forget(self, actor: Any) -> None:
         """Another process has taken the place of this actor's."""
         self._signs.pop(actor, None)
-        self._pulses.pop(actor, None)
+        self._usages.pop(actor, None)
 
     def _answer(self, actor: Any, reference: Any, waiting: dict[Any, Any]) -> Any:
         try:
@@ -136,21 +136,21 @@ class Answers:
     def _silent_s(self, actor: Any) -> float:
         """For how long no sign has come."""
         if actor not in self._signs:
-            self._signs[actor] = (aside(actor.pulse).remote(), monotonic())
+            self._signs[actor] = (aside(actor.usage).remote(), monotonic())
             return 0.0
         reference, since = self._signs[actor]
         if not ray.wait([reference], timeout=0)[0]:
             return monotonic() - since
         del self._signs[actor]
         try:
-            self._pulses[actor] = ray.get(reference)
+            self._usages[actor] = ray.get(reference)
         except RayError:  # it is gone: its answer is missing too
-            self._pulses.pop(actor, None)
+            self._usages.pop(actor, None)
         return 0.0
 
     def _raise_when_stalled(self, stall: _Stall, step: str, actors: Sequence[Any]) -> None:
-        if all(actor in self._pulses for actor in actors):
-            idle_s = stall.idle_s({actor: self._pulses[actor] for actor in actors})
+        if all(actor in self._usages for actor in actors):
+            idle_s = stall.idle_s({actor: self._usages[actor] for actor in actors})
             if idle_s > self.limit_s:
                 raise Stalled(actors[0], f"{_process(actors[0])} made no progress in step {step} for {idle_s:.0f} s")
 
@@ -159,10 +159,10 @@ class _Stall:
     """For how long actors together have used no CPU time and no storage."""
 
     def __init__(self) -> None:
-        self._before: dict[Any, Pulse] = {}
+        self._before: dict[Any, ProcessUsage] = {}
         self._since = monotonic()
 
-    def idle_s(self, now: dict[Any, Pulse]) -> float:
+    def idle_s(self, now: dict[Any, ProcessUsage]) -> float:
         passed_s = monotonic() - self._since
         if self._before.keys() != now.keys() or any(_worked(self._before[one], now[one], passed_s) for one in now):
             self._before, self._since = dict(now), monotonic()
@@ -170,7 +170,7 @@ class _Stall:
         return passed_s
 
 
-def _worked(before: Pulse, now: Pulse, passed_s: float) -> bool:
+def _worked(before: ProcessUsage, now: ProcessUsage, passed_s: float) -> bool:
     used_s = now.cpu_s - before.cpu_s
     read = (now.read_bytes, now.major_faults) != (before.read_bytes, before.major_faults)
     return read or used_s > LOOK_S * IDLE_CPU_SHARE + IDLE_CPU_SHARE * passed_s

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from ray.exceptions import GetTimeoutError, RayError
 
 from loadgen.cluster.embedded_ray import keep_off_stdout, start_ray
-from loadgen.cluster.heartbeat import Pulse
+from loadgen.cluster.heartbeat import Heartbeat
 from loadgen.cluster.nodes import Here, Node, RayNode, tell_apart
 from loadgen.cluster.temporary import new_folder, remove_stale_folders
 from loadgen.errors import ConfigError
@@ -117,7 +117,7 @@ class Existing:
         if self._joined:
             _connect(self._address)
         self._nodes: list[RayNode] = []
-        self._pulse = Pulse(cfg.cluster.deadman_s, lambda: [node.agent for node in self._nodes])
+        self._heartbeat = Heartbeat(cfg.cluster.deadman_s, lambda: [node.agent for node in self._nodes])
         try:
             self._nodes = [RayNode(entry, cfg.cluster.deadman_s) for entry in _wanted(_entries(), cfg.cluster.leave_out)]
             _probe(self._nodes)
@@ -136,7 +136,7 @@ class Existing:
 
     def close(self) -> None:
         """As in `Cluster`. A Ray that was there before (a job's, a launcher's) goes on."""
-        self._pulse.stop()
+        self._heartbeat.stop()
         for node in self._nodes:
             node.close()
         self._nodes = []

@@ -14,14 +14,14 @@ SIGNS = 4
 FASTEST_S = 0.5
 
 
-class Pulse:
+class Heartbeat:
     """A thread that calls every actor of `actors()` and waits for no answer. `deadman_s` 0: no actor waits for a sign."""
 
     def __init__(self, deadman_s: float, actors: Callable[[], Iterable[Any]]) -> None:
         self._every_s = max(deadman_s / SIGNS, FASTEST_S)
         self._actors = actors
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         if deadman_s > 0:
             self._thread.start()
 

@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from loadgen.cluster.actors import Handle, actor_class
 from loadgen.cluster.answers import Answers, asked
 from loadgen.cluster.cluster import Cluster
-from loadgen.cluster.heartbeat import Pulse
+from loadgen.cluster.heartbeat import Heartbeat
 from loadgen.cluster.nodes import Node
 from loadgen.host.changes import HostChanges
 from loadgen.host.interference import cpu_share
@@ -136,7 +136,7 @@ class Session:
     def __init__(self, cluster: Cluster, deadman_s: float = 0.0, *, actors: int = FEWEST_ACTORS) -> None:
         self.cluster = cluster
         self._deadman_s = deadman_s
-        self._pulse = Pulse(deadman_s, lambda: [actor for guest in list(self._guests) for actor in guest.actors])
+        self._heartbeat = Heartbeat(deadman_s, lambda: [actor for guest in list(self._guests) for actor in guest.actors])
         self._guests: list[GuestActors] = []
         self._idle_cpu_share: dict[int, float] = {}
         self._ended: float | None = None
@@ -208,7 +208,7 @@ class Session:
 
     def close(self) -> None:
         """End the actors, and Ray when it is ours; what was changed of the host is as before. Idempotent."""
-        self._pulse.stop()
+        self._heartbeat.stop()
         for actors in self._guests:
             actors.close()
         self._guests = []

@@ -25,7 +25,7 @@ NOTHING_SEEN = {
 """The status before the first answer."""
 
 
-class Looks:
+class GuestStatus:
     """Polls the status of one guest. While the page server does not answer, the latest status is returned, with `unanswered_s`.
 
     `lag_s`: the most by which an answer came late, None before the first was due.
@@ -64,11 +64,11 @@ class Looks:
         return self._latest
 
 
-class RunLooks:
+class RunStatus:
     """Status polls of all guests of a run, combined into one status."""
 
     def __init__(self, servers: Sequence[Any], vcpus: int) -> None:
-        self._guests, self._vcpus = [Looks(server) for server in servers], vcpus
+        self._guests, self._vcpus = [GuestStatus(server) for server in servers], vcpus
 
     @property
     def lag_s(self) -> float | None:
@@ -91,20 +91,22 @@ class RunLooks:
         return together([guest.take() for guest in self._guests], self._vcpus)
 
 
-def together(looks: Sequence[dict[str, Any]], vcpus: int) -> dict[str, Any]:
+def together(several: Sequence[dict[str, Any]], vcpus: int) -> dict[str, Any]:
     """Combine the status of several guests of `vcpus` each: counts are summed; times and the 99th percentile are the largest."""
-    if len(looks) == 1:
-        return looks[0]
-    sums = {key: sum(look[key] for look in looks) for key in ("accesses", "faults", "pages_resolved", "running", "finished")}
+    if len(several) == 1:
+        return several[0]
+    sums = {key: sum(one[key] for one in several) for key in ("accesses", "faults", "pages_resolved", "running", "finished")}
     kinds: Counter[str] = Counter()
-    for look in looks:
-        kinds.update(look["faults_by_kind"])
-    unanswered = [look["unanswered_s"] for look in looks if "unanswered_s" in look]
+    for one in several:
+        kinds.update(one["faults_by_kind"])
+    unanswered = [one["unanswered_s"] for one in several if "unanswered_s" in one]
     return {
         **sums,
-        "seconds": max(look["seconds"] for look in looks),
+        "seconds": max(one["seconds"] for one in several),
         "faults_by_kind": dict(kinds),
-        "latency_p99_ns": max((look["latency_p99_ns"] for look in looks if look["latency_p99_ns"] is not None), default=None),
-        "standing": [one | {"vcpu": one["vcpu"] + guest * vcpus} for guest, look in enumerate(looks) for one in look["standing"]],
+        "latency_p99_ns": max((one["latency_p99_ns"] for one in several if one["latency_p99_ns"] is not None), default=None),
+        "standing": [
+            vcpu | {"vcpu": vcpu["vcpu"] + guest * vcpus} for guest, one in enumerate(several) for vcpu in one["standing"]
+        ],
         **({"unanswered_s": max(unanswered)} if unanswered else {}),
     }

@@ -12,7 +12,7 @@ import ray
 from ray.exceptions import RayError
 
 from loadgen.cluster.answers import Loss
-from loadgen.run.live_status import POLL_S, RunLooks
+from loadgen.run.live_status import POLL_S, RunStatus
 from loadgen.run.measured import Measured, ending
 from loadgen.run.recovery import Guests
 from workers.spec import RunSpec
@@ -45,20 +45,20 @@ class Deadline:
 
 
 def measure(guests: Guests, spec: RunSpec, measured: Measured, progress: Progress) -> float | None:
-    """Wait until no VMM process runs any more; looks at most twice a second. Ctrl-C and the deadline stop the guests and wait
-    them out. Returns the most seconds by which a look came late. Raises the Loss that leaves no guest."""
-    looks, deadline = RunLooks([seat.server for seat in guests.seats], spec.vcpus), Deadline(spec)
+    """Wait until no VMM process runs any more; polls their status at most twice a second. Ctrl-C and the deadline stop the guests
+    and wait them out. Returns the most seconds by which an answer came late. Raises the Loss that leaves no guest."""
+    status, deadline = RunStatus([seat.server for seat in guests.seats], spec.vcpus), Deadline(spec)
     try:
         while guests.pending:
             began = time.monotonic()
             _note(measured, guests.wait())
             if guests.pending and time.monotonic() - began >= POLL_S:
-                now = guests.look(looks, due=began + POLL_S)
+                now = guests.polled(status, due=began + POLL_S)
                 if now is None or isinstance(now, Loss):
                     _note(measured, now)
                     continue
                 progress(now)
-                _note(measured, guests.stopped(now, looks))
+                _note(measured, guests.stopped(now, status))
                 if deadline.passed(now):
                     measured.end("stuck", f"stalled: no progress for {deadline.limit_s:.0f} s, and no watchdog fired")
                     _stop(guests, "no progress")
@@ -67,7 +67,7 @@ def measure(guests: Guests, spec: RunSpec, measured: Measured, progress: Progres
         measured.interruption = interruption
         measured.end(*ending(interruption))
         _stop(guests, "interrupted")
-    return looks.lag_s
+    return status.lag_s
 
 
 def _note(measured: Measured, loss: Loss | None) -> None:

@@ -25,7 +25,7 @@ class Now:
     stuck: str
 
 
-class Pace:
+class ProgressRate:
     """Takes the status polls of one run, as `loadgen.run.live_status` returns them, in their order."""
 
     def __init__(self, spec: RunSpec, guests: int = 1) -> None:

@@ -17,7 +17,7 @@ from ray.exceptions import RayActorError, RayError
 
 from loadgen.cluster.answers import Answers, Call, Died, Frozen, Loss, asked, asked_aside, died
 from loadgen.cluster.session import Seat
-from loadgen.run.live_status import POLL_S, RunLooks
+from loadgen.run.live_status import POLL_S, RunStatus
 
 LEAST_TRIES = 5
 ALIVE_TIMEOUT_S = 10.0
@@ -65,7 +65,7 @@ class Guests:
         return [(vcpu, reference) for reference, (_, vcpu) in self._owner.items()]
 
     def wait(self) -> Loss | None:
-        """Until a VMM process has ended, or a look is due; the loss that ended it. Raises the loss when no guest is left."""
+        """Until a VMM process has ended, or a poll is due; the loss that ended it. Raises the loss when no guest is left."""
         ended, self.pending = ray.wait(self.pending, num_returns=1, timeout=POLL_S)
         for reference in ended:
             seat, vcpu = self._owner[reference]
@@ -75,20 +75,20 @@ class Guests:
                 return self._lose_vmm(seat, vcpu, died(vcpu, error))
         return None
 
-    def look(self, looks: RunLooks, due: float) -> dict[str, Any] | Loss | None:
-        """The look that was due at `due` (monotonic clock), or the loss that it found; None where it found a dead page server,
-        which was replaced. Raises the loss when no guest is left."""
+    def polled(self, status: RunStatus, due: float) -> dict[str, Any] | Loss | None:
+        """The status of the poll that was due at `due` (monotonic clock), or the loss that it found; None where it found a dead
+        page server, which was replaced. Raises the loss when no guest is left."""
         try:
-            return looks.take(due)
+            return status.take(due)
         except RayActorError as error:
             dead = [seat for seat in self._seats if not alive(seat.server)]
             if not dead:
                 raise
-            losses = [self._lose_server(seat, died(seat.server, error), looks) for seat in dead]
+            losses = [self._lose_server(seat, died(seat.server, error), status) for seat in dead]
             return next(filter(None, losses), None)
 
-    def stopped(self, now: dict[str, Any], looks: RunLooks) -> Loss | None:
-        """The frozen process that makes the run stand still, as the look `now` has it; it is killed. Raises the loss when no
+    def stopped(self, now: dict[str, Any], status: RunStatus) -> Loss | None:
+        """The frozen process that makes the run stand still, as the status `now` has it; it is killed. Raises the loss when no
         guest is left."""
         running = [self._owner[reference] for reference in self.pending]
         if not self._suspicion.raised(now, [*(vcpu for _, vcpu in running), *(seat.server for seat in self._seats)]):
@@ -102,7 +102,7 @@ class Guests:
                     vcpu.kill()
                     return self._lose_vmm(seat, vcpu, frozen)
             [seat] = [seat for seat in self._seats if seat.server is frozen.actor]
-            looks.drop(seat.server)
+            status.drop(seat.server)
             return self._lose_guest(seat, explained_by_vcpus(frozen, self._left(seat)))
         return None
 
@@ -147,19 +147,19 @@ class Guests:
             self._answers.get("abort", asked([seat.server], "abort", "a VMM process was lost before the start"))
         return loss
 
-    def _lose_server(self, seat: Seat, loss: Died, looks: RunLooks | None = None) -> Loss | None:
+    def _lose_server(self, seat: Seat, loss: Died, status: RunStatus | None = None) -> Loss | None:
         """None when it was replaced."""
         last: Loss = loss
         if self._recover:
             try:
                 self.recoveries += self._fail_over(seat)
-                if looks is not None:
-                    looks.renew(seat.server)
+                if status is not None:
+                    status.renew(seat.server)
                 return None
             except Loss as after:
                 last = after
-        if looks is not None:
-            looks.drop(seat.server)
+        if status is not None:
+            status.drop(seat.server)
         return self._lose_guest(seat, last)
 
     def _lose_guest(self, seat: Seat, loss: Loss) -> Loss:
@@ -198,7 +198,7 @@ class Suspicion:
         self._since = monotonic()
 
     def raised(self, now: dict[str, Any], actors: Sequence[Any]) -> bool:
-        """By the look `now`, and by the state of the processes on this host."""
+        """By the status `now`, and by the state of the processes on this host."""
         counts = tuple(now[key] for key in ("accesses", "faults", "pages_resolved", "running", "finished"))
         if counts != self._counts:
             self._counts, self._since = counts, monotonic()

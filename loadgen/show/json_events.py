@@ -24,7 +24,7 @@ from typing import Any
 
 from loadgen.plan.plan import PlannedRun
 from loadgen.run.measured import Measured
-from loadgen.run.progress_rate import Pace
+from loadgen.run.progress_rate import ProgressRate
 from loadgen.show.title import title
 
 ROW = (
@@ -83,12 +83,12 @@ class Events:
     def begin(self, planned: PlannedRun) -> None:
         """`run_started`."""
         self._number += 1
-        self._spec, self._pace = planned.spec, Pace(planned.spec, len(planned.guests))
+        self._spec, self._progress_rate = planned.spec, ProgressRate(planned.spec, len(planned.guests))
         emit("run_started", self._spec.sweep_id, run_id=self._spec.run_id, number=self._number, title=title(planned))
 
     def look(self, look: dict[str, Any]) -> None:
         """`look`."""
-        now = self._pace.take(look)
+        now = self._progress_rate.take(look)
         emit(
             "look",
             self._spec.sweep_id,

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from loadgen.plan.plan import PlannedRun
 from loadgen.run.measured import Measured
-from loadgen.run.progress_rate import Now, Pace
+from loadgen.run.progress_rate import Now, ProgressRate
 from loadgen.show.time_left import TimeLeft, expected_s
 from loadgen.show.title import title
 
@@ -67,7 +67,7 @@ class Lines:
     def begin(self, planned: PlannedRun) -> None:
         """The run's time starts."""
         self._began = time.monotonic()
-        self._pace, self._was_stuck = Pace(planned.spec, len(planned.guests)), False
+        self._progress_rate, self._was_stuck = ProgressRate(planned.spec, len(planned.guests)), False
 
     def say(self, text: str) -> None:
         """A line."""
@@ -75,7 +75,7 @@ class Lines:
 
     def look(self, look: dict[str, Any]) -> None:
         """A line when the run seems stuck and did not before."""
-        self._say_when_stuck(self._pace.take(look))
+        self._say_when_stuck(self._progress_rate.take(look))
 
     def end(self, planned: PlannedRun, measured: Measured) -> None:
         """The run's line."""
@@ -130,7 +130,7 @@ class Bar(Lines):
 
     def look(self, look: dict[str, Any]) -> None:
         """The bar moves with the run's accesses."""
-        now = self._pace.take(look)
+        now = self._progress_rate.take(look)
         self._say_when_stuck(now)
         self._draw(now.done, "seems stuck" if now.stuck else in_figures(now))
 

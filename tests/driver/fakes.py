@@ -15,7 +15,7 @@ from loadgen.host.probe import Host
 from loadgen.plan.plan import PlannedRun
 from tests.driver.fake_ray import Reference
 from workers import _native
-from workers.reports import GuestAddress, Pulse, ServerReport, VmmReport
+from workers.reports import GuestAddress, ProcessUsage, ServerReport, VmmReport
 from workers.spec import RunSpec, SwapSpec
 
 COUNTERS = dict.fromkeys(
@@ -94,8 +94,8 @@ class Actor:
         """As a handle's."""
         return self.frozen
 
-    def do_pulse(self) -> Pulse:
-        return Pulse(0.0, 0, 0)
+    def do_usage(self) -> ProcessUsage:
+        return ProcessUsage(0.0, 0, 0)
 
     def do_close(self) -> None:
         pass

@@ -15,7 +15,7 @@ from loadgen.host.probe import Host
 from loadgen.plan.plan import PlannedRun, plan_run
 from loadgen.run.live_status import NOTHING_SEEN, together
 from loadgen.run.measured import Measured
-from loadgen.run.progress_rate import Pace, accesses
+from loadgen.run.progress_rate import ProgressRate, accesses
 from loadgen.show import json_events as events
 from loadgen.show.progress import Bar, Lines, Quiet
 from loadgen.sweep import driver
@@ -40,31 +40,33 @@ def ended(status: str = "ok", reason: str = "", **row: Any) -> Measured:
 
 
 def test_the_rate_is_that_since_the_look_before_not_since_the_start(planned: PlannedRun) -> None:
-    pace = Pace(planned.spec)
-    rates = [pace.take(look(*at)).pages_per_s for at in ((1.0, 100), (1.5, 100), (2.0, 300))]
+    rate = ProgressRate(planned.spec)
+    rates = [rate.take(look(*at)).pages_per_s for at in ((1.0, 100), (1.5, 100), (2.0, 300))]
     assert rates == [100, 0, 400]
-    assert pace.take(look(2.0, 300)).pages_per_s == 0
+    assert rate.take(look(2.0, 300)).pages_per_s == 0
 
 
 def test_how_far_a_run_is_counts_its_accesses(planned: PlannedRun, configure: Callable[..., DictConfig], host: Host) -> None:
     assert accesses(planned.spec) == 512  # 256 pages, twice
-    assert Pace(planned.spec).take(look(1.0, 128)).done == 0.25
+    assert ProgressRate(planned.spec).take(look(1.0, 128)).done == 0.25
     for override, expected in (("access.overlap=true", 512), ("access.accesses=10", 20)):
         assert accesses(plan_run(configure("sweep_id=s", "vcpus=2", "memory.region_mib=1", override), host).spec) == expected
 
 
 def test_a_run_that_does_not_move_says_which_vcpu_page_state_and_stage(planned: PlannedRun) -> None:
-    pace = Pace(planned.spec)
-    assert pace.take(look(1.0, 1)).stuck == ""
-    assert pace.take(look(1.0, 1, standing=STANDING[1:])).stuck == ""
-    said = pace.take(look(1.0, 1, standing=STANDING)).stuck
+    rate = ProgressRate(planned.spec)
+    assert rate.take(look(1.0, 1)).stuck == ""
+    assert rate.take(look(1.0, 1, standing=STANDING[1:])).stuck == ""
+    said = rate.take(look(1.0, 1, standing=STANDING)).stuck
     assert said == "vCPU 3: no progress for 2.5 s: page 17 is in flight, stage: fetching (asked the page server)"
-    more = pace.take(look(1.0, 1, standing=[*STANDING, {**STANDING[0], "vcpu": 4, "page_state": "", "seconds": 9.0}])).stuck
+    more = rate.take(look(1.0, 1, standing=[*STANDING, {**STANDING[0], "vcpu": 4, "page_state": "", "seconds": 9.0}])).stuck
     assert more.startswith("vCPU 4: no progress for 9.0 s: page 17, stage: ") and more.endswith("; 1 more without progress")
 
 
 def test_a_page_server_that_does_not_answer_is_named(planned: PlannedRun) -> None:
-    assert Pace(planned.spec).take({**NOTHING_SEEN, "unanswered_s": 3.0}).stuck == "no answer from the page server for 3.0 s"
+    assert (
+        ProgressRate(planned.spec).take({**NOTHING_SEEN, "unanswered_s": 3.0}).stuck == "no answer from the page server for 3.0 s"
+    )
 
 
 def test_elsewhere_than_on_a_terminal_there_is_a_line_a_run_and_one_when_it_seems_stuck(planned: PlannedRun) -> None:

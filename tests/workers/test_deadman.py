@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 
-from loadgen.cluster.heartbeat import Pulse
+from loadgen.cluster.heartbeat import Heartbeat
 from workers.deadman import STATUS, Deadman
 from workers.vcpu import Vcpu
 
@@ -61,9 +61,9 @@ class Listener:
 
 def test_the_heartbeat_reaches_every_actor_beside_a_dead_one() -> None:
     actors = [Listener(), Listener(dead=True), Listener()]
-    pulse = Pulse(0.1, lambda: actors)  # not faster than twice a second
+    heartbeat = Heartbeat(0.1, lambda: actors)  # not faster than twice a second
     time.sleep(1.3)
-    pulse.stop()
+    heartbeat.stop()
     assert 1 <= actors[0].signs <= 2 and actors[0].signs == actors[2].signs
     signs = actors[0].signs
     time.sleep(0.6)
