@@ -3,8 +3,9 @@
 A run counts its emulated operations and stores what each costs on its host, calibrated before and after it. Net subtracts
 operations, never trips, from each vCPU's own time. It is null where that is not the vCPU's own CPU time: under a rate, think or
 hold time, and where vCPUs outnumber their CPUs; and where too little is left for a calibrated cost to be subtracted. CPU time a
-page holds there too. Slow GUP inside a refused access cannot be separated from the exit, and the proposal pays for it: net of it
-is a bracket, from the exit alone subtracted (low, for rates) to the exit with slow GUP (high).
+page holds there too: what a vCPU spins until an access is due is counted, and is no page's. Slow GUP inside a refused access
+cannot be separated from the exit, and the proposal pays for it: net of it is a bracket, from the exit alone subtracted (low, for
+rates) to the exit with slow GUP (high).
 
 A stage-2 violation that makes no exit (a page that was mapped before) is subtracted under every strategy, since those that exit
 by signal pay nothing for one. Neighbours that a vCPU's fault-around brings cost no strategy one.
@@ -35,6 +36,9 @@ MOST_CHANGE = 0.10
 
 MOST_OFF = 0.25
 """Most by which an emulated exit may take another time in the run's own records than in its calibrations."""
+
+WAITS = ("rate_per_s", "think_ns", "hold_ns")
+"""Where one of these is not 0, vCPUs wait until an access is due."""
 
 COLUMNS = ("pages_per_s", "faults_per_s", "latency_p50", "cpu_ns_per_page")
 
@@ -77,7 +81,7 @@ def why_not(run: Row, vcpus: Sequence[Row]) -> str:
     """Why the run's time is not its vCPUs' own CPU time, so that nothing can be subtracted from it; empty where it is."""
     if run.get("emulated_exit_ns") is None:
         return "nothing is emulated, or nothing was calibrated"
-    for column in ("rate_per_s", "think_ns", "hold_ns"):
+    for column in WAITS:
         if run.get(column):
             return f"{column} is not 0"
     hosts = [row.get("host") for row in vcpus]
@@ -97,7 +101,7 @@ def net(
     run: Row, vcpus: Sequence[Row], threads: Sequence[Row], latencies: FaultLatencies, duration_s: float | None
 ) -> dict[str, Any]:
     """The net columns of a `runs` row, by name; `_low` and `_high` of each, and the one figure where they are the same."""
-    cost, cpu_ns = costs(run), _cpu_ns(vcpus, threads)
+    cost, cpu_ns = costs(run), _cpu_ns(run, vcpus, threads)
     pages, faults = run.get("pages_resolved"), run.get("faults")
     rates: list[tuple[float | None, float | None]] = [(None, None)] * 2
     latency: tuple[float | None, float | None] = (None, None)
@@ -152,8 +156,12 @@ def _latency(latencies: FaultLatencies, cost: Costs) -> tuple[float | None, floa
     return (None, None) if raw is None or low is None or low < LEAST_LEFT * raw else _both(low, high)
 
 
-def _cpu_ns(vcpus: Sequence[Row], threads: Sequence[Row]) -> int | None:
-    """CPU time of the vCPUs while they were measured, and of the page server's readers and rings; None where it is not known."""
+def _cpu_ns(run: Row, vcpus: Sequence[Row], threads: Sequence[Row]) -> int | None:
+    """CPU time of the vCPUs while they were measured and did not wait, and of the page server's readers and rings; None where it
+    is not known."""
+    waits = [row.get("waiting_cpu_ns") for row in vcpus]
+    if None in waits and any(run.get(column) for column in WAITS):  # rows of before it was counted
+        return None
     by_round = [row.get("round_cpu_ns") for row in vcpus]
     if vcpus and None not in by_round:
         own = sum(sum(times) for times in by_round if times is not None)
@@ -162,6 +170,7 @@ def _cpu_ns(vcpus: Sequence[Row], threads: Sequence[Row]) -> int | None:
         if not used or len(used) != len(vcpus) or None in used:
             return None
         own = sum(ns for ns in used if ns is not None)
+    own -= sum(waited or 0 for waited in waits)
     return own + sum(_used_ns(row) or 0 for row in threads if row.get("role") in ("reader", "ring"))
 
 

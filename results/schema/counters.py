@@ -66,6 +66,7 @@ COUNTERS = (
     Column("emulated_signals", COUNT, "signals", "emulated exits: SIGBUS at the touch"),
     Column("emulated_populates_refused", COUNT, "calls", "emulated exits: MADV_POPULATE_WRITE before the touch, refused"),
     Column("emulated_populates_done", COUNT, "calls", "emulated stage-2 violations: MADV_POPULATE_WRITE before the touch, done"),
+    Column("waiting_cpu_ns", COUNT, "ns", "CPU time of vCPUs until an access was due: open loop, think time, hold time"),
 )
 
 LOCK_READS = tuple(

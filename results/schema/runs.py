@@ -16,7 +16,13 @@ _NET = (
 )
 _BRACKET = (("", "; null where it is a bracket"), ("_low", ": lower end of the bracket"), ("_high", ": upper end"))
 NET_COLUMNS = (
-    Column("cpu_ns_per_page", REAL, "ns/page", "CPU time of vCPUs, readers and request rings / pages_resolved", derived=True),
+    Column(
+        "cpu_ns_per_page",
+        REAL,
+        "ns/page",
+        "CPU time of vCPUs (without waiting_cpu_ns), readers and request rings / pages_resolved",
+        derived=True,
+    ),
     *(
         Column(f"{name}{end}{suffix}", REAL, unit, f"{what}{which}", derived=True)
         for name, suffix, unit, what in _NET

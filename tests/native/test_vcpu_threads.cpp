@@ -119,3 +119,24 @@ TEST("more vCPUs than a fault record can number are refused") {
   }
   CHECK_EQUAL(said, "vcpus must be at most 65536: a fault record has 16 bits for its vCPU");
 }
+
+TEST("the CPU time that a vCPU waits with is counted: under a rate, think time and hold time, and not without") {
+  const auto waiting_and_all = [](const GuestPlan& plan) {
+    const auto result = run_guest(plan);
+    CHECK_EQUAL(result->stop_reason, "");
+    const Vcpu& vcpu = *result->vmms[0]->vcpus()[0];
+    return std::pair(vcpu.counters()[Counter::waiting_cpu_ns], vcpu.rounds()[0].cpu_ns);
+  };
+  GuestPlan plan{.guest = {.region_bytes = 64 * 4096, .vcpus = 1, .vcpus_per_vmm = 1}};
+  plan.vmm.strategy = "no_uffd_wait";
+  CHECK_EQUAL(waiting_and_all(plan).first, 0u);
+  GuestPlan open_loop = plan, thinking = plan, holding = plan;
+  open_loop.vmm.access.rate_per_s = 2000;
+  thinking.vmm.access.think_ns = 500'000;
+  holding.vmm.access.hold_ns = 20'000'000;
+  for (const GuestPlan& waits : {open_loop, thinking, holding}) {
+    const auto [waiting, all] = waiting_and_all(waits);
+    CHECK(waiting <= all);
+    if (waits.vmm.access.hold_ns == 0) CHECK(waiting > all / 2);  // 200 us are spun for each fault of a few
+  }
+}

@@ -75,7 +75,7 @@ def test_every_round_is_shortened_by_the_share_of_a_vcpus_operations() -> None:
     ],
 )
 def test_net_is_null_where_the_time_is_not_the_vcpus_own_and_cpu_time_a_page_is_not(values: dict[str, Any]) -> None:
-    vcpus = [vcpu(number, 2.0, 1.5, signals=100_000) for number in range(3)]
+    vcpus = [vcpu(number, 2.0, 1.5, signals=100_000) | {"waiting_cpu_ns": 0} for number in range(3)]
     found = net(signals(**{"cores": 3, "vcpus": 3, **emulated(signals=300_000), **values}), vcpus)
     for name in ("pages_per_s_net", "faults_per_s_net", "latency_p50_net"):
         unit = "_ns" if name.startswith("latency") else ""
@@ -84,6 +84,17 @@ def test_net_is_null_where_the_time_is_not_the_vcpus_own_and_cpu_time_a_page_is_
     real = "emulated_exit_ns" in values
     assert found["cpu_ns_per_page_net_high"] == (None if real else pytest.approx(4500 - 0.3 * 1500))
     assert found["cpu_ns_per_page_net_low"] == (None if real else pytest.approx(4500 - 0.3 * 2000))
+
+
+@pytest.mark.parametrize("column", ["rate_per_s", "think_ns", "hold_ns"])
+def test_what_a_vcpu_spins_until_an_access_is_due_is_no_pages_cpu_time(column: str) -> None:
+    run = signals(cores=2, vcpus=2, **emulated(signals=200_000), **{column: 1000})
+    vcpus = [vcpu(number, 2.0, 1.5, signals=100_000) | {"waiting_cpu_ns": 1_000_000_000} for number in range(2)]
+    found = net(run, vcpus)
+    assert found["cpu_ns_per_page"] == pytest.approx(1000)
+    assert found["cpu_ns_per_page_net_high"] == pytest.approx(1000 - 0.2 * 1500)
+    uncounted = net(run, [row | {"waiting_cpu_ns": None} for row in vcpus])
+    assert (uncounted["cpu_ns_per_page"], uncounted["cpu_ns_per_page_net_high"]) == (None, None)
 
 
 def test_as_many_vcpus_as_cpus_have_a_net_rate() -> None:

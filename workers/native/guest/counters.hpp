@@ -73,6 +73,7 @@ enum class Counter : std::size_t {
   emulated_signals,
   emulated_populates_refused,
   emulated_populates_done,
+  waiting_cpu_ns,  // CPU time of vCPUs until an access was due: spun, or spent on a timer
   count
 };
 
@@ -136,7 +137,8 @@ inline constexpr std::array<const char*, static_cast<std::size_t>(Counter::count
                                                                                                  "emulated_probes_found",
                                                                                                  "emulated_signals",
                                                                                                  "emulated_populates_refused",
-                                                                                                 "emulated_populates_done"};
+                                                                                                 "emulated_populates_done",
+                                                                                                 "waiting_cpu_ns"};
 
 class alignas(64) Counters {
  public:

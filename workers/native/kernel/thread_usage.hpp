@@ -10,14 +10,20 @@
 
 namespace uffd {
 
+/// CPU time of the calling thread.
+inline std::uint64_t thread_cpu_ns() noexcept {
+  timespec now{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);  // cannot fail: the arguments are right
+  return static_cast<std::uint64_t>(now.tv_sec) * kNanosecondsPerSecond + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
 struct ThreadUsage {
   std::uint64_t user_ns = 0, system_ns = 0;
   std::uint64_t voluntary_switches = 0, involuntary_switches = 0;
   std::uint64_t minor_faults = 0, major_faults = 0;
 
   static ThreadUsage of_this_thread() noexcept {
-    timespec now{};
-    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);  // brings the running thread's account up to now: getrusage does not
+    thread_cpu_ns();  // brings the running thread's account up to now: getrusage does not
     rusage usage{};
     ::getrusage(RUSAGE_THREAD, &usage);  // cannot fail: the arguments are right
     const auto ns = [](const timeval& time) {

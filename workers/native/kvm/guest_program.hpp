@@ -78,9 +78,10 @@ class GuestVcpu {
     deal();
   }
   const WrongWord& wrong_word() const noexcept { return wrong_; }
-  std::uint64_t until() const noexcept { return until_; }      ///< of GuestCall::wait
-  std::uint64_t entered() const noexcept { return entered_; }  ///< read at the beginning of the last warm-up
-  std::uint64_t counter() const noexcept { return counter_; }  ///< and at its end
+  std::uint64_t waits_since() const noexcept { return waits_since_; }  ///< of GuestCall::wait
+  std::uint64_t until() const noexcept { return until_; }              ///< the same
+  std::uint64_t entered() const noexcept { return entered_; }          ///< read at the beginning of the last warm-up
+  std::uint64_t counter() const noexcept { return counter_; }          ///< and at its end
   /// The host has opened a record for an access that the guest did not take for a fault: its slot is used.
   void used_slot() noexcept { next_slot(); }
 
@@ -109,7 +110,8 @@ class GuestVcpu {
   }
   bool stopping() const noexcept { return job_.header->stopping.load(std::memory_order_acquire) != 0; }
   bool wait_until(Ticks when) noexcept {
-    if (guest_counter() < when) {
+    if (const Ticks now = guest_counter(); now < when) {
+      waits_since_ = now;
       until_ = when;
       call(GuestCall::wait);
       // The host comes back early by what the entry takes: an exit and an entry after the time would be lateness of the wait.
@@ -221,7 +223,7 @@ class GuestVcpu {
   std::uint64_t slot_ = 0;  ///< of the next record that the guest opens
   std::uint64_t recorded_ = 0, until_sampled_ = 0;
   WrongWord wrong_;
-  std::uint64_t until_ = 0;
+  std::uint64_t waits_since_ = 0, until_ = 0;
   std::uint64_t entered_ = 0, counter_ = 0;
 };
 

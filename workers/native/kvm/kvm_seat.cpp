@@ -272,7 +272,10 @@ GuestAccess& KvmSeat::under_way() {
 
 bool KvmSeat::call(GuestCall why) {
   if (why == GuestCall::wait) {
-    vcpu_.wait_until(guest_.until() - 2 * entry_);  // the guest waits out the rest
+    // The exit before the wait and the entry after it are part of the wait, the rest of which the guest spins.
+    if (const Ticks came = clock_.now(); came > guest_.waits_since()) vcpu_.count_waiting(came - guest_.waits_since());
+    vcpu_.wait_until(guest_.until() - 2 * entry_);
+    if (const Ticks left = clock_.now(); left < guest_.until()) vcpu_.count_waiting(guest_.until() - left);
     return true;
   }
   char text[192];

@@ -29,12 +29,6 @@ constexpr std::uint64_t kPages = 1024;  // as many PTEs as fill two page tables;
 constexpr std::size_t kBatch = 16;
 constexpr std::size_t kBatches = 20;  // of each kind: three kinds walk 960 of the pages
 
-double thread_cpu_ns() noexcept {
-  timespec now{};
-  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
-}
-
 double at_rank(std::vector<double>& values, std::size_t rank) {
   std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(rank), values.end());
   return values[rank];
@@ -183,14 +177,14 @@ class Calibrator {
   /// Thread CPU time of an access to a page that `before` has worked on, in ns.
   double batch(Before before) {
     caches_.enter();
-    const double began = thread_cpu_ns();
+    const std::uint64_t began = thread_cpu_ns();
     for (std::size_t i = 0; i < kBatch; ++i) {
       const std::uint64_t page = arena_.next();
       (this->*before)(page);
       if (error_ != 0) throw KernelError("calibration: a page was not in the state an emulated operation needs", error_);
       touch_read(reinterpret_cast<const std::uint64_t*>(arena_.at(page)));
     }
-    const double ns = (thread_cpu_ns() - began) / static_cast<double>(kBatch);
+    const double ns = static_cast<double>(thread_cpu_ns() - began) / static_cast<double>(kBatch);
     if (error_ != 0) throw KernelError("calibration: a page was not installed", error_);
     return ns;
   }

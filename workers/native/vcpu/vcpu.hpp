@@ -26,7 +26,9 @@ class Vcpu : private Trips {
 
   /// The thread's whole life: pin, wait at the barrier, run the passes on `engine`. Never throws; `failure` has the reason.
   void run(Engine& engine) noexcept;
-  bool wait_until(Ticks when) const noexcept;  ///< false: the run is being stopped
+  bool wait_until(Ticks when) noexcept;  ///< false: the run is being stopped
+  /// So much of this thread's CPU time was a wait for an access that was not due.
+  void count_waiting(Ticks waited) noexcept;
 
   using Trips::on_exit;
   using Trips::stopping;
@@ -181,7 +183,8 @@ class Vcpu : private Trips {
 
  private:
   bool wait_at_barrier(std::uint32_t round) noexcept;
-  bool one_round(Engine::Seat& seat);  ///< false: the run is being stopped
+  bool one_round(Engine::Seat& seat);               ///< false: the run is being stopped
+  bool sleep_and_spin(Ticks until) const noexcept;  ///< the same
   void end_round() noexcept;
   Ticks now() const noexcept { return clock_.now(); }
   void populate_first();
