@@ -13,8 +13,22 @@ from workers.spec import AccessSpec, TraceSpec
 
 def trace_in(path: str) -> Trace:
     """The trace in a file. Raises OSError where it cannot be read, ValueError with what is wrong in it."""
+    return _read(path, *_unchanged(path))
+
+
+def pages_in(path: str) -> tuple[int, ...]:
+    """Its page numbers alone: one tuple for all runs of a sweep."""
+    return _pages(path, *_unchanged(path))
+
+
+def trace_spec(path: str, speed: float) -> TraceSpec:
+    """The trace as vCPUs replay it: its gaps divided by `speed`, 0 for back to back. One for all runs of a sweep."""
+    return _spec(path, speed, *_unchanged(path))
+
+
+def _unchanged(path: str) -> tuple[int, ...]:
     status = os.stat(path)
-    return _read(path, status.st_mtime_ns, status.st_size, status.st_ino)
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 @lru_cache(maxsize=4)
@@ -22,14 +36,14 @@ def _read(path: str, *_unchanged: int) -> Trace:
     return read_trace(path)
 
 
-def pages_in(path: str) -> tuple[int, ...]:
-    """Its page numbers alone."""
-    return tuple(trace_in(path).page.tolist())
+@lru_cache(maxsize=4)
+def _pages(path: str, *unchanged: int) -> tuple[int, ...]:
+    return tuple(_read(path, *unchanged).page.tolist())
 
 
-def trace_spec(path: str, speed: float) -> TraceSpec:
-    """The trace as vCPUs replay it: its gaps divided by `speed`, 0 for back to back."""
-    trace = trace_in(path)
+@lru_cache(maxsize=4)
+def _spec(path: str, speed: float, *unchanged: int) -> TraceSpec:
+    trace = _read(path, *unchanged)
     timed = speed > 0 and trace.span_ns > 0
     return TraceSpec(
         due_ns=tuple(np.rint(trace.time_ns / speed).astype(np.int64).tolist()) if timed else (),

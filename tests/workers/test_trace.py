@@ -88,3 +88,13 @@ def test_a_vcpu_without_an_access_in_the_trace_is_refused(tmp_path: Path) -> Non
     write_trace(str(tmp_path / "trace"), Trace.of({"page": [1, 2], "vcpu": [0, 0]}))
     with pytest.raises(ValueError, match="the trace has no access of vCPU 1: use fewer vCPUs"):
         run_in_process(replay(spec_of("uffd_wait", "shmem", "absent", 2), tmp_path / "trace", overlap=False))
+
+
+def test_runs_of_one_trace_share_its_entries_until_the_file_changes(tmp_path: Path) -> None:
+    path = str(tmp_path / "trace")
+    write_trace(path, Trace.of({"page": [7, 5], "time_ns": [0, 9000]}))
+    assert pages_in(path) is pages_in(path)
+    assert trace_spec(path, 2.0) is trace_spec(path, 2.0)
+    assert (trace_spec(path, 1.0).due_ns, trace_spec(path, 2.0).due_ns) == ((0, 9000), (0, 4500))
+    write_trace(path, Trace.of({"page": [7, 5, 6], "time_ns": [0, 9000, 9001]}))
+    assert (pages_in(path), trace_spec(path, 1.0).due_ns) == ((7, 5, 6), (0, 9000, 9001))
