@@ -1,7 +1,9 @@
-"""`loadgen-serve` beside a fault handler in C, each serving the same VMM in C: pages a second as the VMM's vCPUs see them."""
+"""The published door beside what it is compared with, in pages a second as vCPUs see them: `loadgen-serve` and a fault handler
+in C, each serving the same VMM in C; and `loadgen-serve` and the private page server, each serving our vCPUs."""
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import threading
 import time
@@ -9,11 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests import specs
 from tests.bench.lines import Asked, Case, Line
 from tests.bench.pairs import interleave, interval, ratios
+from tests.bench.rig import Rig
 from tests.peers.build import peer
-from tests.serve.serving import finished, serving, snapshot, vmm
+from tests.serve.serving import PAGE, finished, serving, snapshot, vmm
 from tests.wait import wait_for
+from workers import _native
+from workers.spec import ExternalSpec, PlacementSpec, RunSpec
 
 BAR = 0.95
 VCPUS = (1, 2, 8)
@@ -21,6 +27,7 @@ PAGES = 16_384
 AT_ONCE = 64
 PAGES_AT_ONCE = 1024
 WAIT_S = 10.0
+SEED = 3
 
 Rate = Callable[[], float]
 
@@ -37,7 +44,7 @@ def serve(asked: Asked) -> Iterator[Line]:
             rates = interleave(
                 lambda m=mine, o=options: rate(m, memory, o), lambda t=theirs, o=options: rate(t, memory, o), asked.pairs
             )
-        yield compared(f"{vcpus} vCPUs, loadgen-serve / C handler", *rates)
+        yield compared("serve", f"{vcpus} vCPUs, loadgen-serve / C handler", *rates)
 
     def one_of_theirs() -> float:
         with handler(folder, small) as theirs:
@@ -45,14 +52,55 @@ def serve(asked: Asked) -> Iterator[Line]:
 
     with ours(folder, small) as mine:
         rates = interleave(lambda: rate_at_once(mine, small), one_of_theirs, max(3, asked.pairs // 5))
-    yield compared(f"{AT_ONCE} VMMs at once, loadgen-serve / C handler", *rates)
+    yield compared("serve", f"{AT_ONCE} VMMs at once, loadgen-serve / C handler", *rates)
 
 
-def compared(measure: str, mine: list[float], theirs: list[float]) -> Line:
+def doors(asked: Asked) -> Iterator[Line]:
+    """Our vCPUs served from one snapshot: by a loadgen-serve through its socket, and by the private page server. Two readers each
+    where there are more vCPUs than one."""
+    memory = asked.build / "doors.mem"
+    pages = PAGES // 8 if asked.quick else PAGES
+    _native.write_snapshot(str(memory), pages * PAGE, PAGE, SEED)
+    for kind, vcpus in (*(("anon", vcpus) for vcpus in VCPUS), ("shmem", 2)):
+        readers = min(vcpus, 2)
+        private = guest(kind, pages, vcpus, memory, readers)
+        with ours(asked.build, memory, "--readers", str(readers)) as socket, Rig(1) as rig:
+            published = dataclasses.replace(private, page_server=specs.page_server(external=door(socket)))
+            rates = interleave(
+                lambda r=rig, spec=published: r.measure(spec).pages_per_s,
+                lambda r=rig, spec=private: r.measure(spec).pages_per_s,
+                asked.pairs,
+            )
+        yield compared("doors", f"{kind}, {vcpus} vCPUs, published / private door", *rates)
+
+
+def door(socket: Path) -> ExternalSpec:
+    """The handler that listens there."""
+    return ExternalSpec(socket=str(socket), command="", shared=False, message="current", vmms=1)
+
+
+def guest(kind: str, pages: int, vcpus: int, memory: Path, readers: int) -> RunSpec:
+    """One VMM process of so many vCPUs, which touch each page of a snapshot once, at random."""
+    return specs.run(
+        seed=SEED,
+        memory=specs.memory(kind, pages * PAGE, PAGE),
+        fault_mix=specs.fault_mix(absent=1.0),
+        access=specs.access(order="permutation"),
+        page_server=specs.page_server(readers_per_uffd=readers),
+        placement=PlacementSpec("none", ((),) * vcpus, ((),) * readers),
+        source=specs.source(name="file", file=str(memory), seed=SEED),
+        vcpus=vcpus,
+        vcpus_per_vmm=vcpus,
+        record_capacity=pages,
+        sample_every=1,
+    )
+
+
+def compared(case: str, measure: str, mine: list[float], theirs: list[float]) -> Line:
     """Met where the interval of the ratio reaches the bar."""
     ratio = interval(ratios(mine, theirs))
     note = f"{interval(mine).median / 1000:.1f} against {interval(theirs).median / 1000:.1f} kpages/s, {len(mine)} pairs"
-    return Line("serve", measure, str(ratio), f">= {BAR}", ratio.reaches(BAR), note)
+    return Line(case, measure, str(ratio), f">= {BAR}", ratio.reaches(BAR), note)
 
 
 @contextmanager
@@ -70,9 +118,9 @@ def handler(folder: Path, memory: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def ours(folder: Path, memory: Path) -> Iterator[Path]:
+def ours(folder: Path, memory: Path, *options: str) -> Iterator[Path]:
     """The socket of a loadgen-serve."""
-    with serving(folder, memory) as server:
+    with serving(folder, memory, *options) as server:
         assert server.process.stdout is not None
         threading.Thread(target=server.process.stdout.read, daemon=True).start()  # a full pipe would hold it up
         yield server.socket
@@ -91,4 +139,4 @@ def rate_at_once(socket: Path, memory: Path) -> float:
     return sum(finished(one)["pages"] for one in started) / (time.perf_counter() - began)
 
 
-CASES: dict[str, Case] = {"serve": serve}
+CASES: dict[str, Case] = {"serve": serve, "doors": doors}

@@ -110,7 +110,10 @@ class Rig:
 
     def run(self, shape: Shape) -> Measured:
         """One run in the driver's order of calls. Raises RuntimeError with what went wrong."""
-        spec = spec_of(shape, shape.vcpus // len(self._vmms))
+        return self.measure(spec_of(shape, shape.vcpus // len(self._vmms)))
+
+    def measure(self, spec: RunSpec) -> Measured:
+        """The same of a specification."""
         address, _ = self._server.call("open", spec)
         self._all("open", lambda vmm: (spec, vmm, address))
         self._server.call("serve")
