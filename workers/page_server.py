@@ -225,7 +225,7 @@ class PageServer(Actor):
 
     def finish(self) -> ServerReport:
         """Stop serving. Raises what a reader thread raised."""
-        _, guest = self._opened()
+        spec, guest = self._opened()
         server = self._stop_serving()
         if self._failure is not None:
             raise self._failure
@@ -234,7 +234,7 @@ class PageServer(Actor):
             return ServerReport({}, [], refused)
         if self._handler is not None:
             return ServerReport({}, server.threads(), refused, rounds_ended=ended, handler_version=self._handler.version)
-        prefetch = server.prefetch_marks() | _untouched(server, self._opened()[0])
+        prefetch = server.prefetch_marks() | _untouched(server, spec)
         return ServerReport(server.counters(), server.threads(), refused, server.source_counts(), prefetch, ended)
 
     def close(self) -> None:

@@ -28,8 +28,8 @@ ACHIEVED_FROM = 0.9
 OF_A_PAGE_SERVER = (
     *("eexist", "eagain", "partial", "efault", "esrch", "eagain_changing", "resolved_again", "pages_poisoned", "contents_lost"),
     *("events", "events_resolved", "events_lost", "events_poisoned", "events_dropped", "reads", "reads_empty", "wakes"),
-    *("deferred", "fetched_pages", "delays", "delay_ns", "prefetched_pages", "prefetch_late", "populate_waits", "stray_waits"),
-    *("unknown_events", "removes", "pages_discarded", "device_waits", "device_resolved"),
+    *("deferred", "fetched_pages", "delays", "delay_ns", "prefetched_pages", "prefetch_late", "prefetch_skipped"),
+    *("populate_waits", "stray_waits", "unknown_events", "removes", "pages_discarded", "device_waits", "device_resolved"),
 )
 """Counters of the readers of userfaultfds: those of an external handler cannot be seen."""
 NOT_COLUMNS = {"usage", "done", "rate_per_s", "seconds", "wrong_words", "first_wrong", "sleeps_ns", "longest_sleep_ns"}
@@ -201,8 +201,11 @@ def counters(served: Iterable[ServerReport], reports: Sequence[VmmReport]) -> di
 
 
 def prefetched(served: Sequence[ServerReport]) -> dict[str, Any]:
-    """How far the prefetcher was by when; of one guest only: clocks of several hosts are not compared."""
-    return dict(served[0].prefetch) if len(served) == 1 else {}
+    """What it brought for nothing. How far it was by when is of one guest only: clocks of several hosts are not compared."""
+    if len(served) == 1:
+        return dict(served[0].prefetch)
+    untouched = [one.prefetch["prefetch_untouched"] for one in served if "prefetch_untouched" in one.prefetch]
+    return {"prefetch_untouched": sum(untouched)} if untouched else {}
 
 
 def fetched(served: Sequence[ServerReport]) -> dict[str, Any]:
