@@ -1,9 +1,9 @@
 """What `loadgen-serve` shows: lines on stderr, or with --json events on stdout.
 
 Events, one JSON object a line: `serving` (`socket`, `snapshot`, `bytes`, `hole_pages`); `vmm_began` (`vmm`, `pid`, `uid`,
-`regions`, `page_bytes`, `tracks_removes`, `names_threads`); `refused` (`pid`, `reason`); `look`, at most twice a second
-(`vmms`, `faults`, `pages`, `pages_per_s` since the event before); `vmm_ended` (`vmm`, `status`, `why`, COUNTED, `run_id` where it
-was stored); `serve_ended` (`vmms`, `refused`).
+`regions`, `page_bytes`, which is the smallest of `page_sizes`, `tracks_removes`, `names_threads`); `refused` (`pid`, `reason`);
+`look`, at most twice a second (`vmms`, `faults`, `pages`, `pages_per_s` since the event before); `vmm_ended` (`vmm`, `status`,
+`why`, COUNTED, `run_id` where it was stored); `serve_ended` (`vmms`, `refused`).
 """
 
 from __future__ import annotations
@@ -39,12 +39,13 @@ class Shown:
         """A VMM has shaken hands."""
         self.vmms += 1
         hello = vmm.hello
-        known = {"page_bytes": hello.page_bytes, "tracks_removes": hello.tracks_removes, "names_threads": hello.names_threads}
+        known = {name: getattr(hello, name) for name in ("page_bytes", "page_sizes", "tracks_removes", "names_threads")}
         self._emit("vmm_began", vmm=vmm.number, pid=vmm.pid, uid=vmm.uid, regions=len(hello.regions), **known)
         removes = ", reports removed pages" if hello.tracks_removes else ""
         plural = "s" if len(hello.regions) > 1 else ""
         self._line(
-            f"VMM {vmm.number} (pid {vmm.pid}): {len(hello.regions)} region{plural}, pages of {hello.page_bytes} bytes{removes}"
+            f"VMM {vmm.number} (pid {vmm.pid}): {len(hello.regions)} region{plural}, "
+            f"pages of {' and '.join(map(str, hello.page_sizes))} bytes{removes}"
         )
 
     def refused(self, pid: int, reason: str) -> None:

@@ -1,7 +1,7 @@
 // A VMM for the published handshake, written from its description alone: it shares no line with the core. It maps a guest, hands
 // its userfaultfd to the handler at SOCKET, touches every page with its vCPU threads, and compares each page with the snapshot.
 //
-// vmm SOCKET SNAPSHOT [--memory anon|memfd|hugetlb] [--regions N] [--vcpus N] [--order sequential|random] [--message
+// vmm SOCKET SNAPSHOT [--memory anon|memfd|hugetlb|mixed] [--regions N] [--vcpus N] [--order sequential|random] [--message
 // current|old|both]
 //     [--writes] [--names-threads] [--balloon] [--die-after N] [--hold-ms N] [--descriptors N] [--say-more] [--text MESSAGE]
 //     [--no-check]
@@ -57,16 +57,29 @@ static double now_s(void) {
   return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-static unsigned char* at(uint64_t page) {
+// Mixed: every second region has huge pages, and pages are counted in small ones.
+static bool huge(unsigned region) { return strcmp(memory, "hugetlb") == 0 || (strcmp(memory, "mixed") == 0 && region % 2 == 1); }
+
+static uint64_t page_bytes_of(unsigned region) { return huge(region) ? 2u << 20 : page_bytes; }
+
+static unsigned region_of(uint64_t page) {
   unsigned i = 0;
   while (page - region_first[i] >= region_pages[i]) ++i;
+  return i;
+}
+
+// Of mixed memory the small pages.
+static bool of_balloon(uint64_t page) {
+  return balloon && page % OF_BALLOON == 0 && page_bytes_of(region_of(page)) == page_bytes;
+}
+
+static unsigned char* at(uint64_t page) {
+  unsigned i = region_of(page);
   return region_at[i] + (page - region_first[i]) * page_bytes;
 }
 
-static bool of_balloon(uint64_t page) { return balloon && page % OF_BALLOON == 0; }
-
 static void map_guest(void) {
-  bool huge = strcmp(memory, "hugetlb") == 0, shared = strcmp(memory, "memfd") == 0;
+  bool shared = strcmp(memory, "memfd") == 0;
   int fd = -1;
   if (shared) {
     fd = (int)syscall(SYS_memfd_create, "guest", 1u);
@@ -76,7 +89,7 @@ static void map_guest(void) {
     region_first[i] = pages * i / regions;
     region_pages[i] = pages * (i + 1) / regions - region_first[i];
     uint64_t size = region_pages[i] * page_bytes;
-    int flags = shared ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (huge ? MAP_HUGETLB : 0);
+    int flags = shared ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (huge(i) ? MAP_HUGETLB : 0);
     // A gap above each region: as below and above 4 GiB.
     unsigned char* room = mmap(NULL, size + (64u << 20), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (room == MAP_FAILED) die("mmap of a gap");
@@ -109,9 +122,9 @@ static size_t hello(char* into, size_t room) {
                                i ? "," : "", (unsigned long long)region_at[i], (unsigned long long)(region_pages[i] * page_bytes),
                                (unsigned long long)(region_first[i] * page_bytes));
     if (strcmp(message, "old") != 0)
-      length += (size_t)snprintf(into + length, room - length, ",\"page_size\":%llu", (unsigned long long)page_bytes);
+      length += (size_t)snprintf(into + length, room - length, ",\"page_size\":%llu", (unsigned long long)page_bytes_of(i));
     if (strcmp(message, "current") != 0)
-      length += (size_t)snprintf(into + length, room - length, ",\"page_size_kib\":%llu", (unsigned long long)page_bytes);
+      length += (size_t)snprintf(into + length, room - length, ",\"page_size_kib\":%llu", (unsigned long long)page_bytes_of(i));
     length += (size_t)snprintf(into + length, room - length, ",\"to_be_ignored\":7}");
   }
   return length + (size_t)snprintf(into + length, room - length, "]");
@@ -188,7 +201,7 @@ static void* drop(void* unused) {
   pthread_barrier_wait(&start);
   for (int twice = 0; twice < 2; ++twice)
     for (uint64_t page = 0; page < pages && !atomic_load(&gone); page += OF_BALLOON)
-      if (madvise(at(page), page_bytes, MADV_DONTNEED) != 0) die("MADV_DONTNEED");
+      if (of_balloon(page) && madvise(at(page), page_bytes, MADV_DONTNEED) != 0) die("MADV_DONTNEED");
   atomic_store(&dropped, true);
   return NULL;
 }
@@ -207,7 +220,7 @@ static void run(void) {
   pthread_t threads[MOST_VCPUS], watcher, dropper;
   pthread_create(&watcher, NULL, watch_handler, NULL);
   for (uint64_t page = 0; balloon && page < pages; page += 2 * OF_BALLOON)
-    touch(page);  // those that are there when they are dropped
+    if (of_balloon(page)) touch(page);  // those that are there when they are dropped
   pthread_barrier_init(&start, NULL, vcpus + balloon);
   for (unsigned i = 0; i < vcpus; ++i)
     if (pthread_create(&threads[i], NULL, vcpu, (void*)(uint64_t)i) != 0) die("pthread_create");

@@ -54,6 +54,31 @@ def test_huge_pages_are_served_whole(tmp_path: Path) -> None:
         assert (ended["served_pages"], ended["zero_pages"]) == (4, 0)
 
 
+@pytest.mark.usefixtures("huge_pages")
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--readers", "3"],
+        ["--fault-around", "8", "--wake-first", "--delay-us", "200"],
+        ["--prefetch", "order"],
+        ["--prefetch", "working_set:SET", "--fault-around", "16"],
+    ],
+)
+def test_a_vmm_with_regions_of_small_and_of_huge_pages_is_served(tmp_path: Path, options: list[str]) -> None:
+    pages, small = 8 * 512, 4 * 512
+    memory = snapshot(tmp_path / "guest.mem", pages, zeros=5)
+    (tmp_path / "set").write_text("\n".join(map(str, range(1000, 2000))))
+    with serving(tmp_path, memory, *(one.replace("SET", str(tmp_path / "set")) for one in options)) as server:
+        said, ended = server.served("--memory", "mixed", "--regions", "4", "--vcpus", "4", "--order", "random", "--writes")
+        assert (said["pages"], said["wrong"]) == (pages, 0)
+        assert ended["served_pages"] + ended["prefetched_pages"] == pages
+        said, ended = server.served("--memory", "mixed", "--regions", "4", "--vcpus", "3", "--balloon")
+        assert (said["wrong"], said["not_zero"], ended["status"]) == (0, 0, "ok")
+        assert ended["removes"] == 2 * small // 8
+        began = [event for event in server.events if event["event"] == "vmm_began"]
+        assert {(event["page_bytes"], *event["page_sizes"]) for event in began} == {(4096, 4096, 2 << 20)}
+
+
 @pytest.mark.parametrize("message", ["current", "old", "both"])
 def test_each_form_of_the_message_is_understood(tmp_path: Path, memory: Path, message: str) -> None:
     with serving(tmp_path, memory) as server:

@@ -36,8 +36,13 @@ class Hello:
 
     @property
     def page_bytes(self) -> int:
-        """Of all its regions."""
-        return self.regions[0].page_size
+        """Of its regions the smallest: what its pages are counted in."""
+        return min(self.page_sizes)
+
+    @property
+    def page_sizes(self) -> tuple[int, ...]:
+        """Of its regions, each once, the smallest first."""
+        return tuple(sorted({region.page_size for region in self.regions}))
 
     @property
     def tracks_removes(self) -> bool:
@@ -96,9 +101,6 @@ class Listening:
 def regions_of(message: bytes, snapshot_bytes: int) -> list[Region]:
     """The regions of a message: together they are the snapshot, each byte of it once. Raises HandshakeError."""
     regions = regions_in(message, lambda entry: region_of(entry, _page_bytes(entry)))
-    sizes = sorted({region.page_size for region in regions})
-    if len(sizes) > 1:
-        raise HandshakeError(f"its regions have pages of {' and '.join(map(str, sizes))} bytes: one size for all is supported")
     beyond = max(region.offset + region.size for region in regions)
     if beyond > snapshot_bytes:
         raise HandshakeError(f"a region ends at {beyond}, and the snapshot has {snapshot_bytes} bytes")

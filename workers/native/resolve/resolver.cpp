@@ -36,6 +36,7 @@ Resolver::Resolver(std::vector<Shard> shards, PageRecord record, const GuestConf
       shared_(shared),
       drops_(guest.drops) {
   std::sort(shards_.begin(), shards_.end(), [](const Shard& a, const Shard& b) { return a.first_page < b.first_page; });
+  units_ = std::any_of(shards_.begin(), shards_.end(), [](const Shard& shard) { return shard.unit != 1; });
   const Shard& last = shards_.back();
   const std::uint64_t pages = last.first_page + last.pages - shards_.front().first_page;
   shards_per_page_ = static_cast<double>(shards_.size()) / static_cast<double>(pages);
@@ -57,7 +58,16 @@ bool Resolver::covers(std::uint64_t page) const noexcept {
   return page - shard.first_page < shard.pages;
 }
 
+// Its pages change their state together: a claim of the first is a claim of all.
+PageRun Resolver::claim_unit(const PageRun& unit, std::uint8_t claim) const noexcept {
+  if (!record_.claim(unit.first, claim)) return {unit.first, 0};
+  for (std::uint32_t i = 1; i < unit.count; ++i) record_.claim(unit.first + i, claim);
+  return unit;
+}
+
 [[gnu::hot]] PageRun Resolver::claim(std::uint64_t page, std::uint8_t claim) const noexcept {
+  if (units_) [[unlikely]]
+    if (const PageRun unit = unit_of(page); unit.count != 1) return claim_unit(unit, claim);
   if (!record_.claim(page, claim)) return {page, 0};
   if (around_ == 1) return {page, 1};
   const Shard& shard = shard_of(page);
@@ -78,6 +88,7 @@ void Resolver::release(const PageRun& run) const noexcept {
 
 PageRun Resolver::claim_onwards(std::uint64_t page, std::uint64_t end, std::uint8_t claim) const noexcept {
   const Shard& shard = shard_of(page);
+  if (shard.unit != 1) return claim_unit({page, shard.unit}, claim);
   end = std::min(end, shard.first_page + shard.pages);
   std::uint64_t last = page;
   while (last < end && record_.claim(last, claim)) ++last;
@@ -112,7 +123,8 @@ void Resolver::release_rest(const PageRun& run, const PageRun& kept) const noexc
     if (outcome.error == 0) break;
     if (done > 0) ++counters[Counter::partial];
     if (outcome.error == EEXIST) {
-      settle_lost(run.first + at++, how, installed, counters);
+      settle_lost({run.first + at, shard.unit}, how, installed, counters);
+      at += shard.unit;
       continue;
     }
     installed.end = end_of(outcome.error, counters);
@@ -157,12 +169,14 @@ Installed::End Resolver::end_of(int error, Counters& counters) const noexcept {
 }
 
 // Mapped already: a thread that fell asleep on it before must be woken.
-void Resolver::settle_lost(std::uint64_t page, const Install& how, Installed& installed, Counters& counters) const noexcept {
+void Resolver::settle_lost(const PageRun& unit, const Install& how, Installed& installed, Counters& counters) const noexcept {
   ++counters[Counter::eexist];
   installed.lost = true;
-  if (how.known == Known::claimed) record_.find_mapped(page);
-  if (how.known == Known::not_asked) record_.resolve_unasked(page);
-  if (how.wake) wake(page, counters);
+  for (std::uint64_t page = unit.first; page < unit.first + unit.count; ++page) {
+    if (how.known == Known::claimed) record_.find_mapped(page);
+    if (how.known == Known::not_asked) record_.resolve_unasked(page);
+  }
+  if (how.wake) wake(unit.first, counters);
 }
 
 void Resolver::settle_rest(const PageRun& rest, Known known, Installed::End end) const noexcept {
@@ -205,7 +219,7 @@ Installed Resolver::poison(std::uint64_t page, bool wake, Counters& counters) co
 void Resolver::wake(std::uint64_t page, Counters& counters) const noexcept {
   const Shard& shard = shard_of(page);
   ++counters[Counter::wakes];
-  shard.uffd->wake(address_of(shard, page), page_bytes_);
+  shard.uffd->wake(address_of(shard, shard.unit_of(page)), shard.unit * page_bytes_);
 }
 
 std::string Resolver::refusal(const PageRun& run, const Installed& installed) const {

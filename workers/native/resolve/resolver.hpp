@@ -21,6 +21,9 @@ struct Shard {
   std::uint64_t address = 0;  ///< in the registering process
   std::uint64_t first_page = 0;
   std::uint64_t pages = 0;
+  std::uint32_t unit = 1;  ///< guest pages that the kernel maps at once: of a VMM with regions of huge pages beside small ones
+
+  std::uint64_t unit_of(std::uint64_t page) const noexcept { return page - (page - first_page) % unit; }
 };
 
 /// The page record's state of pages that are to be installed.
@@ -74,9 +77,17 @@ class Resolver {
   /// For a thread that itself reads remove events: it must not wait for them.
   static constexpr int kOnce = 1;
 
-  /// Claims the page, and of its aligned block the free pages next to it. count is 0 when the page is not free.
+  /// The pages that the kernel maps together with a page, which it is the first of or among.
+  PageRun unit_of(std::uint64_t page) const noexcept {
+    if (!units_) return {page, 1};
+    const Shard& shard = shard_of(page);
+    return {shard.unit_of(page), shard.unit};
+  }
+  /// Claims the page, and of its aligned block the free pages next to it; of a larger unit that alone. count is 0 when the page
+  /// is not free.
   PageRun claim(std::uint64_t page, std::uint8_t claim) const noexcept;
-  /// Claims `page` and, up to `end`, the free pages right after it that one call can install. count is 0 when it is not free.
+  /// Claims `page` and, up to `end`, the free pages right after it that one call can install; of a larger unit, which `page` is
+  /// the first of, that alone. count is 0 when it is not free.
   PageRun claim_onwards(std::uint64_t page, std::uint64_t end, std::uint8_t claim) const noexcept;
   /// Gives a claimed run back as it was.
   void release(const PageRun& run) const noexcept;
@@ -106,7 +117,8 @@ class Resolver {
               const Install& how) const noexcept;
   Installed::End end_of(int error, Counters& counters) const noexcept;
   void settle_mapped(std::uint64_t page, const Install& how, Installed& installed) const noexcept;
-  void settle_lost(std::uint64_t page, const Install& how, Installed& installed, Counters& counters) const noexcept;
+  void settle_lost(const PageRun& unit, const Install& how, Installed& installed, Counters& counters) const noexcept;
+  PageRun claim_unit(const PageRun& unit, std::uint8_t claim) const noexcept;
   void settle_rest(const PageRun& rest, Known known, Installed::End end) const noexcept;
 
   std::vector<Shard> shards_;  ///< by first page; at least one
@@ -115,6 +127,7 @@ class Resolver {
   MemoryType memory_;
   std::uint64_t page_bytes_;
   std::uint32_t around_;
+  bool units_ = false;  ///< some shard has units of several pages
   const Guest* shared_;
   bool drops_;  ///< resolved pages may be taken away again
 };

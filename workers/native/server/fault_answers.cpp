@@ -69,7 +69,7 @@ void release(const Resolver& resolver, std::span<const Part> parts) {
 /// The same for a page that was resolved before.
 Installed install_once_more(const Request& fault, const std::byte* from, Counters& counters) {
   const Install how{.wanted = fault.page, .from = from, .wake = true, .known = Known::resolved_before, .tries = Resolver::kOnce};
-  return fault.peer->resolver().install({fault.page, 1}, how, counters);
+  return fault.peer->resolver().install(fault.peer->resolver().unit_of(fault.page), how, counters);
 }
 
 /// `installed` is the fault's answer.
@@ -148,10 +148,11 @@ void FaultAnswers::look(Request fault) {
 [[gnu::hot]] void FaultAnswers::present(const Request& fault, const PageRun& run, const std::byte* from) {
   parts_.clear();
   if (server_.mapped() != nullptr)
-    split_by_zeros(server_, fault.peer->resolver().record(), run, parts_);
+    split_by_zeros(server_, fault.peer->resolver(), run, parts_);
   else
     parts_.push_back({run, from});
-  if (server_.config.wake_first && run.count > 1) split_off_first(fault.page, guest_.config().page_bytes, parts_);
+  if (server_.config.wake_first && run.count > fault.peer->resolver().unit_of(fault.page).count)
+    split_off_first(fault.page, guest_.config().page_bytes, parts_);
   // A remove event that is pending may be ours to read: nothing is waited for here.
   const End end = install(server_, fault, parts_, Resolver::kOnce, counters_);
   if (end == End::changing) look_later(fault, look_again_after());

@@ -6,6 +6,7 @@
 #include <exception>
 
 #include "kernel/error.hpp"
+#include "kernel/vocabulary.hpp"
 #include "server/reader.hpp"
 #include "server/ring_server.hpp"
 
@@ -32,6 +33,11 @@ PageServer::~PageServer() { stop(); }
 void PageServer::add(int fd, std::vector<RegionView> regions, int vmm, int record_fd, int faults_fd) {
   auto peer =
       std::make_unique<Peer>(state_.guest, fd, std::move(regions), vmm, record_fd, faults_fd, state_.config.fault_around_pages);
+  if (state_.mapped() != nullptr) {
+    const auto by_page = [](const RegionView& a, const RegionView& b) { return a.page_size < b.page_size; };
+    const std::uint64_t largest = std::max_element(peer->regions().begin(), peer->regions().end(), by_page)->page_size;
+    state_.zeros = Mapping::anonymous(largest, kBasePageBytes);
+  }
   if (vmm >= 0) live_.watch(static_cast<std::uint32_t>(vmm), peer->faults(), peer->slots_per_vcpu(), peer->resolver().record());
   state_.peers.push_back(std::move(peer));
 }

@@ -6,8 +6,13 @@
 
 namespace uffd {
 
-void split_by_zeros(const ServerState& server, const PageRecord& record, const PageRun& run, std::vector<Part>& parts) {
+void split_by_zeros(const ServerState& server, const Resolver& resolver, const PageRun& run, std::vector<Part>& parts) {
   const std::uint64_t page_bytes = server.guest.config().page_bytes;
+  const PageRecord& record = resolver.record();
+  if (resolver.unit_of(run.first).count != 1) {
+    const bool zero = record.was_discarded(run.first);
+    return parts.push_back({run, zero ? server.zeros.data() : server.mapped()->at(run.first * page_bytes), false});
+  }
   const bool small = page_bytes == kBasePageBytes;  // huge pages have no UFFDIO_ZEROPAGE
   for (std::uint64_t page = run.first; page < run.first + run.count; ++page) {
     const bool zero = record.was_discarded(page) || (small && server.mapped()->zero(page * page_bytes));

@@ -16,7 +16,7 @@ struct Part {
 
 /// Parts of a claimed run of a foreign VMM: from the snapshot, or zeros where that has none and where a balloon has dropped
 /// pages.
-void split_by_zeros(const ServerState& server, const PageRecord& record, const PageRun& run, std::vector<Part>& parts);
+void split_by_zeros(const ServerState& server, const Resolver& resolver, const PageRun& run, std::vector<Part>& parts);
 /// `wanted` becomes a part of its own, the first.
 void split_off_first(std::uint64_t wanted, std::uint64_t page_bytes, std::vector<Part>& parts);
 

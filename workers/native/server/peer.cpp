@@ -28,7 +28,8 @@ std::vector<RegionView> checked(std::vector<RegionView> regions, const GuestConf
   if (regions.empty()) throw ConfigError("a peer names no region");
   for (const RegionView& view : regions)
     if (view.size == 0 || view.size % guest.page_bytes != 0 || view.offset % guest.page_bytes != 0 ||
-        view.offset > guest.region_bytes || view.size > guest.region_bytes - view.offset)
+        view.offset > guest.region_bytes || view.size > guest.region_bytes - view.offset || view.page_size < guest.page_bytes ||
+        view.size % view.page_size != 0)
       throw ConfigError("a peer's region lies outside the guest region or is not a multiple of its pages");
   std::sort(regions.begin(), regions.end(),
             [](const RegionView& a, const RegionView& b) { return a.base_host_virt_addr < b.base_host_virt_addr; });
@@ -60,7 +61,8 @@ Peer::Peer(const Guest& guest, int fd, std::vector<RegionView> regions, int vmm,
   }
   std::vector<Shard> shards;
   for (const RegionView& view : regions_)
-    shards.push_back({&uffd_, view.base_host_virt_addr, view.offset / config.page_bytes, view.size / config.page_bytes});
+    shards.push_back({&uffd_, view.base_host_virt_addr, view.offset / config.page_bytes, view.size / config.page_bytes,
+                      static_cast<std::uint32_t>(view.page_size / config.page_bytes)});
   resolver_.emplace(std::move(shards), PageRecord(reinterpret_cast<std::atomic<std::uint8_t>*>(record_.data())), config,
                     fault_around_pages, &guest);
 }
@@ -72,7 +74,8 @@ Peer::Peer(const Guest& guest, int fd, std::vector<RegionView> regions, int vmm,
   if (after == regions_.begin()) return std::nullopt;
   const RegionView& view = *std::prev(after);
   if (address - view.base_host_virt_addr >= view.size) return std::nullopt;
-  return (view.offset + address - view.base_host_virt_addr) / guest_.config().page_bytes;
+  const std::uint64_t offset = address - view.base_host_virt_addr;
+  return (view.offset + (offset & ~(view.page_size - 1))) / guest_.config().page_bytes;
 }
 
 // The vCPU sleeps, so the slot it named before it touched is the one of this fault, unless another thread's resolve has woken it

@@ -56,16 +56,30 @@ void Prefetcher::serve() {
 /// The next batch from `at` on, which it moves past it; empty when the page at `at` is not wanted.
 PageRun Prefetcher::next_run(std::uint64_t& at) const {
   PageRun run{page_at(at++), 0};
+  if (const PageRun unit = unit_of(run.first); unit.count != 1) return next_unit(unit, run.first, at);
   if (!wanted(run.first)) {
     counters_[Counter::prefetch_skipped] += !poisoned_at_source(guest_, run.first);
     return run;
   }
   run.count = 1;
-  while (at < size() && run.count < config_.batch_pages && page_at(at) == run.first + run.count && wanted(page_at(at))) {
+  while (at < size() && run.count < config_.batch_pages && page_at(at) == run.first + run.count && wanted(page_at(at)) &&
+         unit_of(page_at(at)).count == 1) {
     ++run.count;
     ++at;
   }
   return run;
+}
+
+/// The unit around `page`: it is brought alone. In order its pages after the first are passed over.
+PageRun Prefetcher::next_unit(const PageRun& unit, std::uint64_t page, std::uint64_t& at) const {
+  if (in_order_) at += unit.count - 1;
+  if (wanted(unit.first)) return unit;
+  if (page == unit.first) counters_[Counter::prefetch_skipped] += unit.count;
+  return {unit.first, 0};
+}
+
+PageRun Prefetcher::unit_of(std::uint64_t page) const noexcept {
+  return server_.mapped() == nullptr ? PageRun{page, 1} : server_.peers.front()->resolver().unit_of(page);
 }
 
 bool Prefetcher::wait_for_start() const {
@@ -176,7 +190,7 @@ Installed Prefetcher::install_part(const Peer& peer, const Part& part) {
 void Prefetcher::install_mapped(const Peer& peer, const PageRun& claimed) {
   const auto installing = server_.installing();
   parts_.clear();
-  split_by_zeros(server_, peer.resolver().record(), claimed, parts_);
+  split_by_zeros(server_, peer.resolver(), claimed, parts_);
   for (const Part& part : parts_) install_part(peer, part);
 }
 

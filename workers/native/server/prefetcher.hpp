@@ -28,6 +28,8 @@ class Prefetcher {
   bool wait_for_start() const;
   bool over() const noexcept;
   PageRun next_run(std::uint64_t& at) const;
+  PageRun next_unit(const PageRun& unit, std::uint64_t page, std::uint64_t& at) const;
+  PageRun unit_of(std::uint64_t page) const noexcept;
   std::uint64_t size() const noexcept { return in_order_ ? pages_ : config_.pages.size(); }
   std::uint64_t page_at(std::uint64_t index) const noexcept { return in_order_ ? index : config_.pages[index]; }
   bool wanted(std::uint64_t page) const noexcept;

@@ -31,7 +31,6 @@ ServerState::ServerState(const Guest& guest, PageServerConfig asked, std::uint32
       claim(0) {
   if (config.successor) guest.succeed_server();
   if (config.log_faults != 0) log = std::make_unique<FaultLog>(config.log_faults);
-  if (mapped() != nullptr) zeros = Mapping::anonymous(guest.config().page_bytes, guest.config().page_bytes);
   if (config.prefetch.name != "none") brought.resize(guest.pages());
   claim = PageRecord::reader_claim(guest.header().server_epoch.load(std::memory_order_acquire));
 }

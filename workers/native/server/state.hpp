@@ -58,7 +58,7 @@ struct ServerState {
   std::vector<std::unique_ptr<Peer>> peers;
   std::shared_mutex removing;
   std::unique_ptr<FaultLog> log;      ///< of a foreign VMM
-  Mapping zeros;                      ///< a page of a foreign VMM that has dropped it
+  Mapping zeros;                      ///< as large as the largest page of a foreign VMM, which may have dropped it
   std::vector<std::uint8_t> brought;  ///< by page: 1 once the prefetcher has brought it; empty without one
   std::uint8_t claim;                 ///< ours in the page records
   std::atomic<bool> stopping{false};
