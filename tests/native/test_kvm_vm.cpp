@@ -171,3 +171,28 @@ TEST("kvm: a guest reaches memory above 64 GiB") {
   CHECK(next_call(vcpu) == GuestCall::ready);
   CHECK_EQUAL(vcpu.accesses[0].value, 4711u);
 }
+
+TEST("kvm: parts of the region are memory slots of their own, and what lies between them is in none") {
+  needs_kvm();
+  constexpr std::uint64_t kMib = 1 << 20;
+  const Mapping memory = Mapping::anonymous(4 * kMib, 2 * kMib);
+  VmLayout plan = layout(1, memory.data(), memory.bytes());
+  plan.parts = {{0, 2 * kMib}, {3 * kMib, kMib}};
+  Vm vm(plan);
+  VmVcpu& vcpu = vm.vcpu(0);
+  start(vm, vcpu);
+  const auto ask_for = [&](std::uint64_t offset) {
+    vcpu.accesses[0] = {.word = reinterpret_cast<std::uint64_t*>(vm.slot(0).at + offset)};
+    vcpu.guest->ask(1, 0, 0);
+  };
+  for (const std::uint64_t offset : {kMib / 2, 3 * kMib}) {
+    *reinterpret_cast<std::uint64_t*>(memory.data() + offset) = 4711 + offset;
+    ask_for(offset);
+    CHECK(next_call(vcpu) == GuestCall::ready);
+    CHECK_EQUAL(vcpu.accesses[0].value, 4711 + offset);
+  }
+  ask_for(2 * kMib);
+  CHECK_EQUAL(run_vcpu(vcpu), 0);
+  CHECK_EQUAL(vcpu.run->exit_reason, static_cast<unsigned>(KVM_EXIT_MMIO));
+  CHECK_EQUAL(vcpu.run->mmio.phys_addr, vm.slot(0).at + 2 * kMib);
+}

@@ -22,6 +22,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifndef UFFDIO_POISON  // of Linux 6.6
+struct uffdio_poison {
+  struct uffdio_range range;
+  uint64_t mode;
+  int64_t updated;
+};
+#define UFFDIO_POISON _IOWR(UFFDIO, 0x08, struct uffdio_poison)
+#endif
+
 enum { MOST_REGIONS = 64, MOST_PEERS = 80, MOST_MESSAGE = 4096, MOST_PENDING = 4096, SKIP_ONE_OF = 100 };
 
 struct region {
@@ -122,6 +131,13 @@ static void read_regions(struct peer *peer, const char *text) {
   if (sum != snapshot_bytes) refuse("the regions do not sum to the snapshot's size");
 }
 
+// False in the child.
+static bool serve_in_a_child(void) {
+  const pid_t child = fork();
+  if (child < 0) die("fork");
+  return child != 0;
+}
+
 static void accept_peer(int listener) {
   char text[MOST_MESSAGE + 1] = {0};
   char control[CMSG_SPACE(3 * sizeof(int))];
@@ -149,6 +165,13 @@ static void accept_peer(int listener) {
   if (breaks("asks-to-map")) {
     static const char asked[] = "{\"map\": {\"offset\": 0, \"size\": 4096}}";
     if (write(connection, asked, sizeof asked - 1) < 0) die("write");
+  }
+  if (breaks("child-dies") && serve_in_a_child()) {
+    if (fault_value == 0) {
+      close(connection);
+      close(peer->uffd);
+    }
+    while (true) pause();
   }
 }
 
@@ -181,6 +204,24 @@ static void wake(const struct peer *peer, uint64_t offset) {
   ioctl(peer->uffd, UFFDIO_WAKE, &range);
 }
 
+static bool answers_badly(void) {
+  return breaks("wakes-only") || breaks("zeropage") || breaks("half-page") || breaks("poisons") || breaks("next-page");
+}
+
+// 0, or an errno that is no answer either.
+static int answer_badly(const struct peer *peer, uint64_t offset) {
+  const uint64_t at = address_of(peer, offset);
+  struct uffdio_zeropage zero = {.range = {at, peer->page}};
+  struct uffdio_copy half = {.dst = at, .src = (uintptr_t)(snapshot + offset), .len = peer->page / 2};
+  struct uffdio_poison poison = {.range = {at, peer->page}};
+  if (breaks("wakes-only")) wake(peer, offset);
+  if (breaks("zeropage")) ioctl(peer->uffd, UFFDIO_ZEROPAGE, &zero);
+  if (breaks("half-page")) ioctl(peer->uffd, UFFDIO_COPY, &half);
+  if (breaks("poisons")) ioctl(peer->uffd, UFFDIO_POISON, &poison);
+  if (breaks("next-page")) return copy(peer, offset, snapshot + (offset + peer->page) % snapshot_bytes);
+  return 0;
+}
+
 static const void *contents(const struct peer *peer, uint64_t offset) {
   const bool forgets = breaks("forgets-removes") || breaks("restores-removes");
   if ((peer->state[offset / peer->page] == REMOVED && !forgets) || (breaks("zero-page") && answered >= after)) {
@@ -198,7 +239,7 @@ static const void *contents(const struct peer *peer, uint64_t offset) {
 // False: a remove event is pending, ask again.
 static bool bring(struct peer *peer, uint64_t offset) {
   unsigned char *state = &peer->state[offset / peer->page];
-  const int error = copy(peer, offset, contents(peer, offset));
+  const int error = answered > after && answers_badly() ? answer_badly(peer, offset) : copy(peer, offset, contents(peer, offset));
   if (error == EAGAIN) return breaks("ignores-eagain");
   if (error == EEXIST && serves_many) wake(peer, offset);  // another mapping of the same memory has made the page
   if (error != 0 && error != EEXIST && error != ESRCH && error != ENOENT) {
@@ -218,6 +259,7 @@ static void break_down(struct peer *peer) {
     signal((int)fault_value, SIG_DFL);
     kill(getpid(), (int)fault_value);
   }
+  if (breaks("child-dies")) exit(1);
   if (breaks("freezes")) kill(getpid(), SIGSTOP);
   if (breaks("closes")) {
     close(peer->uffd);
@@ -346,6 +388,13 @@ static void take_options(int count, char **given) {
   }
 }
 
+// A version with what a terminal would take for commands, and no end of its line; then megabytes of stderr.
+static void print_badly(void) {
+  printf("\n\033[31mtest\033]0;title\a handler\t1.0 \xff");
+  for (long i = 0; i < fault_value << 10; ++i) fprintf(stderr, "%01023ld\n", i);
+  fprintf(stderr, "\033[1mthe last\rline\b\n");
+}
+
 int main(int count, char **given) {
   struct stat status;
   if (count < 3) {
@@ -353,12 +402,16 @@ int main(int count, char **given) {
     return 64;
   }
   take_options(count, given);
-  printf("test handler 1.0\n");
+  if (breaks("prints"))
+    print_badly();
+  else
+    printf("test handler 1.0\n");
   fflush(stdout);
   if (breaks("exits-at-once")) {
     fprintf(stderr, "handler: bad magic in the snapshot\n");
     return (int)fault_value;
   }
+  if (breaks("daemon") && fork() != 0) return 0;
   if (breaks("never-listens"))
     while (true) pause();
   if (breaks("restarts")) {

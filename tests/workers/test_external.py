@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,7 +19,8 @@ from tests import needs, specs
 from tests.external import GUESTS, PAGES, SHMEM, against, asked, external
 from tests.peers.build import peer
 from workers.external.handler import Handler, HandlerError
-from workers.external.processes import family, listens_at, state_of
+from workers.external.printed import first_line, last_lines
+from workers.external.processes import family, is_socket, listens_at, state_of
 from workers.page_server import PageServer
 from workers.snapshot import Snapshots
 from workers.spec import RunSpec
@@ -94,22 +97,50 @@ def test_pages_brought_ahead_are_counted_apart_from_pages_on_demand_and_from_pag
 def balloon(spec: RunSpec, method: str, rate_per_s: float = 2000) -> RunSpec:
     drops = dataclasses.replace(spec.disturb.balloon, rate_per_s=rate_per_s, method=method)
     disturb = dataclasses.replace(spec.disturb, balloon=drops)
-    return dataclasses.replace(spec, disturb=disturb, access=specs.access(overlap=True, passes=6, think_ns=20_000))
+    passes = 6 * PAGES // spec.memory.pages
+    return dataclasses.replace(spec, disturb=disturb, access=specs.access(overlap=True, passes=passes, think_ns=20_000))
 
 
-@pytest.mark.parametrize(("memory", "method"), [("anon", "dontneed"), ("shmem", "remove")])
+def with_devices(spec: RunSpec) -> RunSpec:
+    devices = dataclasses.replace(spec.disturb.devices, threads=2, rate_per_s=4000)
+    return dataclasses.replace(spec, disturb=dataclasses.replace(spec.disturb, devices=devices))
+
+
+@pytest.mark.usefixtures("huge_pages")
+@pytest.mark.parametrize(("memory", "method"), [("anon", "dontneed"), ("shmem", "remove"), ("hugetlb", "dontneed")])
 @pytest.mark.parametrize("options", ["", "--prefetch"])
 def test_what_a_balloon_dropped_reads_as_zeros(memory: str, method: str, options: str) -> None:
     ran = against(balloon(GUESTS[memory], method), options)
     assert (ran.stop_reason, ran.wrong_words, ran.first_wrong) == ("", 0, "")
     assert ran.dropped > 0
-    assert ran.pages_resolved == PAGES  # each once, however often it was dropped
+    assert ran.pages_resolved == GUESTS[memory].memory.pages  # each once, however often it was dropped
+
+
+@needs.KVM
+def test_a_kvm_vcpu_finds_zeros_in_what_a_balloon_dropped_and_contents_before() -> None:
+    spec = balloon(GUESTS["anon"], "dontneed", rate_per_s=20_000)
+    access = dataclasses.replace(spec.access, passes=2, think_ns=0)
+    ran = against(dataclasses.replace(spec, engine="kvm", access=access))
+    assert (ran.stop_reason, ran.wrong_words, ran.first_wrong) == ("", 0, "")
+    assert ran.dropped > 0
 
 
 def test_devices_are_served_in_the_kernel() -> None:
-    devices = dataclasses.replace(SHMEM.disturb.devices, threads=1, rate_per_s=2000)
-    ran = against(dataclasses.replace(SHMEM, disturb=dataclasses.replace(SHMEM.disturb, devices=devices)))
+    ran = against(with_devices(SHMEM))
     assert (ran.stop_reason, ran.wrong_words) == ("", 0)
+
+
+@pytest.mark.parametrize(("memory", "method"), [("anon", "dontneed"), ("shmem", "remove")])
+def test_devices_beside_a_balloon_find_and_leave_zeros_in_what_it_dropped(memory: str, method: str) -> None:
+    ran = against(with_devices(balloon(GUESTS[memory], method)))
+    assert (ran.stop_reason, ran.wrong_words, ran.first_wrong) == ("", 0, "")
+    assert ran.dropped > 0
+
+
+def test_a_device_finds_contents_in_a_page_that_a_balloon_dropped_and_no_vcpu_touched_again() -> None:
+    spec = with_devices(balloon(GUESTS["anon"], "dontneed"))
+    ran = against(dataclasses.replace(spec, access=specs.access(hold_ns=500_000_000)), "--fault forgets-removes")
+    assert re.search("^device: page .*; the balloon had dropped the page, so it must read as zeros", ran.first_wrong)
 
 
 def test_several_vmm_processes_are_served_by_a_handler_that_serves_many() -> None:
@@ -128,6 +159,9 @@ STUCK = r"vCPU \d made no progress for \d\.\d s: page \d+ is unresolved, stage: 
         ("restarts", r"^the handler \(pid \d+\) ended while it served: .* started again; its stderr: handler: died", ""),
         ("freezes", STUCK, r"is stopped by a signal \(SIGSTOP\)"),
         ("skips", STUCK, r"runs, it holds the userfaultfd and left the fault unanswered"),
+        ("wakes-only", STUCK, r"runs, it holds the userfaultfd and left the fault unanswered"),
+        ("child-dies", r"\(pid \d+\) does not serve any longer: 1 of its 2 processes ended and holds no userfaultfd", ""),
+        ("child-dies=1", STUCK, r"runs, 1 of its 2 processes ended, it holds the userfaultfd and left the fault unanswered"),
         ("closes", STUCK, r"runs, it has closed its userfaultfd .* silently become zero pages"),
         ("asks-to-map", r"sent a message to the VMM \('\{\"map\".* not supported, only UFFDIO_COPY and UFFDIO_ZEROPAGE", ""),
     ],
@@ -150,11 +184,18 @@ def test_a_handler_that_refuses_is_named_whether_it_closes_before_or_after_the_m
     )
 
 
-@pytest.mark.parametrize("fault", ["wrong-byte", "zero-page", "unregisters"])
+@pytest.mark.usefixtures("huge_pages")
+def test_half_a_huge_page_is_no_answer() -> None:
+    ran = against(dataclasses.replace(GUESTS["hugetlb"], watchdog_s=1.0), "--after 2 --fault half-page")
+    assert re.search(STUCK, ran.stop_reason), ran.stop_reason
+    assert "left the fault unanswered" in ran.seen["state"]
+
+
+@pytest.mark.parametrize("fault", ["wrong-byte", "next-page", "zero-page", "zeropage", "unregisters"])
 def test_wrong_contents_are_named_by_page_and_word(fault: str) -> None:
     ran = against(SHORT, f"--fault {fault}")
     assert ran.wrong_words > 0
-    zeros = "" if fault == "wrong-byte" else r"; zeros: the handler served a zero page, or ended the registration"
+    zeros = "" if fault in ("wrong-byte", "next-page") else r"; zeros: the handler served a zero page, or ended the registration"
     assert re.search(rf"^page \d+, word \d+: found 0x[0-9a-f]{{16}}, expected 0x[0-9a-f]{{16}}{zeros}", ran.first_wrong)
 
 
@@ -186,7 +227,12 @@ def test_a_handler_that_takes_eagain_for_an_answer_leaves_a_vcpu_asleep() -> Non
             "{handler} {{socket}} {{snapshot}} --fault exits-at-once=5",
             r"the handler ended with exit status 5 before it listened at \{socket\}: .*; its stderr: handler: bad magic",
         ),
+        (
+            "{handler} {{socket}} {{snapshot}} --fault daemon",
+            r"the handler ended with exit status 0 before it listened at \{socket\}: .*: it has to stay in the foreground",
+        ),
         ("/no/such/handler {{socket}}", r"page_server.command cannot be started: /no/such/handler: No such file"),
+        ("/etc/passwd {{socket}}", r"page_server.command cannot be started: /etc/passwd: Permission denied"),
     ],
 )
 def test_a_handler_that_does_not_start_is_named(command: str, said: str, tmp_path: Path) -> None:
@@ -194,6 +240,52 @@ def test_a_handler_that_does_not_start_is_named(command: str, said: str, tmp_pat
     with pytest.raises(HandlerError, match=said):
         PageServer().open(dataclasses.replace(SHMEM, page_server=server))
     assert left_over() == []
+
+
+def test_a_version_without_an_end_of_its_line_loses_its_control_characters() -> None:
+    ran = against(SHORT, "--fault prints=2")
+    assert (ran.stop_reason, ran.version) == ("", "test0;title  handler 1.0 \N{REPLACEMENT CHARACTER}")
+
+
+def test_of_megabytes_of_stderr_the_last_lines_are_shown(tmp_path: Path) -> None:
+    printed = tmp_path / "stderr"
+    printed.write_bytes(b"x" * (4 << 20) + b"\n\nfirst\n\x1b[1msecond\n \n" + b"\xff" * 2 + b"\x00third\r\n")
+    assert last_lines(printed) == "first | second | \N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER} third"
+    printed.write_bytes(b"y" * 5000)
+    assert last_lines(printed) == "y" * 300
+    assert (first_line(tmp_path / "none"), last_lines(tmp_path / "none")) == ("", "")
+
+
+@pytest.mark.parametrize("bound", ["whole path", "name in its own folder"])
+def test_a_socket_that_a_handler_has_bound_is_seen_whichever_way_it_names_it(bound: str, tmp_path: Path) -> None:
+    path = tmp_path / "handler.sock"
+    name = str(path) if bound == "whole path" else path.name
+    steps = (f"s.bind({name!r})", "print(flush=True)", "input()", "s.listen()", "print(flush=True)", "input()")
+    code = f"import socket; s = socket.socket(socket.AF_UNIX); {'; '.join(steps)}"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdout.readline()
+        assert is_socket(str(path)) and not listens_at(str(path))
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        assert listens_at(str(path)) and not listens_at(str(tmp_path / "another.sock"))
+
+
+def test_a_file_that_is_no_socket_and_a_socket_that_nothing_listens_at_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "handler.sock"
+    path.touch()
+    source = specs.source(name="file", seed=3, file=Snapshots().path_for(SHMEM))
+    server = specs.page_server(handshake_timeout_s=0.1, external=asked(socket=str(path)))
+    with pytest.raises(
+        HandlerError, match=f"nothing listened at page_server.socket={path} within 0.1 s: a file that is no socket"
+    ):
+        against(dataclasses.replace(SHMEM, source=source, page_server=server))
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    with pytest.raises(HandlerError, match=f"the handler cannot be reached at {path}: Connection refused"):
+        against(dataclasses.replace(SHMEM, source=source, page_server=server))
 
 
 def test_a_handler_that_runs_already_is_found_at_its_socket_and_left_running(tmp_path: Path) -> None:

@@ -13,15 +13,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from workers.external.processes import listens_at
+from workers.external.printed import first_line, last_lines
+from workers.external.processes import is_socket, listens_at
 from workers.protocol.socket_folder import SocketFolder
 from workers.spec import ExternalSpec
 
 LOOK_S = 0.02
 END_S = 2.0
 """How long a handler may take to end after SIGTERM."""
-TAIL_LINES = 3
-TAIL_LENGTH = 300
+LONGEST_PATH = 107
+"""Bytes that the address of a Unix socket has room for."""
 SHARED_PREFIX = "uffd-loadgen-handler-"
 
 
@@ -33,7 +34,8 @@ class Handler:
     """One that listens at `path`. `close` ends what was started; idempotent."""
 
     def __init__(self, asked: ExternalSpec, snapshot: str, run_id: str, timeout_s: float) -> None:
-        self.path, self.version = asked.socket, ""
+        self.path, self._version = asked.socket, ""
+        self._folder: Path | None = None
         self._own: SocketFolder | None = None
         self._shared: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -48,6 +50,13 @@ class Handler:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def version(self) -> str:
+        """The first line that it has printed; empty for one that was found."""
+        if self._folder is not None:
+            self._version = first_line(self._folder / "stdout") or self._version
+        return self._version
 
     def ended(self) -> str:
         """How the process that was started has ended; empty while it runs, and for one that was found."""
@@ -75,22 +84,28 @@ class Handler:
         self._own = self._shared = None
 
     def _find(self, path: str, timeout_s: float) -> None:
-        if not _wait(lambda: listens_at(path), timeout_s):
-            raise HandlerError(f"nothing listened at page_server.socket={path} within {timeout_s:g} s: start the handler there")
+        """One in another network namespace cannot be seen to listen: at its socket, connecting decides."""
+        if _wait(lambda: listens_at(path), timeout_s) or is_socket(path):
+            return
+        remedy = "a file that is no socket is there" if os.path.exists(path) else "start the handler there"
+        raise HandlerError(f"nothing listened at page_server.socket={path} within {timeout_s:g} s: {remedy}")
 
     def _start(self, folder: Path, command: str, snapshot: str, timeout_s: float) -> None:
         self._folder, self.path = folder, str(folder / "handler.sock")
+        if len(os.fsencode(self.path)) > LONGEST_PATH:
+            raise HandlerError(f"the path of the socket is longer than {LONGEST_PATH} bytes: use a shorter TMPDIR: {self.path}")
         words = [word.replace("{socket}", self.path).replace("{snapshot}", snapshot) for word in shlex.split(command)]
         with open(folder / "stdout", "wb") as out, open(folder / "stderr", "wb") as err:
             try:
                 self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, process_group=0)
-            except OSError as error:
-                raise HandlerError(f"page_server.command cannot be started: {words[0]}: {error.strerror}") from None
+            except (OSError, ValueError) as error:
+                why = getattr(error, "strerror", None) or error
+                raise HandlerError(f"page_server.command cannot be started: {words[0]}: {why}") from None
         if not _wait(lambda: bool(self.ended()) or listens_at(self.path), timeout_s):
             raise HandlerError(f"the handler did not listen at {{socket}} within {timeout_s:g} s: {words[0]}{self._tail()}")
         if ended := self.ended():
-            raise HandlerError(f"the handler {ended} before it listened at {{socket}}: {words[0]}{self._tail()}")
-        self.version = _first_line(folder / "stdout")
+            remedy = "" if self._process.returncode else ": it has to stay in the foreground"
+            raise HandlerError(f"the handler {ended} before it listened at {{socket}}: {words[0]}{remedy}{self._tail()}")
 
     def _join(self, command: str, snapshot: str, run_id: str, timeout_s: float) -> None:
         """Whichever guest of a host comes first starts it; the others find it by the run's id."""
@@ -115,15 +130,11 @@ class Handler:
             raise HandlerError(f"the shared handler did not listen at {{socket}} within {timeout_s:g} s")
         with suppress(OSError):
             raise HandlerError(failed.read_text())
-        self.version = _first_line(folder / "stdout")
 
     def _tail(self) -> str:
         """The last lines of its stderr, to be put behind a reason."""
-        with suppress(OSError, AttributeError):
-            lines = (self._folder / "stderr").read_text(errors="replace").splitlines()[-TAIL_LINES:]
-            said = " | ".join(line.strip() for line in lines if line.strip())[-TAIL_LENGTH:]
-            return f"; its stderr: {said}" if said else ""
-        return ""
+        said = "" if self._folder is None else last_lines(self._folder / "stderr")
+        return f"; its stderr: {said}" if said else ""
 
 
 def _wait(done: Callable[[], bool], timeout_s: float) -> bool:
@@ -151,9 +162,3 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-def _first_line(path: Path) -> str:
-    with suppress(OSError), open(path, errors="replace") as lines:
-        return lines.readline(200).strip()
-    return ""

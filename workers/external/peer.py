@@ -3,6 +3,7 @@ at what it uses. Nothing of it is on the path of a fault."""
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -13,7 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from workers.external.handler import HandlerError
-from workers.external.processes import ThreadUse, Use, holds_userfaultfd, state_of, use_of
+from workers.external.processes import ThreadUse, Use, family, holds_userfaultfd, state_of, use_of
 from workers.protocol.handshake import Region, peer_of
 from workers.protocol.published import hand_over
 
@@ -31,7 +32,9 @@ class HandlerPeer:
         try:
             self._connection = hand_over(path, uffd, regions, form)
         except OSError as error:
-            raise HandlerError(f"the handler refused the VMM at {path}: {error.strerror or error}") from None
+            refused = error.errno in (errno.EPIPE, errno.ECONNRESET)
+            how = "refused the VMM" if refused else "cannot be reached"
+            raise HandlerError(f"the handler {how} at {path}: {error.strerror or error}") from None
         self.pid, _ = peer_of(self._connection)
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
         self._pidfd = -1
@@ -39,7 +42,7 @@ class HandlerPeer:
             self._pidfd = os.pidfd_open(self.pid)
         self._thread: threading.Thread | None = None
         self._hung_up_at = 0.0
-        self._before = Use()
+        self._family, self._before = family(self.pid), Use()
 
     def watch(self, stop: Callable[[str], None]) -> None:
         """From now on: `stop` is called with the reason when the handler ends, refuses, or asks for what is not supported."""
@@ -48,6 +51,7 @@ class HandlerPeer:
 
     def begin(self) -> None:
         """The measured phase begins."""
+        self._family = family(self.pid)
         self._before = use_of(self.pid)
 
     def report(self, stuck: bool) -> dict[str, Any]:
@@ -109,15 +113,23 @@ class HandlerPeer:
             return
         self._hung_up_at = time.monotonic()
         ends = self._pidfd < 0 or _ended(self._pidfd, END_S)
-        if not ends and holds_userfaultfd(self.pid) is False:
-            stop(f"the handler (pid {self.pid}) refused the VMM: it closed the connection and holds no userfaultfd")
+        if ends or holds_userfaultfd(self.pid) is not False:
+            return
+        lost = self._lost()
+        how = f"does not serve any longer: {lost}" if lost else "refused the VMM: it closed the connection"
+        stop(f"the handler (pid {self.pid}) {how} and holds no userfaultfd")
+
+    def _lost(self) -> str:
+        """How many processes of a handler of several have ended; empty: none."""
+        ended = sum(state_of(pid) == "has ended" for pid in self._family)
+        return f"{ended} of its {len(self._family)} processes ended" if ended else ""
 
     def _state(self) -> str:
         """What can be seen of a handler that has left a fault unanswered."""
         state = state_of(self.pid)
         if state != "runs":
             return f"the handler (pid {self.pid}) {state}"
-        known = [f"the handler (pid {self.pid}) runs"]
+        known = [f"the handler (pid {self.pid}) runs", *filter(None, [self._lost()])]
         if holds_userfaultfd(self.pid) is False:
             known.append(
                 "it has closed its userfaultfd (where the VMM has closed its own too, missing pages silently become zero pages)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -89,9 +90,24 @@ def listens_at(path: str) -> bool:
         next(sockets)
         for line in sockets:
             fields = line.split(maxsplit=7)
-            if len(fields) == 8 and int(fields[3], 16) & LISTENS and os.path.realpath(fields[7].rstrip("\n")) == real:
+            if len(fields) == 8 and int(fields[3], 16) & LISTENS and _bound_to(fields[7].rstrip("\n"), real):
                 return True
     return False
+
+
+def is_socket(path: str) -> bool:
+    """Whether a Unix socket is at this path, its process alive or not."""
+    with suppress(OSError):
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    return False
+
+
+def _bound_to(name: str, real: str) -> bool:
+    """Whether a socket bound to this name is that at a real path. A relative name is as its process gave it, in a folder that is
+    not known."""
+    if os.path.isabs(name):
+        return os.path.realpath(name) == real
+    return os.path.basename(name) == os.path.basename(real) and is_socket(real)
 
 
 def _threads(pid: int) -> Iterator[tuple[int, ThreadUse]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator
 from typing import Any
 
+from workers.external.handler import LONGEST_PATH
 from workers.registry import strategy_entries
 from workers.spec import FAULT_KINDS
 
@@ -38,6 +40,8 @@ def _reached(values: dict[str, Any]) -> Iterator[str]:
             "the handler at page_server.socket has a snapshot of its own, and every word of it is verified: use source=file "
             "source.file=PATH with the same file"
         )
+    if len(os.fsencode(server["socket"])) > LONGEST_PATH:
+        yield f"page_server.socket is longer than {LONGEST_PATH} bytes, which no Unix socket's path is: use a shorter one"
     if server["socket"] and server["shared"]:
         yield "page_server.shared starts one handler for all guests, and that at page_server.socket runs already: leave it out"
     if source["name"] == "remote":
@@ -110,7 +114,7 @@ def _disturbed(values: dict[str, Any]) -> Iterator[str]:
         yield f"{NAME}: a VMM sends one userfaultfd, so devices have no second mapping: use disturb.devices.device_mapping=same"
     if balloon["rate_per_s"] <= 0:
         return
-    method = "dontneed" if memory["type"] == "anon" else "remove"
+    method = "remove" if memory["type"] == "shmem" else "dontneed"
     if balloon["method"] != method:
         yield (
             f"{NAME}: what a balloon dropped must read as zeros, and of {memory['type']} memory that is so after "
@@ -118,8 +122,6 @@ def _disturbed(values: dict[str, Any]) -> Iterator[str]:
         )
     if not balloon["track_removes"]:
         yield f"{NAME}: a VMM with a balloon registers UFFD_FEATURE_EVENT_REMOVE: use disturb.balloon.track_removes=true"
-    if devices["threads"] > 0:
-        yield f"{NAME}: devices write contents into pages that a balloon has made zeros: use one of the two"
     if values["verify"] == "page":
         yield (
             f"{NAME}: a page that the balloon drops while all its words are checked is half zeros: use verify=word, which checks "

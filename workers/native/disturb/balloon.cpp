@@ -34,11 +34,10 @@ class Balloon final : public Disturbance {
   void work(std::uint32_t, Disturber& me) override {
     while (me.next()) {
       std::uint64_t page = 0;
-      if (!find(page)) continue;
+      if (!find(page) || !begin(page)) continue;
       // KVM's MMU notifier takes the stage-2 entry away with the page, with or without a remove event. A vCPU may enter it
       // again before the page is gone, so once more afterwards.
       if (!config_.stale_stage2) scene_.vcpus.record.leave_stage2(page);
-      begin(page);
       drop(page);
       end(page);
       if (!config_.stale_stage2) scene_.vcpus.record.leave_stage2(page);
@@ -68,10 +67,11 @@ class Balloon final : public Disturbance {
 
   // No reader marks the page under an external handler. Before and after: a vCPU that touches it meanwhile has a record
   // for its fault.
-  void begin(std::uint64_t page) const {
-    if (scene_.dropped == nullptr) return;
-    scene_.dropped->begin(page);
+  bool begin(std::uint64_t page) const {
+    if (scene_.dropped == nullptr) return true;
+    if (!scene_.dropped->begin(page)) return false;
     scene_.vcpus.record.discard(page);
+    return true;
   }
   void end(std::uint64_t page) const {
     if (scene_.dropped == nullptr) return;

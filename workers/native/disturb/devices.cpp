@@ -59,6 +59,7 @@ class Devices final : public Disturbance {
   }
 
   void write_out(const Descriptor& from, const Descriptor& to, std::uint64_t page, std::uint64_t chunk, Disturber& me) const {
+    const bool dropped = scene_.dropped != nullptr && scene_.dropped->dropped(page);
     const ssize_t done = access(SYS_write, to, page, chunk, me);
     if (done < 0 && errno != EFAULT) throw KernelError("write of guest memory to a pipe", errno);
     if (done < static_cast<ssize_t>(kChunkBytes)) refused(page, me);
@@ -66,14 +67,33 @@ class Devices final : public Disturbance {
     if (done <= 0 || drain(from, words) != kChunkBytes || done != static_cast<ssize_t>(kChunkBytes)) return;
     if (scene_.guest.stopping()) return;  // a sleeper that the stop has woken finds zeros
     for (std::uint64_t i = 0; i < words.size(); ++i)
-      if (words[i] != expected(page, chunk, i) && me.wrong_words++ == 0)
-        me.first_wrong = "device: " + describe_wrong_word(page, chunk * words.size() + i, words[i], expected(page, chunk, i));
+      if (!is_right(page, words[i], expected(page, chunk, i), dropped) && me.wrong_words++ == 0)
+        me.first_wrong = "device: " + describe(page, chunk * words.size() + i, words[i], expected(page, chunk, i));
   }
 
-  // The bytes are those the page has anyway, so nothing changes but the page's being there.
+  bool is_right(std::uint64_t page, std::uint64_t found, std::uint64_t expected, bool dropped) const {
+    return scene_.dropped == nullptr ? found == expected : scene_.dropped->allows(page, found, expected, dropped);
+  }
+
+  static std::string describe(std::uint64_t page, std::uint64_t word, std::uint64_t found, std::uint64_t expected) {
+    return found == expected ? describe_wrong_word(page, word, found, 0) + kWasDropped
+                             : describe_wrong_word(page, word, found, expected);
+  }
+
+  // The bytes are those the page has anyway, so nothing changes but the page's being there. Zeros of one that the balloon has
+  // dropped; while it is being dropped, or written by another device, it is read instead.
   void read_in(const Descriptor& from, const Descriptor& to, std::uint64_t page, std::uint64_t chunk, Disturber& me) const {
-    Chunk words;
-    for (std::uint64_t i = 0; i < words.size(); ++i) words[i] = expected(page, chunk, i);
+    const bool dropped = scene_.dropped != nullptr && scene_.dropped->dropped(page);
+    const bool claimed = scene_.dropped != nullptr && scene_.dropped->begin_write(page);
+    if (scene_.dropped != nullptr && !dropped && !claimed) return write_out(from, to, page, chunk, me);
+    write_in(from, to, page, chunk, dropped, me);
+    if (claimed) scene_.dropped->end_write(page);
+  }
+
+  void write_in(const Descriptor& from, const Descriptor& to, std::uint64_t page, std::uint64_t chunk, bool zeros,
+                Disturber& me) const {
+    Chunk words{};
+    for (std::uint64_t i = 0; i < words.size() && !zeros; ++i) words[i] = expected(page, chunk, i);
     if (::write(to.get(), words.data(), kChunkBytes) != static_cast<ssize_t>(kChunkBytes))
       throw KernelError("write to a pipe", errno);
     const ssize_t done = access(SYS_read, from, page, chunk, me);

@@ -6,25 +6,39 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernel/clock.hpp"
+
 namespace uffd {
 
 class DroppedPages {
  public:
   explicit DroppedPages(std::uint64_t pages) : states_(pages) {}
 
-  void begin(std::uint64_t page) noexcept { move(page, kDropping); }
-  void end(std::uint64_t page) noexcept { move(page, kDropped); }
+  /// The balloon is about to drop the page. False: a device writes contents into it just now.
+  bool begin(std::uint64_t page) noexcept { return moved(page, kKept, kDropping) || may_be_zero(page); }
+  void end(std::uint64_t page) noexcept { moved(page, kDropping, Clock::get().now()); }
+  /// A device is about to write contents into the page. False: it is dropped, or another device writes.
+  bool begin_write(std::uint64_t page) noexcept { return moved(page, kKept, kWritten); }
+  void end_write(std::uint64_t page) noexcept { moved(page, kWritten, kKept); }
+
   /// It may read as zeros: the balloon has dropped it, or is about to.
-  bool may_be_zero(std::uint64_t page) const noexcept { return states_[page].load(std::memory_order_acquire) != kKept; }
+  bool may_be_zero(std::uint64_t page) const noexcept { return state(page) >= kDropping; }
   /// It must.
-  bool dropped(std::uint64_t page) const noexcept { return states_[page].load(std::memory_order_acquire) == kDropped; }
+  bool dropped(std::uint64_t page) const noexcept { return state(page) > kDropping; }
+  /// The same of an access that was raised then.
+  bool dropped_before(std::uint64_t page, Ticks raised) const noexcept { return dropped(page) && state(page) < raised; }
+  /// Whether an access may have found a word; `before`: the page was dropped before the access.
+  bool allows(std::uint64_t page, std::uint64_t found, std::uint64_t expected, bool before) const noexcept {
+    return found == expected ? !before : found == 0 && may_be_zero(page);
+  }
 
  private:
-  enum State : std::uint8_t { kKept, kDropping, kDropped };
-  void move(std::uint64_t page, State to) noexcept {  // relaxed: the balloon is the only writer
-    if (states_[page].load(std::memory_order_relaxed) < to) states_[page].store(to, std::memory_order_release);
+  static constexpr Ticks kKept = 0, kWritten = 1, kDropping = 2;  // else when it was dropped first
+  Ticks state(std::uint64_t page) const noexcept { return states_[page].load(std::memory_order_acquire); }
+  bool moved(std::uint64_t page, Ticks from, Ticks to) noexcept {
+    return states_[page].compare_exchange_strong(from, to, std::memory_order_acq_rel);
   }
-  std::vector<std::atomic<std::uint8_t>> states_;
+  std::vector<std::atomic<Ticks>> states_;
 };
 
 }  // namespace uffd

@@ -47,7 +47,7 @@ void check(const GuestConfig& config) {
 }
 
 Descriptor make_region(const GuestConfig& config) {
-  if (config.memory == MemoryType::anon || config.memory == MemoryType::file) return {};
+  if (!config.in_memfd()) return {};
   Descriptor region = make_memfd("uffd-loadgen-region", config.region_bytes, config.memory == MemoryType::hugetlb);
   if (config.numa.mode != NumaMode::inherit) place_memory(Mapping::shared(region.get(), config.region_bytes), config.numa);
   return region;

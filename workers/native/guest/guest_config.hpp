@@ -26,6 +26,12 @@ struct GuestConfig {
   std::uint32_t regions = 1;            ///< stretches of a VMM process's mapping, with gaps between
   bool external = false;                ///< an external handler resolves, which notes nothing here
   bool drops = false;                   ///< resolved pages may be taken away again: a balloon is at work
+
+  /// In a memfd that VMM processes map; else a VMM process's own. A VMM that is not ours has huge pages of its own, unless
+  /// several processes share them.
+  bool in_memfd() const noexcept {
+    return memory == MemoryType::shmem || (memory == MemoryType::hugetlb && !(external && vcpus == vcpus_per_vmm));
+  }
 };
 
 }  // namespace uffd

@@ -1,6 +1,7 @@
 #include "kernel/mapping.hpp"
 
 #include <linux/memfd.h>
+#include <linux/mman.h>
 #include <sys/syscall.h>
 
 #include <utility>
@@ -9,6 +10,12 @@
 #include "kernel/vocabulary.hpp"
 
 namespace uffd {
+
+namespace {
+
+constexpr int kAnonymousHuge = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_HUGE_2MB;
+
+}  // namespace
 
 MemoryType memory_type(const std::string& name) {
   if (name == "shmem") return MemoryType::shmem;
@@ -50,10 +57,16 @@ Mapping Mapping::anonymous(std::uint64_t bytes, std::uint64_t alignment) {
   return aligned(bytes, alignment, PROT_READ | PROT_WRITE);
 }
 
+Mapping Mapping::anonymous_huge(std::uint64_t bytes) {
+  void* data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, kAnonymousHuge, -1, 0);
+  if (data == MAP_FAILED) throw KernelError("mmap of anonymous 2-MiB pages (vm.nr_hugepages)", errno, 0, bytes);
+  return {data, bytes};
+}
+
 Mapping Mapping::reserved(std::uint64_t bytes, std::uint64_t alignment) { return aligned(bytes, alignment, PROT_NONE); }
 
-void Mapping::put(std::uint64_t at, std::uint64_t bytes, int fd, std::uint64_t from) const {
-  const int flags = MAP_FIXED | (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED);
+void Mapping::put(std::uint64_t at, std::uint64_t bytes, int fd, std::uint64_t from, bool huge) const {
+  const int flags = MAP_FIXED | (fd >= 0 ? MAP_SHARED : huge ? kAnonymousHuge : MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
   void* const where = data_ + at;
   if (::mmap(where, bytes, PROT_READ | PROT_WRITE, flags, fd, static_cast<off_t>(fd < 0 ? 0 : from)) == MAP_FAILED)
     throw KernelError("mmap of a region of the guest", errno, address() + at, bytes);

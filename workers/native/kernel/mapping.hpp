@@ -24,11 +24,13 @@ class Mapping {
   static Mapping private_of(int fd, std::uint64_t bytes);
   /// Maps private anonymous memory, aligned to `alignment`, without reserving swap. Throws KernelError.
   static Mapping anonymous(std::uint64_t bytes, std::uint64_t alignment);
+  /// Maps private anonymous memory of 2-MiB pages, reserved from the kernel's pool. Throws KernelError.
+  static Mapping anonymous_huge(std::uint64_t bytes);
   /// Address space with nothing in it, aligned to `alignment`; `put` fills parts of it. Throws KernelError.
   static Mapping reserved(std::uint64_t bytes, std::uint64_t alignment);
-  /// Maps `bytes` of `fd` from `from` on shared, or private anonymous memory where `fd` is -1, at `at` of a reserved mapping.
-  /// Throws KernelError.
-  void put(std::uint64_t at, std::uint64_t bytes, int fd, std::uint64_t from) const;
+  /// Maps `bytes` of `fd` from `from` on shared, or private anonymous memory where `fd` is -1 (`huge`: of 2-MiB pages), at `at`
+  /// of a reserved mapping. Throws KernelError.
+  void put(std::uint64_t at, std::uint64_t bytes, int fd, std::uint64_t from, bool huge) const;
   Mapping(Mapping&& other) noexcept;
   Mapping& operator=(Mapping&& other) noexcept;
   Mapping(const Mapping&) = delete;

@@ -22,6 +22,11 @@ VmLayout layout_of(const EngineSetup& setup) {
   VmLayout layout;
   layout.slots = {slot(setup.region), GuestSlot{setup.guest.shared_bytes().data(), setup.guest.shared_bytes().size(), 0},
                   slot(setup.record), slot(setup.faults)};
+  const PageLayout& pages = setup.guest.layout();
+  for (std::uint64_t i = 0; i < pages.regions(); ++i) {
+    const std::uint64_t first = pages.first_page(i);
+    layout.parts.push_back({pages.offset(first), (pages.end_page(i) - first) * setup.guest.config().page_bytes});
+  }
   layout.vcpus = setup.vcpus;
   layout.accesses_per_vcpu = kKvmAccessesAtOnce;
   layout.kernel_mode = setup.options.at("guest_mode") == 1;

@@ -61,9 +61,7 @@ Vm::Vm(const VmLayout& layout) : kvm_(open_kvm()), vm_(::ioctl(kvm_.get(), KVM_C
   write_guest_tables(own_.host, end, code_at_, layout.kernel_mode);
   std::memcpy(own_.host + code_at_, first_guest_byte, code_bytes);
 
-  add_slot(0, own_, false);
-  if (layout.exit_on_missing) userfault_bits_ = UserfaultBits(slots_[0].bytes);
-  for (std::uint32_t i = 0; i < slots_.size(); ++i) add_slot(i + 1, slots_[i], i == 0 && layout.exit_on_missing);
+  add_slots(layout);
 
   const auto run_bytes = static_cast<std::uint64_t>(::ioctl(kvm_.get(), KVM_GET_VCPU_MMAP_SIZE, 0));
   for (std::uint32_t i = 0; i < layout.vcpus; ++i) {
@@ -81,6 +79,16 @@ Vm::Vm(const VmLayout& layout) : kvm_(open_kvm()), vm_(::ioctl(kvm_.get(), KVM_C
                 {code_at_, vcpu_at, vcpu_at, traps_at, own_.host + traps_at, layout.kernel_mode});
     vcpus_.push_back(std::move(vcpu));
   }
+}
+
+void Vm::add_slots(const VmLayout& layout) {
+  std::uint32_t number = 0;
+  add_slot(number++, own_, false);
+  if (layout.exit_on_missing) userfault_bits_ = UserfaultBits(slots_[0].bytes);
+  const std::vector<RegionPart> whole{{0, slots_[0].bytes}};
+  for (const RegionPart& part : layout.parts.empty() ? whole : layout.parts)
+    add_slot(number++, {slots_[0].host + part.offset, part.bytes, slots_[0].at + part.offset}, layout.exit_on_missing);
+  for (std::size_t i = 1; i < slots_.size(); ++i) add_slot(number++, slots_[i], false);
 }
 
 void Vm::add_slot(std::uint32_t number, const GuestSlot& slot, bool exits_on_missing) {

@@ -30,8 +30,14 @@ struct GuestSlot {
   }
 };
 
+/// A stretch of the region that is mapped.
+struct RegionPart {
+  std::uint64_t offset = 0, bytes = 0;
+};
+
 struct VmLayout {
-  std::vector<GuestSlot> slots;  ///< host and bytes given; the addresses are dealt here. The first is the region
+  std::vector<GuestSlot> slots;   ///< host and bytes given; the addresses are dealt here. The first is the region
+  std::vector<RegionPart> parts;  ///< of the region, each a memory slot: what lies between is in none. Empty: it is one
   std::uint32_t vcpus = 1;
   std::uint64_t accesses_per_vcpu = 0;  ///< that one is asked for at a time
   bool kernel_mode = false;
@@ -64,6 +70,7 @@ class Vm {
   UserfaultBits& userfault_bits() noexcept { return userfault_bits_; }
 
  private:
+  void add_slots(const VmLayout& layout);
   void add_slot(std::uint32_t number, const GuestSlot& slot, bool exits_on_missing);
 
   Descriptor kvm_, vm_;

@@ -154,7 +154,7 @@ class AccessAccount {
   [[gnu::always_inline]] bool is_right(std::uint64_t found, std::uint64_t expected) const noexcept {
     if (books_.dropped == nullptr) [[likely]]
       return found == expected;
-    return found == expected ? !dropped_before_ : found == 0 && books_.dropped->may_be_zero(page_);
+    return books_.dropped->allows(page_, found, expected, dropped_before_);
   }
 
   Books books_;

@@ -99,6 +99,8 @@ class Vcpu : private Trips {
   void raise(const Raised& raised) noexcept {
     begin(raised.page, raised.known, raised.write, raised.due);
     raised_ = raised.at;
+    // It may have been made long ago. Without a stamp of its own it may hold either.
+    if (books_.dropped != nullptr) dropped_before_ = books_.dropped->dropped_before(raised.page, raised.at);
     if (!PageRecord::faults(raised.known)) return;
     if (raised.opened)
       take_over_record();

@@ -15,8 +15,10 @@ Mapping map_memory(const Guest& guest, const std::string& snapshot) {
   switch (config.memory) {
     case MemoryType::anon: return Mapping::anonymous(config.region_bytes, kHugePageBytes);
     case MemoryType::file: return Mapping::private_of(open_snapshot(snapshot, config.region_bytes).get(), config.region_bytes);
-    case MemoryType::shmem:
-    case MemoryType::hugetlb: break;
+    case MemoryType::hugetlb:
+      if (!config.in_memfd()) return Mapping::anonymous_huge(config.region_bytes);
+      break;
+    case MemoryType::shmem: break;
   }
   return Mapping::shared(guest.region_fd(), config.region_bytes);
 }
@@ -28,7 +30,8 @@ Mapping map_apart(const Guest& guest) {
   Mapping region = Mapping::reserved(layout.span_bytes(), kHugePageBytes);
   for (std::uint64_t i = 0; i < layout.regions(); ++i) {
     const std::uint64_t first = layout.first_page(i), pages = layout.end_page(i) - first;
-    region.put(layout.offset(first), pages * config.page_bytes, guest.region_fd(), first * config.page_bytes);
+    region.put(layout.offset(first), pages * config.page_bytes, guest.region_fd(), first * config.page_bytes,
+               config.memory == MemoryType::hugetlb);
   }
   return region;
 }
@@ -36,7 +39,8 @@ Mapping map_apart(const Guest& guest) {
 Mapping map_region(const Guest& guest, const std::string& snapshot) {
   const GuestConfig& config = guest.config();
   Mapping region = guest.layout().regions() == 1 ? map_memory(guest, snapshot) : map_apart(guest);
-  if (config.memory == MemoryType::anon) place_memory(region, config.numa);  // a memfd has its policy already
+  // A memfd has its policy already, and the page cache is no part of the guest.
+  if (!config.in_memfd() && config.memory != MemoryType::file) place_memory(region, config.numa);
   if (config.memory != MemoryType::hugetlb) {
     if (config.transparent_huge_pages)
       region.advise(MADV_HUGEPAGE, "madvise MADV_HUGEPAGE");
