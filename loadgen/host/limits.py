@@ -12,8 +12,9 @@ from loadgen.host.cgroups import Cgroups, Quota, Room
 
 MIB = 1 << 20
 SHARED_MEMORY = "/dev/shm"
-RAY_TASKS = 200
-"""Processes and threads of an embedded Ray and its driver while they start: 240 were counted with two actors, on 2 CPUs."""
+RAY_TASKS = 150
+"""Processes and threads of an embedded Ray and its driver at their peak. On 2 CPUs 189 were counted in all (`pids.peak`) with two
+actors, and 416 with nine."""
 ACTOR_TASKS = 32
 """Of an actor, besides the threads it starts for its guest."""
 RAY_BYTES = 480 * MIB
