@@ -242,6 +242,19 @@ def test_a_handler_that_does_not_start_is_named(command: str, said: str, tmp_pat
     assert left_over() == []
 
 
+def test_a_program_beside_this_interpreter_is_found_where_its_environment_is_not_activated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    (tmp_path / "snapshot").write_bytes(bytes(4096))
+    command = "loadgen-serve --socket {socket} --snapshot {snapshot} --quiet"
+    handler = Handler(asked(command=command), str(tmp_path / "snapshot"), "a-run", 30.0)
+    try:
+        assert listens_at(handler.path)
+    finally:
+        handler.close()
+
+
 def test_a_version_without_an_end_of_its_line_loses_its_control_characters() -> None:
     ran = against(SHORT, "--fault prints=2")
     assert (ran.stop_reason, ran.version) == ("", "test0;title  handler 1.0 \N{REPLACEMENT CHARACTER}")

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -97,7 +98,9 @@ class Handler:
         words = [word.replace("{socket}", self.path).replace("{snapshot}", snapshot) for word in shlex.split(command)]
         with open(folder / "stdout", "wb") as out, open(folder / "stderr", "wb") as err:
             try:
-                self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, process_group=0)
+                self._process = subprocess.Popen(
+                    words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, process_group=0, env=_environment()
+                )
             except (OSError, ValueError) as error:
                 why = getattr(error, "strerror", None) or error
                 raise HandlerError(f"page_server.command cannot be started: {words[0]}: {why}") from None
@@ -135,6 +138,12 @@ class Handler:
         """The last lines of its stderr, to be put behind a reason."""
         said = "" if self._folder is None else last_lines(self._folder / "stderr")
         return f"; its stderr: {said}" if said else ""
+
+
+def _environment() -> dict[str, str]:
+    """A handler's: `loadgen-serve` is found beside this interpreter, also where its environment is not activated."""
+    own = str(Path(sys.executable).parent)
+    return {**os.environ, "PATH": os.pathsep.join(filter(None, (os.environ.get("PATH", os.defpath), own)))}
 
 
 def _wait(done: Callable[[], bool], timeout_s: float) -> bool:
