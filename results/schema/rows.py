@@ -52,7 +52,12 @@ FAULT_COLUMNS = (
     Column("outcome", NAME, "", "how the fault ended", True),
     Column("exit", NAME, "", "how its first exit arrived; none: the vCPU did not exit"),
     Column("intended_ns", NS, "ns", "open loop, or a trace's gaps: when the access was intended"),
-    Column("raised_ns", NS, "ns", "the vCPU touched the page; its first exit from a page recorded as mapped: when that arrived"),
+    Column(
+        "raised_ns",
+        NS,
+        "ns",
+        "the vCPU touched the page; its first exit from, or sleep in, one recorded as mapped: when that arrived",
+    ),
     Column("delivered_ns", NS, "ns", "a reader had read the event, or the exit had arrived"),
     Column("fetched_ns", NS, "ns", "the contents were complete"),
     Column("installed_ns", NS, "ns", "the resolve call had returned"),

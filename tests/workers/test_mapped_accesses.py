@@ -59,3 +59,21 @@ def test_a_page_that_the_record_calls_mapped_and_is_not_exits_is_resolved_and_le
     stages = ("raised_ns", "delivered_ns", "installed_ns", "resumed_ns")
     assert (np.diff([again[stage].astype(np.int64) for stage in stages], axis=0) >= 0).all()
     assert (again["raised_ns"] > records["resumed_ns"][PAGES["shmem"] - 1]).all()
+
+
+def test_a_sleep_in_a_page_that_the_record_calls_mapped_leaves_a_record_of_its_own_and_the_last_one_as_it_was() -> None:
+    spec = spec_of("uffd_wait", "shmem", "minor")
+    access = dataclasses.replace(spec.access, passes=2, think_ns=2_000_000)
+    ran = run_in_process(dataclasses.replace(spec, access=access), drop_after_the_first_pass)
+    assert (ran.stop_reason, ran.wrong_words, ran.broken) == ("", 0, [])
+    assert ran.server["resolved_again"] > 0
+    assert [row["pages_resolved"] for row in ran.rows] == [PAGES["shmem"]]
+    [records] = ran.records
+    first, again = records[: PAGES["shmem"]], records[PAGES["shmem"] :]
+    assert len(again) == ran.server["resolved_again"]
+    assert set(ran.faults) == {("minor", "waited")}
+    assert (first["installed_ns"] < again["raised_ns"][0]).all(), "a record that is closed is stamped no more"
+    assert (first["resumed_ns"] < again["raised_ns"][0]).all()
+    stages = ("raised_ns", "delivered_ns", "resumed_ns")
+    assert (np.diff([again[stage].astype(np.int64) for stage in stages], axis=0) >= 0).all()
+    assert (np.diff(again["page"].astype(np.int64)) == 1).all() and again["page"][-1] == PAGES["shmem"] - 1

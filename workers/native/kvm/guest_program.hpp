@@ -179,7 +179,8 @@ class GuestVcpu {
     const bool by_kernel = (access.flags & GuestAccess::kByKernel) != 0;
     if (by_kernel || slot_ == job_.record_capacity)
       access.waited = job_.records[slot_].delivered.load(std::memory_order_acquire) != 0;
-    if (!by_kernel) next_slot();  // else who was first has to be known before
+    job_.state->slot.store(kNoSlot, kRelaxed);  // an event that is read later is not of this record
+    if (!by_kernel) next_slot();                // else who was first has to be known before
   }
   void next_slot() noexcept {
     if (slot_ != job_.record_capacity) ++recorded_;

@@ -208,6 +208,7 @@ std::size_t Reader::read_and_mark(Peer& peer) {
   // Of a fault that is raised again, its sleeper woken without an answer, the first event counts: later stages follow it.
   if (record != nullptr && record->delivered.load(std::memory_order_relaxed) == 0)  // relaxed: reset before `slot`, acquired
     record->delivered.store(delivered, std::memory_order_release);
+  if (record == nullptr && vcpu != Request::kNobody) note_sleeper(vcpu, *page, delivered);
   count_waiter(vcpu);
   if (inject.vanish_after_events != 0 && ++taken_ > inject.vanish_after_events) {
     counters_[Counter::events_dropped] += 1 + answers_.drop();
@@ -239,6 +240,17 @@ std::size_t Reader::read_and_mark(Peer& peer) {
   const bool populating = state.stage.load(kRelaxed) == Stage::populating;
   ++counters_[populating ? Counter::populate_waits : Counter::stray_waits];
   if (!populating) state.stray_waits.fetch_add(1, kRelaxed);
+}
+
+// A vCPU opens no record for a page that it takes for mapped. Where it sleeps in one this note has it opened afterwards; of
+// several events of one access the first counts. A vCPU that has gone on meanwhile has another page or has counted the access.
+void Reader::note_sleeper(std::uint32_t vcpu, std::uint64_t page, Ticks delivered) const noexcept {
+  VcpuState& state = guest_.vcpu(vcpu);
+  // relaxed: stored by the vCPU before it slept
+  const std::uint64_t access = state.accesses.load(kRelaxed) + 1;
+  if (state.slot.load(kRelaxed) != kNoSlot || state.page.load(kRelaxed) != page || state.slept.load(kRelaxed) == access) return;
+  state.slept_at.store(delivered, kRelaxed);
+  state.slept.store(access, std::memory_order_release);
 }
 
 // The dropper has gone on inside our read(2) already: until this is done a thread that finds a page gone which the record calls

@@ -34,6 +34,7 @@ class Reader {
   void take_fault(Peer& peer, const uffd_msg& message, Ticks delivered);
   void take_foreign_fault(Peer& peer, const uffd_msg& message, std::uint64_t page, Ticks delivered);
   void count_waiter(std::uint32_t vcpu) noexcept;
+  void note_sleeper(std::uint32_t vcpu, std::uint64_t page, Ticks delivered) const noexcept;
   void mark_removes(Peer& peer, std::size_t messages);
   void wake_all() noexcept;
   void vanish();

@@ -36,6 +36,7 @@ void Vcpu::run(Engine& engine) noexcept {
     name_this_thread("vcpu " + std::to_string(index_));
     state_.tid.store(static_cast<std::uint32_t>(::syscall(SYS_gettid)), std::memory_order_release);
     order_.prepare();
+    state_.slot.store(kNoSlot, kRelaxed);
     const std::unique_ptr<Engine::Seat> seat = engine.enter(*this);
     std::uint32_t round = 0;
     do {
@@ -53,6 +54,17 @@ void Vcpu::run(Engine& engine) noexcept {
   state_.finished.store(1, std::memory_order_release);
   vmm_.guest.header().ended.fetch_add(1, std::memory_order_release);
   futex_wake(vmm_.guest.header().ended, kEverybody);
+}
+
+void Vcpu::note_slept() noexcept {
+  if (under_way_) return;
+  note_late();
+  raised_ = state_.slept_at.load(kRelaxed);  // relaxed: stored before `slept`, which was acquired
+}
+
+void Vcpu::open_slept() noexcept {
+  open_record();
+  slot_->delivered.store(state_.slept_at.load(kRelaxed), kRelaxed);
 }
 
 bool Vcpu::one_round(Engine::Seat& seat) {

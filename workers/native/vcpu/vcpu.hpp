@@ -44,6 +44,8 @@ class Vcpu : private Trips {
   }
   /// It has read `value`; `base`: of the contents of its page. False: it was given up, or its word is wrong.
   [[gnu::always_inline]] bool finish_here(std::uint64_t value, std::uint64_t base) noexcept {
+    if (!open_ && !abandoned_ && slept()) [[unlikely]]
+      open_slept();
     Touched touched{.value = value};
     if (open_) {
       touched.stopping = stopping();
@@ -52,13 +54,14 @@ class Vcpu : private Trips {
       touched.first = !(books_.external && touched.stopping) && first_touch(books_.pages, page_, known_, books_.userfaultfd);
       touched.resumed = clock_.now_and_cpu(touched.cpu);
       seen_.add(touched.cpu);
+      state_.slot.store(kNoSlot, kRelaxed);  // an event that is read later is not of this record
     }
     return close(touched, base);
   }
 
   // An access to a page that is mapped according to the record is not noted and not stamped: a stamp waits for every load
   // before it, and so keeps the processor from making several such accesses at a time, as those of a guest's program are made.
-  // One that exits all the same is noted from there on; from then on each access is stamped before it is made.
+  // One that exits or sleeps all the same is noted from there on; from then on each access is stamped before it is made.
 
   bool notes_all() const noexcept { return notes_all_; }
   [[gnu::always_inline]] void touch_mapped(std::uint64_t page, bool write) noexcept {
@@ -67,7 +70,10 @@ class Vcpu : private Trips {
     state_.stage.store(Stage::touching, kRelaxed);
   }
   [[gnu::always_inline]] bool finish_mapped(std::uint64_t page, std::uint64_t value, std::uint64_t base) noexcept {
-    return under_way_ ? finish_here(value, base) : check_word(page, value, base);
+    if (!under_way_ && !slept()) [[likely]]
+      return check_word(page, value, base);
+    note_slept();
+    return finish_here(value, base);
   }
   /// The access is interrupted, by its exit or by the end of the run.
   void note_late() noexcept {
@@ -184,6 +190,10 @@ class Vcpu : private Trips {
   Ticks end() const noexcept { return rounds_.empty() ? 0 : rounds_.back().end; }
 
  private:
+  /// The access under way has no record, and a reader had its event: the record calls its page mapped, and it was not.
+  bool slept() const noexcept { return state_.slept.load(std::memory_order_acquire) == done_ + 1; }
+  void note_slept() noexcept;
+  void open_slept() noexcept;
   bool wait_at_barrier(std::uint32_t round) noexcept;
   bool one_round(Engine::Seat& seat);               ///< false: the run is being stopped
   bool sleep_and_spin(Ticks until) const noexcept;  ///< the same
