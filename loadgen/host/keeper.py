@@ -17,7 +17,8 @@ from pathlib import Path
 from loadgen.host.session_folder import session_folder
 from loadgen.host.swap_device import KINDS
 
-NEVER_KILLED_FOR_MEMORY = "-1000"
+OOM_SCORES = ("-1000", "0")
+"""Never killed for lack of memory; and what any process may go back to, where the first needs CAP_SYS_RESOURCE."""
 CHANGES = {**KINDS, "folder": session_folder}
 """By name: swap of a kind, and the folder of a session with all that lives in it."""
 
@@ -27,8 +28,7 @@ def main() -> int:
     # A signal to the driver's group or session must not end the process that cleans up after it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(NEVER_KILLED_FOR_MEMORY)
+    _outlive_lack_of_memory()
     asked = json.loads(sys.stdin.readline())
     try:
         with CHANGES[asked["change"]](asked["size_bytes"], asked["folder"]) as path:
@@ -38,6 +38,13 @@ def main() -> int:
         _answer({"error": f"{error.strerror} ({error.filename})"})
         return 1
     return 0
+
+
+def _outlive_lack_of_memory() -> None:
+    for score in OOM_SCORES:
+        with suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text(score)
+            return
 
 
 def _answer(answer: dict[str, str]) -> None:

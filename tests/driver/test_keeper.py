@@ -39,6 +39,25 @@ def test_no_signal_that_ends_a_driver_ends_its_keeper(tmp_path: Path, number: si
     assert not folder.exists()
 
 
+def test_a_keeper_is_not_as_likely_to_be_killed_for_lack_of_memory_as_its_driver(tmp_path: Path) -> None:
+    folder = tmp_path / "session"
+    folder.mkdir()
+    driver = """
+import os
+from pathlib import Path
+from loadgen.host.changes import Keeper
+from tests.driver.test_keeper import of_keeper
+Path("/proc/self/oom_score_adj").write_text("500")
+folder = Path(os.environ["FOLDER"])
+keeper = Keeper("folder", folder=str(folder))
+print(Path(f"/proc/{of_keeper(folder)}/oom_score_adj").read_text())
+keeper.undo()
+"""
+    environment = os.environ | {"FOLDER": str(folder)}
+    done = subprocess.run([sys.executable, "-c", driver], env=environment, capture_output=True, text=True, check=True)
+    assert int(done.stdout) in (-1000, 0)
+
+
 def test_what_lives_in_the_folder_of_a_killed_driver_ends_within_ten_seconds(tmp_path: Path) -> None:
     folder = tmp_path / "session"
     folder.mkdir()
