@@ -12,8 +12,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests import specs
+from tests.in_process import has_run
 from tests.workers.server_process import ServerProcess
 from tests.workers.test_actors import SPEC
+from workers.page_server import PageServer
 from workers.source import Source
 from workers.spec import RunSpec, SourceSpec, StrategySpec
 from workers.vcpu import Vcpu
@@ -150,3 +152,51 @@ def test_the_guest_and_its_descriptors_are_gone_when_the_vmm_processes_close_aft
         thread.join(60)
     guest.close()
     assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_a_page_server_in_anothers_place_wakes_the_sleepers_whose_events_were_read_and_not_answered() -> None:
+    pages = 64
+    spec = dataclasses.replace(
+        spec_for("uffd_wait", "shmem"),
+        memory=specs.memory("shmem", pages * 4096, 4096),
+        page_server=specs.page_server(delay_us=3600e6),
+        vcpus=1,
+        vcpus_per_vmm=1,
+        watchdog_s=30.0,
+    )
+    first, second, vmm = PageServer(), PageServer(), Vcpu()
+    try:
+        vmm.open(spec, 0, first.open(spec)[0])
+        first.serve()
+        vmm.prepare()
+        running = threading.Thread(target=vmm.run)
+        running.start()
+        while not any(one["page_state"] == "in flight" for one in first.look()["standing"]):
+            time.sleep(0.001)
+        assert first.finish().counters["events_dropped"] == 1
+        held = second.take_over(dataclasses.replace(spec, page_server=specs.page_server()), vmm.address())
+        assert vmm.hand_over(held) == 1
+        second.serve()
+        running.join()
+        assert vmm.stop_reason() == ""
+        assert second.finish().counters["events_resolved"] == pages
+    finally:
+        vmm.close()
+        second.close()
+        first.close()
+
+
+def test_what_each_connection_to_a_remote_source_has_counted_is_kept_by_the_next_page_server(source: Source) -> None:
+    spec = spec_for("uffd_wait", "shmem", specs.source(name="remote", seed=5, connections=3))
+    spec = dataclasses.replace(spec, source=dataclasses.replace(spec.source, address=source.open(spec)))
+    second = PageServer()
+    with has_run(spec) as rig:
+        assert rig.server.finish().counters["fetched_pages"] == PAGES
+        try:
+            held = second.take_over(spec, rig.vmms[0].address())
+            for vmm in rig.vmms:
+                vmm.hand_over(held)
+            second.serve()
+            assert second.finish().counters["fetched_pages"] == PAGES
+        finally:
+            second.close()

@@ -1,0 +1,113 @@
+"""What a loss is put down to: a page server replaced, another actor lost meanwhile, a silent peer; and clocks that restart."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+from ray.exceptions import ActorDiedError, RayTaskError
+
+from loadgen.cluster.answers import START_LIMIT_S, Answers, Frozen, Stalled, asked
+from loadgen.run import measuring, recovery
+from loadgen.run.recovery import Suspicion, replace
+from tests import specs
+from tests.driver.rig import Rig, nothing
+
+WATCHDOG_S = 10.0
+
+
+def test_a_page_server_that_replaces_another_has_as_long_to_start_as_the_first_one(rig: Rig) -> None:
+    answers, server = Answers(WATCHDOG_S), rig.server
+    server.node, server.hangs = rig.nodes[0], {"open"}
+    with pytest.raises(Stalled):
+        answers.get("open", asked([server], "open"))
+    replace(server, answers)
+    server.hangs |= {"usage"}
+    server.pid = lambda: None  # type: ignore[method-assign, assignment, return-value]
+    began = rig.ray.clock
+    with pytest.raises(Frozen, match=r"server \(not started\) did not answer"):
+        answers.get("open", asked([server], "open"))
+    assert rig.ray.clock - began > START_LIMIT_S
+
+
+def test_the_silence_of_a_page_server_is_not_that_of_the_one_in_its_place(rig: Rig) -> None:
+    answers, server = Answers(WATCHDOG_S), rig.server
+    server.node = rig.nodes[0]
+    rig.freeze(server, "open")
+    with pytest.raises(Frozen):
+        answers.get("open", asked([server], "open"))
+    replace(server, answers)
+    began = rig.ray.clock
+    with pytest.raises(Frozen):
+        answers.get("open", asked([server], "open"))
+    assert rig.ray.clock - began > WATCHDOG_S
+
+
+def test_a_vmm_process_that_dies_while_a_page_server_is_replaced_is_named_and_no_other_is_tried(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "monotonic", lambda: rig.server.replaced * WATCHDOG_S)
+    rig.unended(nothing)
+    for step in ("look", "sign_of_life"):
+        rig.server.failures[step] = ActorDiedError()
+    rig.vcpus[1].failures["hand_over"] = ActorDiedError()
+    row = rig.run("recover=true", "watchdog_s=10")
+    assert row["status"] == "crashed" and row["reason"].startswith("vmm1 died: "), row["reason"]
+    assert rig.server.replaced == 1
+
+
+def test_a_guest_that_is_lost_at_its_last_step_makes_the_run_crashed_by_what_was_lost_last(rig: Rig) -> None:
+    second = rig.add_guest("there", 5)
+    second.failures["finish"] = ActorDiedError()
+    second.vcpus[0].failures["hand_over"] = ActorDiedError()
+    row = rig.run("guests=2", "recover=true", "watchdog_s=10")
+    assert row["status"] == "crashed" and row["reason"].startswith("vmm0 died: "), row["reason"]
+    assert second.replaced == 1 and rig.server.replaced == 0
+
+
+def test_what_an_actor_reports_of_a_silent_peer_is_the_peers_silence(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.freeze(rig.server, "serve")
+    vmm = rig.vcpus[0]
+    vmm.hangs, vmm.failures["open"] = {"open"}, RayTaskError("open", "traceback", TimeoutError("no page server took it"))
+
+    def wait(*arguments: Any, **options: Any) -> Any:
+        if rig.ray.clock >= 3.0:
+            vmm.hangs = set()
+        return rig.ray.wait(*arguments, **options)
+
+    monkeypatch.setattr(ray, "wait", wait)
+    row = rig.run("watchdog_s=10")
+    assert row["status"] == "stuck", row["reason"]
+    assert row["reason"].startswith("server (pid 4711) did not answer for ") and "while another process waited" in row["reason"]
+    assert rig.ray.clock < WATCHDOG_S
+
+
+def status(accesses: int) -> dict[str, Any]:
+    """Of a guest whose vCPUs have made so many accesses."""
+    return {"accesses": accesses, "faults": 0, "pages_resolved": 0, "running": 1, "finished": 0, "standing": []}
+
+
+def test_the_drivers_watchdog_counts_from_the_latest_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(measuring, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    deadline = measuring.Deadline(specs.run(watchdog_s=WATCHDOG_S))
+    for accesses in range(10):
+        clock.now += deadline.limit_s
+        assert not deadline.passed(status(accesses))
+    clock.now += deadline.limit_s
+    assert not deadline.passed(status(9))
+    clock.now += 1.0
+    assert deadline.passed(status(9))
+
+
+def test_a_process_is_suspected_when_nothing_has_changed_since_the_latest_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(recovery, "monotonic", lambda: clock.now)
+    suspicion = Suspicion()
+    for accesses in range(10):
+        clock.now += recovery.SUSPECTED_FROM_S
+        assert not suspicion.raised(status(accesses), [])
+    clock.now += recovery.SUSPECTED_FROM_S
+    assert suspicion.raised(status(9), [])
