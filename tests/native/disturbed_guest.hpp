@@ -35,6 +35,21 @@ inline GuestPlan with_balloon(const char* strategy, uffd::MemoryType memory, con
   return plan;
 }
 
+/// Runs a guest until `enough` of the result is true: on a busy machine a disturbance may not get a CPU before the vCPUs have
+/// ended.
+template <class Enough>
+std::unique_ptr<GuestResult> run_until(const GuestPlan& plan, const Enough& enough) {
+  for (int tries = 1;; ++tries) {
+    auto result = run_guest(plan);
+    if (tries == 10 || enough(*result)) return result;
+  }
+}
+
+/// Of a guest whose pages are all mapped at first.
+inline bool dropped_and_touched(const GuestResult& result) {
+  return result[uffd::Counter::pages_dropped] > 0 && result[uffd::Counter::trips] + result.server[uffd::Counter::events] > 0;
+}
+
 inline void check_ended_well(const GuestResult& result) {
   const uffd::Counters& vcpus = result.vcpus;
   const uffd::Counters& server = result.server;

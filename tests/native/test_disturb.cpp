@@ -30,7 +30,7 @@ TEST("what a tracked balloon drops is discarded and resolved again, without a sl
                                          std::pair{MemoryType::anon, "dontneed"}}) {
       GuestPlan plan = with_balloon(strategy, memory, method, true);
       plan.server.readers = 2;
-      const auto result = run_guest(plan);
+      const auto result = run_until(plan, dropped_and_touched);
       check_ended_well(*result);
       CHECK((*result)[Counter::pages_dropped] > 0);
       CHECK_EQUAL(result->server[Counter::removes], (*result)[Counter::pages_dropped]);
@@ -50,7 +50,7 @@ TEST("a tracked balloon and blocks around faults: a page that is about to be dro
     GuestPlan plan = with_balloon(strategy, MemoryType::shmem, "remove", true);
     plan.guest.request_pages = 8;
     plan.kind = Kind::absent;
-    const auto result = run_guest(plan);
+    const auto result = run_until(plan, dropped_and_touched);
     check_ended_well(*result);
     CHECK((*result)[Counter::pages_dropped] > 0);
     CHECK_EQUAL(result->pages_resolved, 256u);
@@ -61,7 +61,8 @@ TEST("a tracked balloon and blocks around faults: a page that is about to be dro
 
 TEST("hazard 1: what a balloon drops unsaid makes no_slow_gup sleep in its own populate, and a reader finds it there") {
   for (const MemoryType memory : {MemoryType::shmem, MemoryType::anon}) {
-    const auto result = run_guest(with_balloon("no_slow_gup", memory, "dontneed", false));
+    const auto waited = [](const GuestResult& of) { return of.server[Counter::populate_waits] > 0; };
+    const auto result = run_until(with_balloon("no_slow_gup", memory, "dontneed", false), waited);
     check_ended_well(*result);
     CHECK(result->server[Counter::populate_waits] > 0);
     CHECK_EQUAL(result->server[Counter::removes], 0u);
@@ -69,7 +70,8 @@ TEST("hazard 1: what a balloon drops unsaid makes no_slow_gup sleep in its own p
 }
 
 TEST("hazard 1: and no_uffd_wait takes it for a memory error, though no page is poisoned") {
-  const auto result = run_guest(with_balloon("no_uffd_wait", MemoryType::anon, "dontneed", false));
+  const auto met = [](const GuestResult& of) { return of[Counter::memory_errors] > 0; };
+  const auto result = run_until(with_balloon("no_uffd_wait", MemoryType::anon, "dontneed", false), met);
   check_ended_well(*result);
   CHECK((*result)[Counter::memory_errors] > 0);
   CHECK(result->gone > 0);
@@ -85,7 +87,7 @@ TEST("hazard 1: with no reader the watchdog finds the vCPU in its populate") {
 TEST("hazard 4: a stale stage-2 entry falls back to sleeping, is counted, and nothing hangs") {
   GuestPlan plan = with_balloon("no_slow_gup", MemoryType::shmem, "dontneed", false);
   plan.vmm.disturb.balloon.stale_stage2 = true;
-  const auto result = run_guest(plan);
+  const auto result = run_until(plan, [](const GuestResult& of) { return of.server[Counter::stray_waits] > 0; });
   check_ended_well(*result);
   CHECK(result->server[Counter::stray_waits] > 0);
 }
@@ -190,7 +192,8 @@ TEST("a device with a mapping of its own meets what the host has poisoned after 
 
 TEST("hazard 8: no event announces a punched hole: tracking or not, its page is found gone, and its contents are made again") {
   for (const char* strategy : {"uffd_wait", "no_uffd_wait", "no_slow_gup", "populate"}) {
-    const auto result = run_guest(with_balloon(strategy, MemoryType::shmem, "punch", true));
+    const auto lost = [](const GuestResult& of) { return of[Counter::contents_lost] + of.server[Counter::contents_lost] > 0; };
+    const auto result = run_until(with_balloon(strategy, MemoryType::shmem, "punch", true), lost);
     check_ended_well(*result);
     CHECK((*result)[Counter::pages_dropped] > 0);
     CHECK_EQUAL(result->server[Counter::removes], 0u);

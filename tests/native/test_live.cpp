@@ -59,6 +59,18 @@ TEST("faults of which only some left a record are scaled up to all of them") {
   CHECK_EQUAL(look.faults_by_kind[static_cast<std::size_t>(Kind::minor)], 1024u);
 }
 
+TEST("the record that faults without room pass through is none of those that a look counts") {
+  const Guest guest({.region_bytes = 16 * 4096});
+  for (std::uint8_t& kind : guest.kinds()) kind = static_cast<std::uint8_t>(Kind::minor);
+  const FaultRecord records[2]{};
+  guest.vcpu(0).faults.store(2);
+  Live live(guest);
+  live.watch(0, records, 2, PageRecord());
+  const Live::Look look = live.look();
+  CHECK_EQUAL(look.faults, 2u);
+  CHECK_EQUAL(look.faults_by_kind[static_cast<std::size_t>(Kind::minor)], 1u);
+}
+
 TEST("what each thread used is counted for the measured phase, and where it ran") {
   for (const char* strategy : {"uffd_wait", "no_uffd_wait"}) {
     GuestPlan plan;

@@ -42,7 +42,10 @@ TEST("a waiter is woken when its page is settled as one of a run, and does not s
   waiters.wait(3, kLongNs, [] { return false; });  // returns
 }
 
-TEST("installing a claimed page wakes who waits for it") {
+namespace {
+
+/// Whether `settle`, which is to settle the claimed page 3, returns true and wakes who waits for that page.
+bool wakes(const std::function<bool(const Resolver&, Counters&)>& settle) {
   const Guest guest(GuestConfig{.region_bytes = 16 * 4096});
   const Mapping alias = Mapping::shared(guest.region_fd(), guest.config().region_bytes);
   const Mapping mapping = Mapping::shared(guest.region_fd(), guest.config().region_bytes);
@@ -51,7 +54,7 @@ TEST("installing a claimed page wakes who waits for it") {
   uffd.register_range(mapping.address(), mapping.bytes(), UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR);
   std::vector<std::atomic<std::uint8_t>> bytes(16);
   const Resolver resolver({{&uffd, mapping.address(), 0, 16}}, PageRecord(bytes.data()), guest.config(), 1, &guest);
-  const PageRun run = resolver.claim(3, PageRecord::reader_claim(0));
+  CHECK_EQUAL(resolver.claim(3, PageRecord::reader_claim(0)).count, 1u);
   std::atomic<int> looks{0};
   std::atomic<bool> done{false};
   std::thread waiter([&] {
@@ -65,11 +68,24 @@ TEST("installing a claimed page wakes who waits for it") {
   while (looks < 2) std::this_thread::yield();
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   Counters counters;
-  CHECK_EQUAL(resolver.install(run, {.wanted = 3}, counters).pages, 1u);
+  const bool settled = settle(resolver, counters);
   const bool woken = soon(done);
   guest.header().page_waiters.wake_all();
   waiter.join();
-  CHECK(woken);
+  return settled && woken;
+}
+
+}  // namespace
+
+TEST("installing a claimed page wakes who waits for it, and so do giving it back and poisoning it") {
+  CHECK(wakes(
+      [](const Resolver& resolver, Counters& counters) { return resolver.install({3, 1}, {.wanted = 3}, counters).pages == 1; }));
+  CHECK(wakes([](const Resolver& resolver, Counters&) {
+    resolver.release({3, 1});
+    return true;
+  }));
+  if (kernel_poisons())
+    CHECK(wakes([](const Resolver& resolver, Counters& counters) { return resolver.poison(3, false, counters).pages == 1; }));
 }
 
 TEST("a stop wakes every waiter, whatever its page") {

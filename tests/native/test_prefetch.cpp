@@ -113,6 +113,15 @@ TEST("the page server's delay holds the prefetcher up too") {
   CHECK(run_guest(plan)->server[Counter::prefetched_pages] <= 10u * 16);
 }
 
+TEST("pages whose contents are here are prefetched without the page server's delay") {
+  GuestPlan plan = plan_for("no_slow_gup", "order");
+  plan.kind = Kind::minor;
+  plan.server.delay_us = 3.6e9;
+  plan.vmm.access.order = "none";
+  plan.vmm.access.hold_ns = 200'000'000;
+  CHECK(run_guest(plan)->server[Counter::prefetched_pages] > 0);
+}
+
 TEST("contents of anonymous pages are right after a gap in a batch: a shard that ends inside it") {
   for (const std::uint32_t shards : {3u, 7u}) {
     GuestPlan plan = plan_for("uffd_wait", "order");

@@ -1,4 +1,9 @@
 // The traps of KERNEL.md that a resolve meets, on the real kernel.
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
 #include <cstring>
 
 #include "check.hpp"
@@ -97,7 +102,7 @@ TEST("a mapped page that was discarded is about to be dropped: the EEXIST of its
   CHECK(region.resolver.record().state(3) == PageState::discarded);
 }
 
-TEST("a range that is not registered and a process that has ended are two answers") {
+TEST("a range that is not registered is refused, with what it is") {
   Region region;
   CHECK_EQUAL(region.uffd.unregister_range(region.mapping.address(), 16 * kBasePageBytes).error, 0);
   const Installed unregistered = region.install(3);
@@ -105,6 +110,38 @@ TEST("a range that is not registered and a process that has ended are two answer
   CHECK_EQUAL(unregistered.error, ENOENT);
   CHECK(region.resolver.refusal({3, 1}, unregistered).find("the range is not registered with this userfaultfd") !=
         std::string::npos);
+}
+
+TEST_THAT_FORKS("a process that has ended is no refusal: its pages are given back, and nothing is asked of them any more") {
+  int ends[2];
+  CHECK_EQUAL(::pipe(ends), 0);
+  const pid_t pid = ::fork();
+  CHECK(pid >= 0);
+  if (pid == 0) {
+    const Mapping mapping = Mapping::anonymous(16 * kBasePageBytes, kBasePageBytes);
+    const Userfaultfd uffd(0);
+    uffd.register_range(mapping.address(), mapping.bytes(), UFFDIO_REGISTER_MODE_MISSING);
+    const std::uint64_t found[2] = {mapping.address(), static_cast<std::uint64_t>(uffd.fd())};
+    (void)!::write(ends[1], found, sizeof found);
+    ::pause();
+  }
+  std::uint64_t found[2] = {};
+  CHECK_EQUAL(::read(ends[0], found, sizeof found), static_cast<ssize_t>(sizeof found));
+  const Descriptor process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  const Userfaultfd uffd(Descriptor(static_cast<int>(::syscall(SYS_pidfd_getfd, process.get(), static_cast<int>(found[1]), 0))));
+  ::kill(pid, SIGKILL);
+  CHECK_EQUAL(::waitpid(pid, nullptr, 0), pid);
+  ::close(ends[0]);
+  ::close(ends[1]);
+  std::atomic<std::uint8_t> bytes[16] = {};
+  const Resolver resolver({{&uffd, found[0], 0, 16}}, PageRecord(bytes), {.memory = MemoryType::anon}, 4);
+  const std::vector<std::byte> contents(4 * kBasePageBytes);
+  Counters counters;
+  const Installed installed =
+      resolver.install(resolver.claim(1, PageRecord::vcpu_claim()), {.wanted = 1, .from = contents.data()}, counters);
+  CHECK(installed.end == Installed::End::vanished);
+  CHECK_EQUAL(counters[Counter::esrch], 1u);
+  for (std::uint64_t page = 0; page < 4; ++page) CHECK(resolver.record().state(page) == PageState::unresolved);
 }
 
 TEST("a page that goes by EEXIST alone is resolved in the record, whether this call mapped it or another") {

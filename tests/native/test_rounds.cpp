@@ -54,6 +54,84 @@ TEST("rounds beside a tracked balloon begin registered, with every page as it wa
   CHECK_EQUAL(result->vmms[0]->unprepared(), 0u);
 }
 
+TEST("the mapping of devices is empty when a round begins: what they touch is resolved, and nothing is resolved again") {
+  GuestPlan plan = in_rounds("no_uffd_wait", 4);
+  plan.vmm.access.overlap = true;
+  plan.vmm.access.rate_per_s = 5000;
+  plan.vmm.disturb.devices = {.threads = 1, .second_mapping = true};
+  const auto result = run_guest(plan);
+  check_ended_well(*result);
+  CHECK_EQUAL(result->vmms[0]->vcpus()[0]->rounds().size(), 4u);
+  CHECK(result->server[Counter::device_resolved] > 256);
+  CHECK_EQUAL(result->server[Counter::resolved_again], 0u);
+}
+
+TEST("a page that is to be absent has no contents when a round begins, be they in the page cache or said to be") {
+  const Guest guest({.region_bytes = 16 * 4096});
+  const Mapping alias = Mapping::shared(guest.region_fd(), 16 * 4096);
+  std::vector<std::uint8_t> kinds(16, static_cast<std::uint8_t>(Kind::absent));
+  kinds[9] = static_cast<std::uint8_t>(Kind::minor);
+  CHECK_EQUAL(fill(guest, kinds).unprepared, 0u);
+  for (const std::uint64_t page : {3u, 5u}) {
+    CHECK(guest.claim_fetch(page));
+    guest.set_complete(page);
+  }
+  guest.contents().fill(5, alias.data() + 5 * 4096);
+  guest.contents().fill(6, alias.data() + 6 * 4096);
+  CHECK_EQUAL(refill(guest).unprepared, 0u);
+  for (const std::uint64_t page : {3u, 5u, 6u}) {
+    CHECK(!guest.complete(page));
+    CHECK(guest.claim_fetch(page));
+  }
+  CHECK(guest.complete(9));
+}
+
+TEST("no round begins while a page of the devices' mapping is in flight") {
+  GuestPlan plan = in_rounds("no_uffd_wait", 2);
+  plan.vmm.watchdog_s = 1.0;
+  plan.vmm.disturb.devices = {.threads = 1, .rate_per_s = 0.001, .second_mapping = true};  // no access within the test
+  const Guest guest(plan.guest);
+  CHECK_EQUAL(fill_as_planned(guest, plan), 0u);
+  PageServer server(guest, {.readers = 2});
+  const auto vmm = open_vmm(guest, server, plan, 0);
+  vmm->prepare();
+  CHECK(vmm->device_mapping()->pages().claim(3, PageRecord::reader_claim(0)));
+  std::thread serving([&] { server.serve(); });
+  vmm->run();
+  server.stop();
+  serving.join();
+  CHECK_EQUAL(guest.stop_reason(), "stuck: between rounds, the page server has not answered every event");
+}
+
+TEST("what a killed page server had not counted is credited in each round for itself") {
+  GuestPlan plan = in_rounds("uffd_wait", 2);
+  plan.guest.gated = true;
+  plan.vmm.access.order = "none";
+  plan.vmm.access.hold_ns = 1'000'000;
+  plan.vmm.vcpus = plan.guest.vcpus;
+  const Guest guest(plan.guest);
+  CHECK_EQUAL(fill_as_planned(guest, plan), 0u);
+  Vmm vmm(guest, plan.vmm);
+  vmm.prepare();
+  guest.succeed_server();
+  const Mapping bytes = Mapping::shared(vmm.record_fd(), guest.pages());
+  const PageRecord record(reinterpret_cast<std::atomic<std::uint8_t>*>(bytes.data()));
+  std::thread running([&] { vmm.run(); });
+  bool good = true;
+  for (std::uint32_t round = 1; round <= 2; ++round) {
+    good &= guest.wait_armed(10'000'000'000);
+    for (std::uint64_t page = round; page < 3; ++page) good &= record.resolve_unasked(page);  // installed, and then came the end
+    guest.release(0);
+    good &= wait_finished(guest, round, 10'000'000'000) != 0;
+    decide(guest, round, round < 2);
+  }
+  running.join();
+  vmm.finish();
+  CHECK(good);
+  CHECK_EQUAL(guest.stop_reason(), "");
+  CHECK_EQUAL(guest.vcpu(0).resolved_by_reader.load(), 3u);
+}
+
 TEST("no round begins whose records have no room") {
   GuestPlan plan = in_rounds("no_uffd_wait", 1000);
   plan.guest.vcpus = plan.guest.vcpus_per_vmm = 1;

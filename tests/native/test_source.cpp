@@ -65,6 +65,23 @@ TEST("a page whose contents are brought again after a drop is mapped whole or no
   CHECK_EQUAL(wrong, 0u);
 }
 
+TEST("contents are lost when the page cache has them no more, and not before") {
+  const Guest guest({.region_bytes = 2 * kBasePageBytes, .drops = true});
+  const Mapping alias = Mapping::shared(guest.region_fd(), 2 * kBasePageBytes);
+  Source source(guest, alias.data(), {});
+  for (const std::uint64_t page : {0u, 1u}) {
+    CHECK(guest.claim_fetch(page));
+    source.put(page);
+  }
+  ::fallocate(guest.region_fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, kBasePageBytes);
+  source.lost(0);
+  source.lost(1);
+  CHECK(!guest.complete(0));
+  CHECK(guest.claim_fetch(0));
+  CHECK(guest.complete(1));
+  CHECK(!guest.claim_fetch(1));
+}
+
 TEST("contents whose buffer is not in memory are no page of zeros meanwhile") {
   const Guest guest({.region_bytes = kBasePageBytes, .drops = true});
   const Mapping mapping = Mapping::shared(guest.region_fd(), kBasePageBytes);

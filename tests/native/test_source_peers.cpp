@@ -140,6 +140,24 @@ TEST("a push whose bitmap is larger than a connection's buffer is served, and re
   }
 }
 
+TEST("pages that were pushed and lost with their connection are pushed again, and those that arrived are not") {
+  SourceServer source(memory(8, 1000.0));
+  const auto pushed = [&source](std::byte wanted) {
+    RawPeer peer(source, 1);  // the guest of before
+    CHECK(is(peer.next(), wire::FrameType::welcome));
+    const std::array<std::byte, 2> bitmap{wanted, std::byte{0}};
+    peer.send(wire::header(wire::FrameType::push, 2, 16), bitmap.data(), bitmap.size());
+    std::vector<std::uint64_t> pages;
+    for (wire::Header frame = peer.next(); is(frame, wire::FrameType::pages); frame = peer.next())
+      for (std::uint32_t i = 0; i < frame.count; ++i) pages.push_back(frame.first + i);
+    return pages;
+  };
+  RawPeer keeps(source, 1);  // the session
+  CHECK(is(keeps.next(), wire::FrameType::welcome));
+  CHECK(pushed(std::byte{0b1111}) == (std::vector<std::uint64_t>{0, 1, 2, 3}));
+  CHECK(pushed(std::byte{0b1100}) == (std::vector<std::uint64_t>{2, 3}));
+}
+
 TEST("a guest for whose bitmap there is no room is refused in words, and served once another guest has gone") {
   SourceServerConfig config = memory(32, 1000.0);
   config.buffer_bytes = 0;  // room for the bitmaps of eight guests, and no more

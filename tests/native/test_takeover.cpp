@@ -238,8 +238,21 @@ TEST("what a killed page server had begun is begun anew: fetches, answers, remov
   CHECK(woken);
 }
 
-TEST("a request for pages that the guest does not have is refused") {
-  const Guest guest(GuestConfig{.region_bytes = 16 * 4096, .vcpus = 3, .vcpus_per_vmm = 3, .request_pages = 4});
+TEST("what vCPUs had asked of a killed page server is asked again: taken, or no more than seen") {
+  const Guest guest(GuestConfig{.region_bytes = 16 * 4096, .vcpus = 3, .vcpus_per_vmm = 3});
+  guest.vcpu(0).request.store(static_cast<std::uint32_t>(RequestState::taken));
+  guest.vcpu(1).request.store(static_cast<std::uint32_t>(RequestState::asked));  // its bit was cleared, and then came the end
+  guest.succeed_server();
+  std::uint32_t vcpu = 2;
+  for (const std::uint32_t expected : {0u, 1u}) {
+    CHECK(guest.next_request(0, vcpu));
+    CHECK_EQUAL(vcpu, expected);
+  }
+  CHECK(!guest.next_request(0, vcpu));
+}
+
+TEST("a request for pages that the guest does not have is refused, and one for more than may be asked for") {
+  const Guest guest(GuestConfig{.region_bytes = 16 * 4096, .vcpus = 4, .vcpus_per_vmm = 4, .request_pages = 4});
   PageServer server(guest, {.readers = 0});
   std::thread serving([&] { server.serve(); });
   struct Asked {
@@ -247,8 +260,8 @@ TEST("a request for pages that the guest does not have is refused") {
     std::uint32_t count;
     std::uint64_t wanted;
   };
-  const Asked asked[] = {{15, 2, 15}, {16, 1, 16}, {3, 2, 5}};
-  for (std::uint32_t vcpu = 0; vcpu < 3; ++vcpu) {
+  const Asked asked[] = {{15, 2, 15}, {16, 1, 16}, {3, 2, 5}, {0, 5, 0}};
+  for (std::uint32_t vcpu = 0; vcpu < 4; ++vcpu) {
     VcpuState& line = guest.vcpu(vcpu);
     line.request_page = asked[vcpu].first;
     line.request_pages = asked[vcpu].count;
@@ -260,11 +273,11 @@ TEST("a request for pages that the guest does not have is refused") {
   const auto answered = [&](std::uint32_t vcpu) {
     return answer(vcpu) != RequestState::asked && answer(vcpu) != RequestState::taken;
   };
-  for (std::uint32_t vcpu = 0; vcpu < 3; ++vcpu)
+  for (std::uint32_t vcpu = 0; vcpu < 4; ++vcpu)
     for (int i = 0; i < 10'000 && !answered(vcpu); ++i) ::usleep(1000);
   server.stop();
   serving.join();
-  for (std::uint32_t vcpu = 0; vcpu < 3; ++vcpu) CHECK(answer(vcpu) == RequestState::failed);
+  for (std::uint32_t vcpu = 0; vcpu < 4; ++vcpu) CHECK(answer(vcpu) == RequestState::failed);
 }
 
 TEST("requests are taken in turn from every vCPU that asks, and once each") {

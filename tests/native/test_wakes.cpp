@@ -1,89 +1,11 @@
 // A thread asleep in userfaultfd whose page another thread has settled must be woken: each case by itself, on the real kernel.
-#include <sys/mman.h>
-#include <unistd.h>
-
-#include <thread>
-
-#include "check.hpp"
 #include "kernel/error.hpp"
-#include "server/fault_answers.hpp"
 #include "server/page_server.hpp"
+#include "two_views.hpp"
 #include "vmm/vmm.hpp"
 
 using namespace uffd;
-
-namespace {
-
-constexpr std::uint64_t kWakePage = kBasePageBytes;
-constexpr std::uint64_t kWakePages = 16;
-
-/// One mapping of a guest's region in sleeping mode.
-struct View {
-  Mapping memory;
-  Userfaultfd uffd{UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM};
-
-  explicit View(const Guest& guest) : memory(Mapping::shared(guest.region_fd(), kWakePages * kWakePage)) {
-    uffd.register_range(memory.address(), memory.bytes(), UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR);
-  }
-  std::uint64_t at(std::uint64_t page) const { return memory.address() + page * kWakePage; }
-};
-
-/// A thread asleep on a page, in a system call: `error` is how the call ended once it is woken.
-class Sleeper {
- public:
-  Sleeper(const View& view, std::uint64_t page) : view_(view) {
-    CHECK_EQUAL(::pipe(pipe_), 0);
-    thread_ = std::thread([this, at = view.memory.data() + page * kWakePage] {
-      error_.store(::write(pipe_[1], at, 1) == 1 ? 0 : errno);
-      ended_.store(true);
-    });
-    uffd_msg message{};
-    while (::read(view.uffd.fd(), &message, sizeof message) != sizeof message) ::usleep(100);  // it sleeps, and is forgotten
-  }
-  ~Sleeper() {
-    view_.uffd.unregister_range(view_.memory.address(), view_.memory.bytes());  // wakes it, whatever the test found
-    thread_.join();
-    ::close(pipe_[0]);
-    ::close(pipe_[1]);
-  }
-  bool ended() const {
-    for (int i = 0; i < 5000 && !ended_.load(); ++i) ::usleep(1000);
-    return ended_.load();
-  }
-  int error() const { return error_.load(); }
-
- private:
-  const View& view_;
-  int pipe_[2] = {};
-  std::atomic<bool> ended_{false};
-  std::atomic<int> error_{0};
-  std::thread thread_;
-};
-
-struct TwoViews {
-  Guest guest{{.region_bytes = kWakePages * kWakePage, .vcpus = 2, .vcpus_per_vmm = 1}};
-  Mapping alias = Mapping::shared(guest.region_fd(), kWakePages* kWakePage);
-  View view{guest}, other{guest};
-  ServerState server;
-  Counters counters;
-  ThreadInfo thread{.counters = &counters};
-
-  explicit TwoViews(std::uint32_t around = 1) : server(guest, {.fault_around_pages = around}, 1) {
-    for (std::uint64_t page = 0; page < kWakePages; ++page) {
-      guest.contents().fill(page, alias.data() + page * kWakePage);
-      guest.claim_fetch(page);
-      guest.set_complete(page);
-    }
-    for (const View* one : {&view, &other})
-      server.peers.push_back(std::make_unique<Peer>(
-          guest, one->uffd.fd(), std::vector<RegionView>{{one->memory.address(), kWakePages * kWakePage, 0, kWakePage}}, -1, -1,
-          -1, around));
-  }
-  Peer& peer() { return *server.peers[0]; }
-  Request fault_on(std::uint64_t page) { return {.page = page, .peer = &peer(), .minor = true}; }
-};
-
-}  // namespace
+using namespace two_views;
 
 TEST("a sleeper whose page another thread has poisoned meanwhile is woken, and meets the poison") {
   TwoViews scene;
@@ -139,6 +61,7 @@ TEST("a page that is to be poisoned and is mapped already wakes its sleeper, who
   const Installed poisoned = scene.peer().resolver().poison(7, true, scene.counters);
   CHECK(poisoned.lost);
   CHECK_EQUAL(poisoned.pages, 0u);
+  CHECK(scene.peer().resolver().record().state(7) == PageState::unresolved);
   CHECK(sleeper.ended());
   CHECK_EQUAL(sleeper.error(), 0);
 }
@@ -228,6 +151,32 @@ TEST("a reader says before it reads that it may have remove events to mark, and 
   ::madvise(served.memory.data() + 5 * kBasePageBytes, kBasePageBytes, MADV_DONTNEED);  // returns when the event has been read
   CHECK(soon([&] { return served.record.state(5) == PageState::discarded && marking.load() % 2 == 0; }));
   CHECK(marking.load() >= before + 2);
+}
+
+TEST("a drop over two regions of one mapping is marked in both, at each one's pages") {
+  constexpr std::uint64_t half = kWakePages / 2;
+  const Guest guest({.region_bytes = kWakePages * kWakePage});
+  const Mapping memory = Mapping::shared(guest.region_fd(), kWakePages * kWakePage);
+  Userfaultfd uffd(UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_EVENT_REMOVE);
+  uffd.register_range(memory.address(), memory.bytes(), UFFDIO_REGISTER_MODE_MISSING);
+  const Descriptor record_fd = make_memfd("test-record", kWakePages, false);
+  const Mapping bytes = Mapping::shared(record_fd.get(), kWakePages);
+  const PageRecord record(reinterpret_cast<std::atomic<std::uint8_t>*>(bytes.data()));
+  for (std::uint64_t page = 0; page < kWakePages; ++page) CHECK(record.resolve_unasked(page));
+  PageServer server(guest, {.track_removes = true});
+  const std::uint64_t first = memory.address(), second = first + half * kWakePage;  // the second half of the guest lies first
+  server.add(uffd.fd(), {{first, half * kWakePage, half * kWakePage, kWakePage}, {second, half * kWakePage, 0, kWakePage}}, -1,
+             record_fd.get(), -1);
+  std::thread serving([&] { server.serve(); });
+  ::madvise(memory.data() + (half - 2) * kWakePage, 3 * kWakePage, MADV_DONTNEED);
+  const bool marked = soon([&] { return guest.marking()[0].load() % 2 == 0 && record.state(0) == PageState::discarded; });
+  server.stop();
+  serving.join();
+  CHECK(marked);
+  for (std::uint64_t page = 0; page < kWakePages; ++page) {
+    const bool dropped = page == 0 || page == kWakePages - 1 || page == kWakePages - 2;
+    CHECK(record.state(page) == (dropped ? PageState::discarded : PageState::resolved));
+  }
 }
 
 TEST("what a reader throws is raised by serve, and ends the run by the reader's name") {

@@ -179,6 +179,20 @@ TEST("the stages of a fault follow each other though its vCPU sleeps in userfaul
   CHECK_EQUAL(fetched, 1024u);
 }
 
+TEST("contents that are here when an exit arrives take no time of their own: they are fetched when it is delivered") {
+  for (const char* strategy : {"no_uffd_wait", "no_slow_gup"}) {
+    const auto result = run_guest(plan_for(strategy));
+    std::uint64_t delivered = 0;
+    for (const auto& vcpu : result->vmms[0]->vcpus())
+      for (std::uint64_t i = 0; i < vcpu->recorded(); ++i) {
+        const FaultRecord& record = vcpu->records()[i];
+        delivered += record.delivered.load() != 0;
+        CHECK_EQUAL(record.fetched.load(), record.delivered.load());
+      }
+    CHECK_EQUAL(delivered, kPages);
+  }
+}
+
 TEST("without a page server, the watchdog ends the run and names vCPU, page, state and stage") {
   GuestPlan plan = plan_for("uffd_wait", 2);
   plan.vmm.watchdog_s = 1.0;

@@ -1,0 +1,43 @@
+// Stamps that a reader has left in a record, as they are after the run.
+#include <unistd.h>
+
+#include "check.hpp"
+#include "guest/guest.hpp"
+#include "vmm/stamps.hpp"
+
+using namespace uffd;
+
+TEST("a reader's stamps from before or after a fault are none of its, and those of a lost race that came late are dropped") {
+  const Guest guest({.region_bytes = 16 * 4096});
+  TickLine line;
+  line.begin();
+  const Ticks now = Clock::get().now(), step = Clock::get().from_ns(1000);
+  ::usleep(1000);
+  line.end();
+  FaultRecord records[4]{};
+  for (FaultRecord& record : records) {
+    record.raised = now + step;
+    record.delivered.store(now + 2 * step);
+    record.fetched.store(now + 3 * step);
+    record.installed.store(now + 4 * step);
+    record.resumed = now + 5 * step;
+    record.outcome = FaultOutcome::waited;
+  }
+  records[1].delivered.store(now);
+  records[2].fetched.store(now + 6 * step);
+  records[3].outcome = FaultOutcome::lost_race;
+  records[3].delivered.store(now + 6 * step);
+  LongestFault longest;
+  convert_stamps(guest, line, records, longest);
+  for (const FaultRecord& record : records) CHECK_EQUAL(record.raised, line.to_ns(now + step));
+  CHECK_EQUAL(records[0].delivered.load(), line.to_ns(now + 2 * step));
+  CHECK_EQUAL(records[0].fetched.load(), line.to_ns(now + 3 * step));
+  CHECK_EQUAL(records[0].installed.load(), line.to_ns(now + 4 * step));
+  CHECK_EQUAL(records[1].delivered.load(), 0u);
+  CHECK_EQUAL(records[1].fetched.load(), line.to_ns(now + 3 * step));
+  CHECK_EQUAL(records[2].fetched.load(), 0u);
+  CHECK_EQUAL(records[2].delivered.load(), line.to_ns(now + 2 * step));
+  for (const auto stage : {&FaultRecord::delivered, &FaultRecord::fetched, &FaultRecord::installed})
+    CHECK_EQUAL((records[3].*stage).load(), 0u);
+  CHECK_EQUAL(longest.resumed - longest.raised, 4 * step);
+}
