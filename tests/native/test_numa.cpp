@@ -70,6 +70,22 @@ TEST("a page that is not mapped is on no node, and a large region is looked at i
   CHECK_EQUAL(std::accumulate(on.begin(), on.end(), std::uint64_t{0}), 2u);  // pages 0 and 2
 }
 
+TEST("pages are counted on their nodes in each of a mapping's regions, and not in the gaps between them") {
+  const std::vector<int> nodes = nodes_with_memory();
+  if (nodes.empty()) throw check::Skipped("this kernel has no NUMA nodes");
+  GuestPlan plan;
+  plan.vmm.strategy = "null";
+  plan.guest.region_bytes = 100 * 4096;
+  plan.guest.regions = 3;
+  plan.guest.numa = {NumaMode::node, static_cast<std::uint32_t>(nodes.back())};
+  const auto result = run_guest(plan);
+  CHECK_EQUAL(result->stop_reason, "");
+  CHECK_EQUAL(result->verified, 100u);
+  const std::vector<std::uint64_t> on = result->vmms[0]->page_nodes();
+  CHECK_EQUAL(on.size(), static_cast<std::size_t>(nodes.back()) + 1);
+  CHECK_EQUAL(on.back(), 100u);
+}
+
 TEST("a policy in words is one of four, and a list of the kernel's names its numbers") {
   CHECK(numa_policy("default").mode == NumaMode::inherit);
   CHECK(numa_policy("interleave").mode == NumaMode::interleave);
@@ -99,7 +115,35 @@ TEST("a mask of CPUs is as long as its last CPU asks for") {
   CHECK(seen.list() == (CpuList{0, 64, 1500, 8191}));
 }
 
-TEST("a thread is pinned to a CPU beyond those of a fixed mask, and the ones that are not there are left out") {
+TEST("a mask of CPUs reaches each CPU of the machine: what is pinned there runs there, and its stamp names it") {
+  CpuList cpus, stamped;
+  std::thread pinned([&] {
+    const long configured = ::sysconf(_SC_NPROCESSORS_CONF);
+    for (int cpu = 0; cpu < configured; ++cpu) {
+      try {
+        pin_this_thread({cpu});
+      } catch (const KernelError&) {
+        continue;  // not ours to use
+      }
+      std::uint16_t here = 0;
+      Clock::get().now_and_cpu(here);
+      cpus.push_back(cpu);
+      stamped.push_back(here);
+    }
+  });
+  pinned.join();
+  CHECK(!cpus.empty());
+  CHECK(stamped == cpus);
+  GuestPlan plan;
+  plan.vmm.strategy = "no_slow_gup";
+  plan.vmm.vcpu_cpus = {{cpus.back()}, {cpus.front()}};
+  const auto result = run_guest(plan);
+  check_ended_well(*result);
+  CHECK(result->vmms[0]->vcpus()[0]->cpus_seen() == CpuList{cpus.back()});
+  CHECK(result->vmms[0]->vcpus()[1]->cpus_seen() == CpuList{cpus.front()});
+}
+
+TEST("a mask of CPUs goes beyond those of a fixed size, and those that are not there are left out") {
   std::string said;
   std::vector<std::size_t> left;
   std::thread pinned([&] {
