@@ -64,6 +64,7 @@ TEST("a page that was poisoned before is a memory error at the next access too w
 }
 
 TEST("preparing poisoned pages raises no remove event where removes are tracked: a reader would take it for a balloon's") {
+  needs_poison();
   for (const MemoryType memory : {MemoryType::shmem, MemoryType::anon}) {
     const Guest guest({.memory = memory, .region_bytes = 16 * 4096, .poisoned_when_resolved = true, .drops = true});
     fill(guest, std::vector<std::uint8_t>(guest.pages(), static_cast<std::uint8_t>(Kind::poisoned)));

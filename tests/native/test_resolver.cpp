@@ -9,6 +9,7 @@
 #include "check.hpp"
 #include "guest/guest.hpp"
 #include "resolve/resolver.hpp"
+#include "whole_guest.hpp"
 
 using namespace uffd;
 
@@ -224,6 +225,7 @@ TEST("a page can be claimed by one only, and a reclaimed page is installed again
 }
 
 TEST("a poisoned page is refused by CONTINUE only through the record: the kernel would un-poison it") {
+  needs_poison();
   Region region;
   CHECK(region.resolver.record().claim(5, PageRecord::vcpu_claim()));
   CHECK_EQUAL(region.resolver.poison(5, false, region.counters).pages, 1u);

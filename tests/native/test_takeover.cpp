@@ -124,7 +124,8 @@ void check_whole(const Guest& guest, const std::vector<std::unique_ptr<Vmm>>& vm
 
 void kill_again_and_again(const Case& test, unsigned seed) {
   constexpr int kServers = 6;
-  GuestConfig asked{.region_bytes = 8192 * 4096, .vcpus = 4, .vcpus_per_vmm = 2, .seed = seed, .contents_seed = seed};
+  GuestConfig asked{
+      .region_bytes = 8192 / slowness() * 4096, .vcpus = 4, .vcpus_per_vmm = 2, .seed = seed, .contents_seed = seed};
   asked.memory = test.memory;
   asked.request_pages = test.around;
   if (test.memory == MemoryType::anon) asked.vcpus_per_vmm = asked.vcpus;

@@ -3,11 +3,13 @@
 #include "server/page_server.hpp"
 #include "two_views.hpp"
 #include "vmm/vmm.hpp"
+#include "whole_guest.hpp"
 
 using namespace uffd;
 using namespace two_views;
 
 TEST("a sleeper whose page another thread has poisoned meanwhile is woken, and meets the poison") {
+  needs_poison();
   TwoViews scene;
   FaultAnswers answers(scene.server, scene.thread, 0);
   const Sleeper sleeper(scene.view, 3);
@@ -45,6 +47,7 @@ TEST("a sleeper whose page was resolved before and is still mapped is woken") {
 }
 
 TEST("a sleeper in another VMM process's mapping is woken when the page is poisoned there") {
+  needs_poison();
   TwoViews scene;
   const Sleeper sleeper(scene.other, 6);
   scene.server.poison_in_others(6, scene.counters);
@@ -54,6 +57,7 @@ TEST("a sleeper in another VMM process's mapping is woken when the page is poiso
 }
 
 TEST("a page that is to be poisoned and is mapped already wakes its sleeper, who reads it") {
+  needs_poison();
   TwoViews scene;
   const Sleeper sleeper(scene.view, 7);
   CHECK_EQUAL(scene.view.uffd.resume(scene.view.at(7), kWakePage, false).error, 0);

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -18,6 +19,13 @@
 constexpr const char* kResolving[] = {"uffd_wait", "no_uffd_wait", "no_slow_gup", "populate"};
 
 constexpr std::uint64_t kPages = 1024;
+
+/// How much slower than a real one this machine is: an emulated one, as NATIVE_TEST_SLOWNESS has it, makes as many fewer accesses
+/// beside as many fewer disturbances, in the same time.
+inline std::uint64_t slowness() {
+  const char* slowness = std::getenv("NATIVE_TEST_SLOWNESS");
+  return slowness != nullptr ? static_cast<std::uint64_t>(std::atoi(slowness)) : 1;
+}
 
 struct GuestPlan {
   uffd::GuestConfig guest{.region_bytes = kPages * 4096, .vcpus = 2, .vcpus_per_vmm = 2, .seed = 7};
@@ -49,7 +57,10 @@ struct GuestResult {
 };
 
 /// Linux 6.6 brought UFFDIO_POISON.
-inline bool kernel_poisons() { return (uffd::probe_userfaultfd().features & UFFD_FEATURE_POISON) != 0; }
+inline void needs_poison() {
+  if ((uffd::probe_userfaultfd().features & UFFD_FEATURE_POISON) == 0)
+    throw check::Skipped("this kernel cannot poison pages (UFFDIO_POISON is Linux 6.6)");
+}
 
 /// Fills the guest's memory as planned; what could not be prepared.
 inline std::uint64_t fill_as_planned(const uffd::Guest& guest, const GuestPlan& plan) {
@@ -111,8 +122,7 @@ inline void add_finished(GuestResult& result, uffd::Vmm& vmm) {
 }
 
 inline std::unique_ptr<GuestResult> run_guest(GuestPlan plan, bool serve = true) {
-  if (std::count(plan.kinds.begin(), plan.kinds.end(), uffd::Kind::poisoned) != 0 && !kernel_poisons())
-    throw check::Skipped("this kernel cannot poison pages (UFFDIO_POISON is Linux 6.6)");
+  if (std::count(plan.kinds.begin(), plan.kinds.end(), uffd::Kind::poisoned) != 0) needs_poison();
   auto result = std::make_unique<GuestResult>();
   const std::uint32_t vmms = plan.guest.vcpus / plan.guest.vcpus_per_vmm;
   plan.server.readers =
