@@ -8,18 +8,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Architecture:
-    """What differs between the two: names in Debian, in QEMU and in the compiler, and how a console is reached."""
+    """What differs between the two: names in Debian, in QEMU, in wheels and in the compiler, and how a console is reached."""
 
     name: str
     debian: str
     qemu: str
+    qemu_package: str
     console: str
-    cmake: tuple[str, ...] = ()
+    wheel: str
+    cross: tuple[str, ...] = ()
 
 
-X86_64 = Architecture("x86_64", "amd64", "qemu-system-x86_64", "ttyS0")
+X86_64 = Architecture("x86_64", "amd64", "qemu-system-x86_64", "qemu-system-x86", "ttyS0", "x86_64")
 ARM64 = Architecture(
-    *("arm64", "arm64", "qemu-system-aarch64", "ttyAMA0"),
+    *("arm64", "arm64", "qemu-system-aarch64", "qemu-system-arm", "ttyAMA0", "aarch64"),
     (
         "-DCMAKE_SYSTEM_NAME=Linux",
         "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
@@ -55,7 +57,7 @@ class Machine:
     modules: str = ""
     tests: str = ""
     product: bool = True
-    limit_s: int = 1500
+    limit_s: int = 2400
 
     def command(self, kernel: str, initramfs: str, disks: Sequence[str]) -> list[str]:
         """QEMU's, with the console on its standard output."""

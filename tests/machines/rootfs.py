@@ -11,13 +11,13 @@ from pathlib import Path
 
 from tests.machines.debian import CACHE, ROOT, Apt
 from tests.machines.machine import BOOKWORM, Architecture
+from tests.machines.programs import extension_of
 
 PACKAGES = ("python3.11-minimal", "libpython3.11-stdlib", "libstdc++6", "busybox-static", "tzdata")
 PURE = ("hydra", "omegaconf", "antlr4", "yaml", "packaging")
 """What the configuration needs, copied from this environment: Python alone."""
 PROJECT = ("conf", "loadgen", "results", "tests", "tools", "workers")
 SITE = Path("usr/lib/python3/dist-packages")
-WHEELS = {"x86_64": "manylinux_2_28_x86_64"}
 
 
 def image_of(architecture: Architecture) -> Path:
@@ -34,7 +34,7 @@ def image_of(architecture: Architecture) -> Path:
         shutil.copytree(_here(name), folder / SITE / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     for name in PROJECT:
         shutil.copytree(ROOT / name, folder / "project" / name, ignore=shutil.ignore_patterns("__pycache__", "native", "data"))
-    extension = extension_of()
+    extension = extension_of(architecture)
     shutil.copy(extension, folder / "project" / "workers" / extension.name)
     for name in ("dev", "proc", "sys", "tmp", "root"):
         (folder / name).mkdir(exist_ok=True)
@@ -50,17 +50,12 @@ def make_image(image: Path, *, mib: int, folder: Path | None = None) -> Path:
     return image
 
 
-def extension_of() -> Path:
-    """The native core as Python imports it: this environment's."""
-    found = importlib.util.find_spec("workers._native")
-    assert found is not None and found.origin is not None
-    return Path(found.origin)
-
-
 def _wheels(site: Path, architecture: Architecture) -> None:
     numpy = f"numpy=={importlib.metadata.version('numpy')}"
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--only-binary=:all:", "--python-version", "3.11"]
-    subprocess.run([*pip, "--platform", WHEELS[architecture.name], "--target", str(site), numpy], check=True, timeout=600)
+    subprocess.run(
+        [*pip, "--platform", f"manylinux_2_28_{architecture.wheel}", "--target", str(site), numpy], check=True, timeout=600
+    )
 
 
 def _here(package: str) -> Path:

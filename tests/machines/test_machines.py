@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.machines import programs
 from tests.machines.boot import outcome_of, watch
 from tests.machines.initramfs import initramfs, modules_of
 from tests.machines.machine import MACHINES
@@ -86,6 +87,13 @@ def test_a_machine_deals_its_memory_and_cpus_over_its_nodes() -> None:
     words = " ".join(next(one for one in MACHINES if one.nodes == 2).command("kernel", "initramfs", ["disk"]))
     assert "memory-backend-ram,id=m1,size=1024M -numa node,nodeid=1,memdev=m1,cpus=1-1" in words
     assert len({machine.name for machine in MACHINES}) == len(MACHINES)
+
+
+def test_machines_of_one_kernel_share_its_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "CACHE", tmp_path)
+    there = tmp_path / "kernels" / "numa"
+    there.mkdir(parents=True)
+    assert [programs.kernel_of(one) for one in MACHINES if one.name in ("numa", "no-counter")] == [there, there]
 
 
 def test_an_unknown_machine_is_refused_with_those_there_are() -> None:
