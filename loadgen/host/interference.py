@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from results.derive.trust import JUDGED_FROM_S, MOST_LAG_S, MOST_OF_MACHINE, MOST_STOLEN, MOST_SWITCHES_PER_S
+from results.derive.trust import TICKS_PER_S, Seen, judged
 
 NS_PER_S = 1_000_000_000
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 SERVER_ROLES = ("reader", "ring")
 """Threads that live longer than the measured phase, so that the snapshots have them; of others only what they have counted."""
@@ -43,67 +42,6 @@ class Snapshot:
     load_average: float
     driver: resource.struct_rusage
     driver_cpu: int
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What was seen of one run; CPU shares are CPU seconds a second, `lag_s` is None where no look was taken.
-
-    `switches_per_s`: involuntary context switches of vCPU and reader threads, each a second; None where threads of the run
-    have to take turns anyway.
-    """
-
-    watched_s: float
-    machine_cpus: int
-    unprepared: int
-    rig_cpu_share: float
-    other_cpu_share: float
-    steal_share: float
-    lag_s: float | None
-    switches_per_s: float | None
-
-
-def reasons(seen: Seen) -> list[str]:
-    """Why the run is flagged as noisy; empty when it is not. Pure. The figures come last, in brackets."""
-    return list(_reasons(seen))
-
-
-def judged(seen: Seen) -> tuple[bool | None, list[str]]:
-    """(`trusted`, why not): True, False, or None where the time was too short to judge. Pure.
-
-    /proc/stat counts in ticks, so the share of other processes may be one tick of each CPU more than it seems.
-    """
-    found = reasons(seen)
-    if found:
-        return False, found
-    unseen = seen.machine_cpus / TICKS_PER_S / seen.watched_s
-    quiet = seen.watched_s >= JUDGED_FROM_S and seen.other_cpu_share + unseen <= MOST_OF_MACHINE * seen.machine_cpus
-    return (True if quiet else None), found
-
-
-def headline(reason: str) -> str:
-    """A reason without its figures: the same for every run it speaks against."""
-    return reason.partition(" (")[0]
-
-
-def _reasons(seen: Seen) -> Iterator[str]:
-    if seen.unprepared > 0:
-        yield f"pages were not in the state asked for ({seen.unprepared})"
-    if seen.lag_s is not None and seen.lag_s > MOST_LAG_S:
-        yield f"status poll late ({seen.lag_s:.2f} s)"
-    if seen.watched_s < JUDGED_FROM_S:
-        return
-    cpus = seen.machine_cpus
-    ticks = cpus / TICKS_PER_S / seen.watched_s  # one of each CPU: by so much may the machine's time be counted too high
-    for share, most, what in (
-        (seen.rig_cpu_share, MOST_OF_MACHINE * cpus, "benchmark overhead was high"),
-        (seen.other_cpu_share, MOST_OF_MACHINE * cpus + ticks, "other processes were busy"),
-        (seen.steal_share, MOST_STOLEN * cpus, "the hypervisor took CPU time"),
-    ):
-        if share > most:
-            yield f"{what} ({share:.2f} of {cpus} CPUs)"
-    if seen.switches_per_s is not None and seen.switches_per_s > MOST_SWITCHES_PER_S:
-        yield f"pinned threads were preempted ({seen.switches_per_s:.0f}/s each)"
 
 
 def snapshot(root: int | None = None) -> Snapshot:

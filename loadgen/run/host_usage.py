@@ -10,9 +10,10 @@ from ray.exceptions import RayError
 
 from loadgen.cluster.nodes import Here
 from loadgen.cluster.session import Seat
-from loadgen.host.interference import Snapshot, driver_cpu_share, driver_row, headline, snapshot, watched
+from loadgen.host.interference import Snapshot, driver_cpu_share, driver_row, snapshot, watched
 from loadgen.plan.guests_over_hosts import exclusive
 from loadgen.plan.plan import PlannedGuest
+from results.derive.trust import headline
 
 SUMMED = ("involuntary_switches",)
 

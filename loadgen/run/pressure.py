@@ -7,9 +7,7 @@ from typing import Any
 
 from loadgen.cluster.nodes import Node
 from loadgen.host.cgroups import Pressure
-
-THROTTLED_FROM_S = 0.001
-"""Less than a scheduler period cannot be separated from the calls around the measured phase."""
+from results.derive.trust import THROTTLED_FROM_S, throttled
 
 
 class Pressures:
@@ -35,7 +33,7 @@ class Pressures:
         columns: dict[str, Any] = {"cpu_quota": cpus, "throttled_s": throttled_s if cpus is not None else None}
         if throttled_s < THROTTLED_FROM_S:
             return columns
-        doubt = f"throttled by a CPU quota ({throttled_s:.2f} s, {cpus or 0:g} CPUs)"
+        doubt = throttled(throttled_s, cpus)
         return columns | {"trusted": False, "distrust": "; ".join(filter(None, (distrust, doubt)))}
 
     def explained(self, reason: str) -> str:

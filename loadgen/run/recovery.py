@@ -18,6 +18,7 @@ from ray.exceptions import RayActorError, RayError
 from loadgen.cluster.answers import Answers, Call, Died, Frozen, Loss, asked, asked_aside, died
 from loadgen.cluster.session import Seat
 from loadgen.run.live_status import POLL_S, RunStatus
+from results.derive.trust import replaced
 
 LEAST_TRIES = 5
 ALIVE_TIMEOUT_S = 10.0
@@ -54,7 +55,7 @@ class Guests:
         """Columns of the run's row; `distrust`: what the row is flagged for so far."""
         if not self.recoveries:
             return {"recoveries": 0, "distrust": distrust}
-        doubt = f"the page server was killed and replaced ({self.recoveries})"
+        doubt = replaced(self.recoveries)
         return {"recoveries": self.recoveries, "distrust": "; ".join(filter(None, (distrust, doubt))), "trusted": False}
 
     def run(self) -> list[Call]:

@@ -56,6 +56,7 @@ def _repeats(cfg: DictConfig, hosts: Hosts) -> str:
     from loadgen.sweep import driver
 
     dataset = driver.open_dataset(cfg.dataset)
+    dataset.plan(left.sweep_id, left.planned)
     if left.stored:
         dataset.remove_unfinished(left.sweep_id)
     driver.announce(cfg, left)

@@ -116,6 +116,7 @@ def announce(cfg: DictConfig, left: Rest) -> None:
 
 def show_results(cfg: DictConfig, dataset: DataSet, sweep_id: str) -> None:
     """A sweep has ended: its tables, computed from what was stored."""
+    dataset.copy_runs()
     stored = sweep_id in dataset.sweeps()
     if cfg.json:
         rows = dataset.read("runs", ["status", "trusted"], sweep_id).to_pylist() if stored else []

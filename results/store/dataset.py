@@ -3,6 +3,7 @@
     <data set>/runs/sweep=<sweep>/<run>.parquet     and the same for vcpus, threads, rounds and faults
     <data set>/_incoming/                           runs being written; readers never look there
     <data set>/_plans/<sweep>.json                  what each sweep planned
+    <data set>/_runs/<name>.parquet                 copies of rows of runs, many to a file (results/store/copies.py)
 
 Up to schema version 2 a sweep's folder was named sweep_id=<sweep>. A run is written outside the tables and renamed in, so that
 no reader meets half of it. Object stores have no rename, but show an object only when it is complete.
@@ -13,6 +14,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +23,7 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from results.schema import COLUMNS, SCHEMA_VERSION, arrow_schema
+from results.store.copies import ROWS, Copies, write_copy
 from results.store.locations import DataSetError, Location, NoDataSet, locate, refuse_hive_folders, reported
 from results.store.marker import INCOMING, MARKER, create, folder_of, refuse_foreign, refuse_to_mix, try_to_write, version_held
 from results.store.parquet import read
@@ -44,6 +48,7 @@ class DataSet:
     def __init__(self, location: Location, version: int) -> None:
         self.version = version
         self._location = location
+        self._begun = 0
 
     @property
     def uri(self) -> str:
@@ -88,7 +93,20 @@ class DataSet:
             raise ValueError(f"sweep_id {sweep_id!r}: readers would take the folder's name for a number or a date")
         with reported(self.uri, f"store run {run_id}"):
             refuse_duplicate(self._location, run_id)
+        if self._begun and self._begun % ROWS == 0:
+            self.copy_runs()
+        self._begun += 1
         return RunWriter(self._location, run_id, sweep_id)
+
+    def copy_runs(self) -> None:
+        """Copy the rows of `runs` that have no copy, ROWS to a file; the rest waits until there are as many. A copy that cannot
+        be written is left out: nothing but the time of a command depends on it."""
+        with suppress(DataSetError):
+            files = self._infos("runs", None)
+            copies = Copies(self._location, ()) if len(files) >= ROWS else None
+            left = [file for file in files if copies is not None and not copies.of(file)]
+            for start in range(0, len(left) - ROWS + 1, ROWS):
+                write_copy(self._location, left[start : start + ROWS])
 
     def plan(self, sweep_id: str, keys: Sequence[str]) -> None:
         """Store what a sweep plans, the plan key of each of its runs, beside what it planned before. Raises DataSetError."""
@@ -112,7 +130,7 @@ class DataSet:
         names = self._checked("runs", columns)
         texts: dict[Any, Any] = {}  # most texts are those of the run before: each is kept once
         rows = []
-        for batch in self._at_once("runs", names, self._files_of("runs", sweep_id)):
+        for batch in self._rows("runs", names, sweep_id):
             for row in batch.to_pylist():
                 rows.append(
                     {name: texts.setdefault(value, value) if type(value) is str else value for name, value in row.items()}
@@ -125,14 +143,12 @@ class DataSet:
         Raises DataSetError for a column or sweep that is not there.
         """
         names = self._checked(table, columns)
-        return pa.Table.from_batches(
-            self._at_once(table, names, self._files_of(table, sweep_id)), schema=_schema(table, names)
-        ).unify_dictionaries()
+        return pa.Table.from_batches(self._rows(table, names, sweep_id), schema=_schema(table, names)).unify_dictionaries()
 
     def batches(self, table: str, columns: Sequence[str] | None = None, sweep_id: str | None = None) -> Iterator[pa.RecordBatch]:
         """The same rows batch by batch, in bounded memory."""
         names = self._checked(table, columns)
-        yield from self._batches(table, names, self._files_of(table, sweep_id))
+        yield from self._batches(table, names, [file.path for file in self._files_of(table, sweep_id)])
 
     def batches_of_run(
         self, table: str, run_id: str, sweep_id: str, columns: Sequence[str] | None = None
@@ -148,6 +164,17 @@ class DataSet:
         for path in files:
             with reported(self.uri, f"read {path}"):
                 yield from read(self._location.filesystem, path, schema)
+
+    def _rows(self, table: str, names: list[str], sweep_id: str | None) -> Iterator[pa.RecordBatch]:
+        """Rows in the order of their files; of `runs` from a copy where there is one."""
+        files = self._files_of(table, sweep_id)
+        copied = table == "runs" and len(files) >= ROWS
+        copies = Copies(self._location, _schema(table, names)) if copied else None
+        for there, group in groupby(files, copies.of if copies else lambda file: False):
+            if copies is not None and there:
+                yield from copies.rows(list(group))
+            else:
+                yield from self._at_once(table, names, [file.path for file in group])
 
     def _at_once(self, table: str, names: list[str], files: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """The same, several files at a time."""
@@ -175,16 +202,20 @@ class DataSet:
                     found.append(path)
         return found
 
-    def stored(self) -> list[tuple[str, str]]:
-        """(sweep, run) of every file of `runs`, in order."""
-        return [(path.rsplit("/", 2)[1].partition("=")[2], _run_of(path)) for path in self._files("runs", None)]
+    def stored(self) -> Iterator[tuple[str, str, dict[str, Any] | None]]:
+        """(sweep, run, its row as it was copied) of every file of `runs`, in order; None: it has no copy that counts."""
+        files = self._infos("runs", None)
+        copies = Copies(self._location, arrow_schema("runs")) if len(files) >= ROWS else None
+        for file in files:
+            copy = next(copies.rows([file])).to_pylist()[0] if copies is not None and copies.of(file) else None
+            yield file.path.rsplit("/", 2)[1].partition("=")[2], _run_of(file.path), copy
 
     def unfinished(self) -> list[str]:
         """Runs being written now, or left behind by a driver that was killed."""
         selector = pyarrow.fs.FileSelector(self._location.join(INCOMING), allow_not_found=True)
         with reported(self.uri, "list it"):
             found = self._location.filesystem.get_file_info(selector)
-        return sorted(info.base_name for info in found if not info.base_name.startswith(MARKER))
+        return sorted(info.base_name for info in found if not info.base_name.startswith("_"))  # ids do not begin so
 
     def remove_unfinished(self, sweep_id: str) -> list[str]:
         """Remove what a killed driver has left of runs of this sweep that have no row in `runs`; no driver may be writing it. The
@@ -209,19 +240,22 @@ class DataSet:
                 raise DataSetError(f"{table} has no column {name!r}; it has: {', '.join(known)}")
         return known if columns is None else list(columns)
 
-    def _files_of(self, table: str, sweep_id: str | None) -> list[str]:
+    def _files_of(self, table: str, sweep_id: str | None) -> list[pyarrow.fs.FileInfo]:
         """The table's files. Raises DataSetError for a sweep that is not there."""
-        files = self._files(table, sweep_id)
+        files = self._infos(table, sweep_id)
         if not files and sweep_id is not None and sweep_id not in self.sweeps():
             raise DataSetError(f"{self.uri}: no sweep {sweep_id}; it has: {', '.join(self.sweeps()) or 'none'}")
         return files
 
     def _files(self, table: str, sweep_id: str | None) -> list[str]:
+        return [info.path for info in self._infos(table, sweep_id)]
+
+    def _infos(self, table: str, sweep_id: str | None) -> list[pyarrow.fs.FileInfo]:
         folder = self._location.join(table) if sweep_id is None else self._location.join(table, folder_of(sweep_id, self.version))
         selector = pyarrow.fs.FileSelector(folder, recursive=True, allow_not_found=True)
         with reported(self.uri, "list it"):
             found = self._location.filesystem.get_file_info(selector)
-        return sorted(info.path for info in found if info.path.endswith(".parquet"))
+        return sorted((info for info in found if info.path.endswith(".parquet")), key=lambda info: info.path)
 
 
 def _schema(table: str, names: Sequence[str]) -> pa.Schema:

@@ -15,6 +15,8 @@ INCOMING = "_incoming"
 """Folder of runs that are not complete, beside the tables."""
 PLANS = "_plans"
 """Folder of what each sweep planned."""
+COPIES = "_runs"
+"""Folder of copies of the rows of `runs`, many to a file."""
 
 _SWEEP_ID_UP_TO = 2
 """The newest schema version whose sweeps have folders named sweep_id=<sweep>."""
@@ -61,7 +63,7 @@ def refuse_foreign(location: Location) -> None:
         if location.filesystem.get_file_info(location.path).type == pyarrow.fs.FileType.File:
             raise DataSetError(f"data set {location.uri} is a file: give a folder that is empty or not there yet")
         found = location.filesystem.get_file_info(pyarrow.fs.FileSelector(location.path, allow_not_found=True))
-    foreign = sorted(info.base_name for info in found if info.base_name not in (MARKER, INCOMING, PLANS))
+    foreign = sorted(info.base_name for info in found if info.base_name not in (MARKER, INCOMING, PLANS, COPIES))
     if foreign:
         raise DataSetError(
             f"{location.uri} is not a data set: it has no {MARKER} but holds {', '.join(foreign[:3])}"

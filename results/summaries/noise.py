@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from results.derive.trust import headline
 from results.statistics.design import Row
 from results.store.locations import DataSetError
 
@@ -44,8 +45,3 @@ def trusted_only(runs: Sequence[Row]) -> list[Row]:
             f"{sum(run.get('trusted') is None for run in runs)} were not judged; leave the option out to see them"
         )
     return kept
-
-
-def headline(reason: str) -> str:
-    """A reason of `distrust` without its figures: the same for every run that has it."""
-    return reason.partition(" (")[0]

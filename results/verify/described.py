@@ -1,13 +1,11 @@
-"""Whether a row of `runs` contradicts itself: its columns its configuration, its status and `trusted` what was counted."""
+"""Whether a row of `runs` contradicts itself: its columns its configuration, its status what was counted."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from results.derive.net import doubts
-from results.derive.trust import JUDGED_FROM_S, MOST_LAG_S, MOST_SWITCHES_PER_S, SHARES
 from results.statistics.design import settings
 
 Row = Mapping[str, Any]
@@ -64,15 +62,10 @@ LEAST = {"cores": "cores", "vcpus_per_vmm": "vcpus_per_vmm", "uffds_per_vmm": "u
 """Columns that are a key of the configuration unless that is 0, which leaves them to the plan."""
 
 
-_PLACED = ("vcpu", "reader")
-"""Roles of the threads that the placement gives CPUs to."""
-
-
 def contradictions(run: Row) -> Iterator[str]:
     """A sentence for each column that its configuration, or what was counted, contradicts."""
     yield from _of_the_configuration(run)
     yield from _of_the_status(run)
-    yield from _of_trust(run)
 
 
 def _of_the_configuration(run: Row) -> Iterator[str]:
@@ -108,47 +101,3 @@ def _of_the_status(run: Row) -> Iterator[str]:
     for column in ("duration_s", "pages_resolved"):
         if ok and run.get(column) is None:
             yield f"status=ok, and {column} is null"
-
-
-def _of_trust(run: Row) -> Iterator[str]:
-    """`trusted` is what its own rules give; shares are judged where one host was looked at."""
-    if run.get("trusted") is None:
-        if run.get("distrust"):
-            yield f"trusted is null, and distrust={run['distrust']!r}"
-        return
-    if run["trusted"] and run.get("distrust"):
-        yield f"trusted=True, and distrust={run['distrust']!r}"
-    if not run["trusted"] and not run.get("distrust"):
-        yield "trusted=False, and distrust is null"
-    if run["trusted"] and run.get("unprepared"):
-        yield f"trusted=True, and unprepared={run['unprepared']}"
-    if run["trusted"] and run.get("recoveries"):
-        yield f"trusted=True, and recoveries={run['recoveries']}"
-    for text in (*_limits_passed(run), *doubts(run)) if run["trusted"] else ():
-        yield f"trusted=True, and {text}"
-
-
-def preempted(run: Row, threads: Sequence[Row]) -> Iterator[str]:
-    """A sentence where a run is `trusted` although its pinned threads were preempted. Only of one guest whose vCPUs and readers
-    had a CPU each, with no thread of the run beside them that may have taken it."""
-    watched_s, placed = run.get("watched_s"), [row for row in threads if row["role"] in _PLACED]
-    if not run.get("trusted") or not watched_s or watched_s < JUDGED_FROM_S or run.get("guests") != 1:
-        return
-    cpus = ";".join(filter(None, (run.get("vcpu_cpus"), run.get("reader_cpus")))).split(";")
-    alone = all(cpu.isdigit() for cpu in cpus) and len(set(cpus)) == len(cpus) == len(placed)
-    switches: list[Any] = [row["involuntary_switches"] for row in placed]
-    if not alone or None in switches or any(row["role"] not in (*_PLACED, "vmm", "driver") for row in threads):
-        return
-    if (each := sum(switches) / len(placed) / watched_s) > MOST_SWITCHES_PER_S:
-        yield f"trusted=True, and pinned threads were preempted {each:.0f} times a second each, above {MOST_SWITCHES_PER_S:.0f}"
-
-
-def _limits_passed(run: Row) -> Iterator[str]:
-    lag_s, watched_s, cpus = (run.get(column) for column in ("driver_lag_s", "watched_s", "machine_cpus"))
-    if lag_s is not None and lag_s > MOST_LAG_S:
-        yield f"driver_lag_s={lag_s}, above {MOST_LAG_S}"
-    if watched_s is None or watched_s < JUDGED_FROM_S or not cpus or "," in (run.get("guest_hosts") or ""):
-        return
-    for column, most in SHARES.items():
-        if run.get(column) is not None and run[column] > most * cpus:
-            yield f"{column}={run[column]} of {cpus} CPUs, above {most:.0%}"

@@ -18,9 +18,11 @@ from results.derive.rounds import round_rows
 from results.schema import COUNTERS, NET_COLUMNS, SCHEMA_VERSION, STAGES_NS, STATUSES
 from results.store.dataset import DataSet
 from results.store.locations import DataSetError
+from results.store.marker import COPIES
 from results.verify.completeness import Sweeps, files_missing
-from results.verify.described import contradictions, preempted
+from results.verify.described import contradictions
 from results.verify.recorded_faults import RecordedFaults
+from results.verify.trusted import misjudged
 
 Row = Mapping[str, Any]
 
@@ -46,9 +48,9 @@ def verify(dataset: DataSet) -> Iterator[Disagreement]:
         for run_id in sorted(dataset.run_ids(table) - known):
             yield Disagreement(run_id, f"has rows in {table} and none in runs")
     sweeps = Sweeps()
-    for sweep_id, run_id in dataset.stored():
+    for sweep_id, run_id, copy in dataset.stored():
         try:
-            for what in _of_run(dataset, sweep_id, run_id, sweeps):
+            for what in _of_run(dataset, sweep_id, run_id, sweeps, copy):
                 yield Disagreement(run_id, what)
         except DataSetError as error:
             yield Disagreement(run_id, f"cannot be read: {error}")
@@ -56,7 +58,7 @@ def verify(dataset: DataSet) -> Iterator[Disagreement]:
         yield from (Disagreement("", what) for what in sweeps.disagreements(sweep_id, dataset.planned(sweep_id)))
 
 
-def _of_run(dataset: DataSet, sweep_id: str, run_id: str, sweeps: Sweeps) -> Iterator[str]:
+def _of_run(dataset: DataSet, sweep_id: str, run_id: str, sweeps: Sweeps, copy: Row | None) -> Iterator[str]:
     rows = {
         table: [row for batch in dataset.batches_of_run(table, run_id, sweep_id) for row in batch.to_pylist()]
         for table in ("runs", "vcpus", "threads", "rounds")
@@ -71,6 +73,9 @@ def _of_run(dataset: DataSet, sweep_id: str, run_id: str, sweeps: Sweeps) -> Ite
             yield f"{foreign} rows of {table} in its file belong to another run or sweep"
     if run["run_id"] != run_id or run["schema_version"] is None:
         return  # a file of something else, which has been named
+    if copy is not None and copy != run:
+        differing = ", ".join(name for name in run if copy[name] != run[name])
+        yield f"its copy in {COPIES} differs in {differing}; remove {COPIES}, which is made again"
     yield from sweeps.add(run, vcpus)
     yield from files_missing(run, vcpus, threads, len(rows["rounds"]))
     yield from _rounds(rows["rounds"], vcpus)
@@ -101,7 +106,7 @@ def verify_run(run: Row, vcpus: Sequence[Row], threads: Sequence[Row], batches: 
         latencies.add({name: batch.column(name).fill_null(0).to_numpy().astype(np.int64) for name in (*STAGES_NS, *EMULATED)})
     yield from faults.disagreements()
     yield from contradictions(run)
-    yield from preempted(run, threads)
+    yield from misjudged(run, threads)
     for name, again in derive(run, vcpus, latencies, threads).items():
         lacking = run[name] is None and run["schema_version"] < SCHEMA_VERSION  # derived since
         of_trips = name in NET and operations(run) is None  # stored before emulated operations were counted

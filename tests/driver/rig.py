@@ -13,11 +13,11 @@ import ray
 from omegaconf import DictConfig
 
 from loadgen.cluster import answers
-from loadgen.host import interference as self_watch
 from loadgen.host.probe import Host
 from loadgen.plan.guests_over_hosts import plan_guests
 from loadgen.run import measuring
 from loadgen.run.run import run_guests
+from results.derive import trust
 from results.store.dataset import DataSet
 from tests.driver.fake_ray import FakeRay
 from tests.driver.fakes import Actor, FakeNode, FakeServer, FakeSession, FakeVcpu
@@ -42,8 +42,8 @@ class Rig:
         monkeypatch.setattr(measuring, "POLL_S", 0.0)
         monkeypatch.setattr(answers, "monotonic", self.ray.monotonic)
         # How busy this machine is while a test runs is no matter of the seam; test_self_watch.py is about it.
-        monkeypatch.setattr(self_watch, "JUDGED_FROM_S", math.inf)
-        monkeypatch.setattr(self_watch, "MOST_LAG_S", math.inf)
+        monkeypatch.setattr(trust, "JUDGED_FROM_S", math.inf)
+        monkeypatch.setattr(trust, "MOST_LAG_S", math.inf)
 
     def run(self, *overrides: str) -> dict[str, Any]:
         cfg = self.configure("sweep_id=sweep", "vcpus=2", "watchdog_s=1", *overrides)

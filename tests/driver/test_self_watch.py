@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from loadgen.host.interference import Seen, Snapshot, cpu_share, driver_row, headline, judged, reasons, snapshot, watched
+from loadgen.host.interference import Snapshot, cpu_share, driver_row, snapshot, watched
+from results.derive.trust import Seen, headline, judged, reasons
 
 QUIET = Seen(
     watched_s=1.0,

@@ -65,6 +65,7 @@ def test_faults_above_the_limit_are_sampled_and_the_run_says_so(tmp_path: Path) 
     dataset = DataSet.existing(str(tmp_path / "outputs/dataset"))
     [row] = dataset.read("runs").to_pylist()
     assert (row["faults"], row["sample_every"], row["fault_records"]) == (1024, 8, 128)
+    assert dataset.planned(row["sweep_id"]) == [row["plan_key"]], "without it a missing run could not be missed"
     assert dataset.read("faults").num_rows == 128
 
 

@@ -23,10 +23,12 @@ VCPUS = (1, 2, 4, 8, 16)
 MIXES = {"minor": 0.0, "swapped_quarter": 0.25, "swapped_half": 0.5}
 """Share of swapped pages."""
 CHUNK = 1 << 18
+FURTHER = {f"group_{group}": {f"key_{key}": group * key for key in range(10)} for group in range(10)}
+"""Keys that do not vary: a real configuration has about as many."""
 
 
 def make(path: str, runs: int, faults: int, *, open_loop: bool = False) -> DataSet:
-    """`runs` runs, which differ in strategy, vCPUs, mix and repeat, with `faults` faults between them."""
+    """`runs` runs, which differ in strategy, vCPUs, mix and repeat, with `faults` faults between them, as a sweep leaves them."""
     dataset = DataSet.open(path)
     cells = [(strategy, vcpus, mix) for strategy in STRATEGIES for vcpus in VCPUS for mix in MIXES]
     repeats = -(-runs // len(cells))
@@ -43,6 +45,7 @@ def make(path: str, runs: int, faults: int, *, open_loop: bool = False) -> DataS
             us = STRATEGIES[strategy] * (1 + 3 * MIXES[mix] * (strategy == "no_slow_gup"))
             rate = 1e6 / us * vcpus / (1 + 0.1 * (vcpus - 1) + 0.01 * vcpus * (vcpus - 1)) * rng.lognormal(0, 0.03)
             writer.commit(_row(strategy, vcpus, mix, repeat, repeats), vcpu_rows(1e6 / rate), [])
+    dataset.copy_runs()
     return dataset
 
 
@@ -78,11 +81,13 @@ def command(folder: Path, *arguments: str) -> Took:
 
 def _row(strategy: str, vcpus: int, mix: str, repeat: int, repeats: int) -> dict[str, object]:
     config = {
+        **FURTHER,
         "strategy": {"name": strategy, "fault_around_pages": 1},
         "fault_mix": {"name": mix, "minor": 1 - MIXES[mix], "swapped": MIXES[mix]},
         "vcpus": vcpus,
         "repeat": repeat,
         "repeats": repeats,
+        "seed": repeat,
     }
     return run_row(
         strategy=strategy,

@@ -43,6 +43,17 @@ def test_a_run_in_a_bucket_is_invisible_until_it_is_committed(bucket: str) -> No
     assert dataset.read("runs").num_rows == 1
 
 
+def test_runs_in_a_bucket_are_copied_and_read_from_the_copy(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("results.store.dataset.ROWS", 3)
+    dataset = DataSet.open(bucket.format("three"))
+    for number in range(3):
+        store(dataset, f"run-{number}", repeat=number)
+    rows = dataset.runs()
+    dataset.copy_runs()
+    assert [copy is not None for _, _, copy in dataset.stored()] == [True] * 3
+    assert dataset.runs() == rows and dataset.unfinished() == []
+
+
 def test_a_bucket_that_is_not_there_is_an_error_of_one_line(bucket: str) -> None:
     with pytest.raises(DataSetError) as caught:
         DataSet.open(bucket.format("x").replace("s3://bucket/", "s3://nowhere/"))

@@ -43,14 +43,17 @@ def test_a_data_set_that_agrees_with_itself_ends_with_0(folder: Path, capsys: py
         ("status", "corrupt", "run-a: status=corrupt, and wrong_words=0"),
         ("status", "failed", "run-a: status=failed, and no reason"),
         ("pages_resolved", None, "run-a: status=ok, and pages_resolved is null"),
-        ("trusted", False, "run-a: trusted=False, and distrust is null"),
+        ("trusted", False, "run-a: trusted=False, and distrust=None"),
+        ("trusted", None, "run-a: trusted=None, and its rules give True"),
         ("distrust", "noise", "run-a: trusted=True, and distrust='noise'"),
-        ("unprepared", 3, "run-a: trusted=True, and unprepared=3"),
-        ("recoveries", 1, "run-a: trusted=True, and recoveries=1"),
-        ("driver_lag_s", 0.4, "run-a: trusted=True, and driver_lag_s=0.4, above 0.25"),
-        ("other_cpu_share", 1.7, "run-a: trusted=True, and other_cpu_share=1.7 of 2 CPUs, above 10%"),
-        ("rig_cpu_share", 0.3, "run-a: trusted=True, and rig_cpu_share=0.3 of 2 CPUs, above 10%"),
-        ("steal_share", 0.11, "run-a: trusted=True, and steal_share=0.11 of 2 CPUs, above 5%"),
+        ("unprepared", 3, "run-a: trusted=True, and its rules flag it: pages were not in the state asked for (3)"),
+        ("recoveries", 1, "run-a: trusted=True, and its rules flag it: the page server was killed and replaced (1)"),
+        ("driver_lag_s", 0.4, "run-a: trusted=True, and its rules flag it: status poll late (0.40 s)"),
+        ("other_cpu_share", 1.7, "run-a: trusted=True, and its rules flag it: other processes were busy (1.70 of 2 CPUs)"),
+        ("other_cpu_share", 0.19, "run-a: trusted=True, and its rules give None"),
+        ("rig_cpu_share", 0.3, "run-a: trusted=True, and its rules flag it: benchmark overhead was high (0.30 of 2 CPUs)"),
+        ("steal_share", 0.11, "run-a: trusted=True, and its rules flag it: the hypervisor took CPU time (0.11 of 2 CPUs)"),
+        ("throttled_s", 0.2, "run-a: trusted=True, and its rules flag it: throttled by a CPU quota (0.20 s, 0 CPUs)"),
         ("fault_records", 4, "run-a: fault_records=4, and faults has 3 rows of it"),
         ("pages", 2, "run-a: 1 faults are on pages beyond pages=2"),
         ("memory_errors", 1, "run-a: memory_errors=1, and 0 faults ended so"),
@@ -113,7 +116,8 @@ def test_a_stage_before_the_one_ahead_of_it_is_counted_whichever_it_is(
 
 
 @pytest.mark.parametrize(
-    "exempt", [{"watched_s": 0.04}, {"watched_s": None}, {"machine_cpus": None}, {"guest_hosts": "a,b"}, {"trusted": None}]
+    "exempt",
+    [{"watched_s": 0.04, "trusted": None}, {"watched_s": None}, {"machine_cpus": None}, {"guest_hosts": "a,b"}],
 )
 def test_shares_that_no_rule_judges_do_not_contradict_trusted(folder: Path, exempt: dict[str, Any]) -> None:
     edit(folder, "runs", lambda rows: rows[0].update({"other_cpu_share": 1.7, **exempt}))

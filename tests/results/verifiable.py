@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from results.app import main
-from results.schema import COUNTERS
+from results.schema import COUNTERS, SCHEMA_VERSION
 from results.store.dataset import DataSet
 from results.store.parquet import as_table
 from tests.results.rows import KINDS, OUTCOMES, faults, run_row, thread_rows, vcpu_rows
@@ -52,7 +52,11 @@ RUN = {
     "trusted": True,
     "machine_cpus": 2,
     "watched_s": 1.0,
-    "other_cpu_share": 0.15,  # of 2 CPUs
+    "schema_version": SCHEMA_VERSION,
+    "rig_cpu_share": 0.1,  # of 2 CPUs
+    "other_cpu_share": 0.15,
+    "steal_share": 0.0,
+    "throttled_s": 0.0,
 }
 
 
