@@ -112,7 +112,7 @@ def _checked_column(name: str, column: Any) -> npt.NDArray[Any]:
 def _of_text(path: str) -> dict[str, list[int]]:
     """Lines of a CSV file with a head, or page numbers, one or more a line; `#` starts a comment."""
     found: dict[str, list[int]] = {}
-    with open(path, encoding="utf-8", errors="replace") as file:
+    with open(path, encoding="utf-8-sig", errors="replace") as file:  # a spreadsheet's CSV begins with a mark
         lines = _lines(file)
         for number, text in lines:
             if text[0].isdigit():
@@ -133,7 +133,7 @@ def _lines(file: Any) -> Iterator[tuple[int, str]]:
 
 
 def _heads(number: int, text: str) -> list[str]:
-    heads = [head.strip() for head in text.split(",")]
+    heads = [_bare(head) for head in text.split(",")]
     if "page" not in heads:
         raise TraceError(f"line {number}: {text[:40]!r} is not a page number, and no head with a column page")
     for head in heads:
@@ -149,9 +149,14 @@ def _take_row(number: int, text: str, into: dict[str, list[int]]) -> None:
     if len(cells) != len(into):
         raise TraceError(f"line {number}: {len(cells)} values under {len(into)} heads")
     for name, cell in zip(into, cells, strict=True):
-        word = cell.strip()
+        word = _bare(cell)
         value = WORDS.get(word.lower()) if name == "write" else None
         into[name].append(_number(number, name, word) if value is None else value)
+
+
+def _bare(cell: str) -> str:
+    """Without the quotes that some writers of CSV put around each."""
+    return cell.strip().strip('"')
 
 
 def _pages(number: int, text: str) -> Iterator[int]:

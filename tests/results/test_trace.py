@@ -37,6 +37,11 @@ def test_a_csv_trace_has_its_columns_in_any_order_comments_and_words_for_writes(
     }
 
 
+def test_a_csv_file_of_a_spreadsheet_is_read(tmp_path: Path) -> None:
+    (tmp_path / "csv").write_bytes(b'\xef\xbb\xbf"page","write"\r\n"7","w"\r\n8,"0"\r\n')
+    assert columns(read_trace(str(tmp_path / "csv"))) == {"page": [7, 8], "write": [True, False]}
+
+
 def test_accesses_are_put_in_the_order_of_their_times(tmp_path: Path) -> None:
     (tmp_path / "csv").write_text("time_ns,page\n30,3\n10,1\n20,2\n10,4\n")
     assert columns(read_trace(str(tmp_path / "csv"))) == {"time_ns": [0, 0, 10, 20], "page": [1, 4, 2, 3]}
