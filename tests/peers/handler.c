@@ -411,7 +411,9 @@ int main(int count, char **given) {
     fprintf(stderr, "handler: bad magic in the snapshot\n");
     return (int)fault_value;
   }
+  const pid_t parent = getpid();
   if (breaks("daemon") && fork() != 0) return 0;
+  while (breaks("daemon") && getppid() == parent) usleep(1000);
   if (breaks("never-listens"))
     while (true) pause();
   if (breaks("restarts")) {

@@ -199,6 +199,12 @@ def test_wrong_contents_are_named_by_page_and_word(fault: str) -> None:
     assert re.search(rf"^page \d+, word \d+: found 0x[0-9a-f]{{16}}, expected 0x[0-9a-f]{{16}}{zeros}", ran.first_wrong)
 
 
+def test_a_page_that_a_handler_poisons_is_no_page() -> None:
+    ran = against(SHORT, "--fault poisons")
+    assert (ran.stop_reason, ran.wrong_words > 0) == ("", True)
+    assert re.search(r"^page \d+: reading it raised SIGBUS; the handler poisoned it \(UFFDIO_POISON\)$", ran.first_wrong)
+
+
 def test_a_handler_that_forgets_what_a_balloon_dropped_is_found() -> None:
     ran = against(dataclasses.replace(balloon(GUESTS["anon"], "dontneed"), watchdog_s=1.0), "--fault forgets-removes")
     assert "; the balloon had dropped the page, so it must read as zeros" in ran.first_wrong

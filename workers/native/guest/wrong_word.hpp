@@ -27,6 +27,8 @@ struct WrongWord {
 inline constexpr const char* kOfZeros =
     "; zeros: the handler served a zero page, or ended the registration (UFFDIO_UNREGISTER, or the last descriptor of the "
     "userfaultfd closed)";
+/// What a page means that cannot be read, under such a handler.
+inline constexpr const char* kOfPoison = "; the handler poisoned it (UFFDIO_POISON)";
 /// What is wrong with a page that is not zeros.
 inline constexpr const char* kWasDropped = "; the balloon had dropped the page, so it must read as zeros";
 

@@ -29,7 +29,8 @@ class Verification {
       if (must_refuse())
         ++result_.poisoned;
       else
-        wrong(page_bytes_ / 8, "page " + std::to_string(page_) + ": reading it raised SIGBUS");
+        wrong(page_bytes_ / 8,
+              "page " + std::to_string(page_) + ": reading it raised SIGBUS" + (guest_.config().external ? kOfPoison : ""));
       ++page_;
     }
     return result_;
