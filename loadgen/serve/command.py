@@ -1,10 +1,13 @@
-"""The command `loadgen-serve`: the page server for VMMs that are not ours. A VMM that restores a snapshot connects to the socket,
-hands its userfaultfd over by the published handshake, and has its faults answered from the snapshot file.
+"""The command `loadgen-serve`: the page server for VMMs that are not ours.
+
+A VMM that restores a snapshot connects to the socket, hands its userfaultfd over by the
+published handshake, and has its faults answered from the snapshot file.
 
     loadgen-serve --socket /run/uffd.sock --snapshot guest.mem --record outputs/dataset
 
-It serves until SIGTERM or SIGINT: what is raised then is answered, every sleeper is woken, and what was recorded is stored.
-Exit status: 0; 1 where a VMM could not be served to its end or not stored, or nothing was started; 2 an option is wrong.
+It serves until SIGTERM or SIGINT: what is raised then is answered, every sleeper is
+woken, and what was recorded is stored. Exit status: 0; 1 where a VMM could not be served
+to its end or not stored, or nothing was started; 2 an option is wrong.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from loadgen.plan.plan import MIB, PlannedRun
 from loadgen.show.time_left import SESSION_S, expected_s
 from loadgen.show.title import words
-from results.tables.console import print_rows
+from results.tables.console import print_line, print_rows
 
 CPU_LISTS_SHOWN = 4
 
@@ -25,7 +25,7 @@ def print_plan(runs: Sequence[PlannedRun]) -> None:
         print("0 runs, about 0 s and 0 MiB; nothing was started")
         return
     if alike or same:
-        print("all runs: " + ", ".join([" ".join(alike), *same]))
+        print_line("all runs: " + ", ".join([" ".join(alike), *same]))
     print_rows(("run", *shown), [(str(number), *row) for number, row in enumerate(zip(*shown.values(), strict=True), 1)])
     total_s = SESSION_S + sum(expected_s(runs)) if runs else 0.0
     memory_mib = max((run.memory_bytes for run in runs), default=0) / MIB

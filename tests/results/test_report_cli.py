@@ -30,7 +30,9 @@ def folder(tmp_path: Path) -> str:
 def test_every_command_prints_its_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main([command, "--help"])
-    assert capsys.readouterr().out.startswith(f"usage: loadgen-report {command}")
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"usage: loadgen-report {command}")
+    assert max(map(len, printed.splitlines())) <= 100
 
 
 def test_show_names_sweeps_statuses_hosts_and_columns(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
