@@ -15,7 +15,7 @@ PageRecord record_of(const Vmm& vmm, Mapping& bytes) {
 }  // namespace
 
 TEST("a claim of a killed page server is settled by the page table: mapped, a marker of poison or of swap, or nothing") {
-  if (!kernel_poisons()) throw check::Skipped("this kernel cannot poison pages (UFFDIO_POISON is Linux 6.6)");
+  needs_poison();
   const Guest guest({.region_bytes = kClaims * 4096});
   std::vector<std::uint8_t> kinds(kClaims, static_cast<std::uint8_t>(Kind::minor));
   kinds[1] = static_cast<std::uint8_t>(Kind::poisoned);
@@ -54,7 +54,7 @@ TEST(
 }
 
 TEST("anonymous pages in swap are read in full beside a balloon, and not taken for dropped ones") {
-  if (!kernel_poisons()) throw check::Skipped("this kernel cannot poison pages (UFFDIO_POISON is Linux 6.6)");
+  needs_poison();
   const Guest guest({.memory = MemoryType::anon, .region_bytes = kClaims * 4096, .drops = true});
   fill(guest, std::vector<std::uint8_t>(kClaims, static_cast<std::uint8_t>(Kind::absent)));
   Vmm vmm(guest, {.strategy = "uffd_wait"});

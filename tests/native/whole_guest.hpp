@@ -57,9 +57,9 @@ struct GuestResult {
 };
 
 /// Linux 6.6 brought UFFDIO_POISON.
+inline bool kernel_poisons() { return (uffd::probe_userfaultfd().features & UFFD_FEATURE_POISON) != 0; }
 inline void needs_poison() {
-  if ((uffd::probe_userfaultfd().features & UFFD_FEATURE_POISON) == 0)
-    throw check::Skipped("this kernel cannot poison pages (UFFDIO_POISON is Linux 6.6)");
+  if (!kernel_poisons()) throw check::Skipped("this kernel cannot poison pages (UFFDIO_POISON is Linux 6.6)");
 }
 
 /// Fills the guest's memory as planned; what could not be prepared.
