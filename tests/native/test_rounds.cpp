@@ -1,6 +1,10 @@
 // Rounds: each begins from the same page states, and what was counted and measured is the sum of all of them.
+#include <mutex>
+
 #include "check.hpp"
 #include "disturbed_guest.hpp"
+#include "vcpu/engine.hpp"
+#include "vcpu/vcpu.hpp"
 
 using namespace uffd;
 
@@ -15,7 +19,53 @@ GuestPlan in_rounds(const char* strategy, std::uint32_t rounds) {
   return plan;
 }
 
+/// Pages that a vCPU's record had as unresolved, each time it was made ready for a round.
+std::vector<std::uint64_t> g_ready;
+std::mutex g_ready_mutex;
+
+class WatchedSeat final : public Engine::Seat {
+ public:
+  WatchedSeat(std::unique_ptr<Engine::Seat> seat, Vcpu& vcpu) : seat_(std::move(seat)), vcpu_(vcpu) {}
+  void begin_round() override {
+    std::uint64_t unresolved = 0;
+    for (std::uint64_t page = 0; page < vcpu_.vmm().guest.pages(); ++page)
+      unresolved += vcpu_.vmm().resolver.record().state(page) == PageState::unresolved ? 1 : 0;
+    const std::lock_guard lock(g_ready_mutex);
+    g_ready.push_back(unresolved);
+  }
+  void walk() override { seat_->walk(); }
+
+ private:
+  std::unique_ptr<Engine::Seat> seat_;
+  Vcpu& vcpu_;
+};
+
+class WatchedThreads final : public Engine {
+ public:
+  explicit WatchedThreads(const EngineSetup& setup) : threads_(engine_info("thread").make(setup)) {}
+  std::unique_ptr<Seat> enter(Vcpu& vcpu) override { return std::make_unique<WatchedSeat>(threads_->enter(vcpu), vcpu); }
+  void kick(std::uint32_t vcpu, pthread_t thread) noexcept override { threads_->kick(vcpu, thread); }
+
+ private:
+  std::unique_ptr<Engine> threads_;
+};
+
+const RegisterEngine watched({
+    .name = "watched",
+    .summary = "threads, watched as they are made ready for a round",
+    .make = [](const EngineSetup& setup) -> std::unique_ptr<Engine> { return std::make_unique<WatchedThreads>(setup); },
+});
+
 }  // namespace
+
+TEST("an engine is made ready for each round, on every vCPU, when the page states are prepared and no vCPU walks yet") {
+  GuestPlan plan = in_rounds("no_uffd_wait", 3);
+  plan.vmm.engine = "watched";
+  g_ready.clear();
+  check_ended_well(*run_guest(plan));
+  CHECK_EQUAL(g_ready.size(), 3u * 2);
+  for (const std::uint64_t unresolved : g_ready) CHECK_EQUAL(unresolved, 256u);
+}
 
 TEST("every round resolves every page, in each mapping, and counts each page of the guest once") {
   for (const char* strategy : {"uffd_wait", "no_uffd_wait", "no_slow_gup"})

@@ -33,6 +33,7 @@ const GuestSlot& slot(const Vm& vm, KvmSlot which) { return vm.slot(static_cast<
 class KvmSeat final : public Engine::Seat {
  public:
   KvmSeat(Vcpu& vcpu, Vm& vm, const EngineSetup& setup);
+  void begin_round() override;
   void walk() override;
 
  private:
@@ -62,6 +63,7 @@ class KvmSeat final : public Engine::Seat {
   const GuestSlot& region_;
   const Clock& clock_ = Clock::get();
   const std::uint64_t page_bytes_;
+  const bool first_of_vm_;
   const bool opens_records_;
   bool stamps_ = false;            ///< the guest's counter is this host's
   Ticks entry_ = 0;                ///< from the host's KVM_RUN to the guest's next instruction
@@ -112,10 +114,9 @@ KvmSeat::KvmSeat(Vcpu& vcpu, Vm& vm, const EngineSetup& setup)
       guest_(build(vcpu, vm, setup, own_)),
       region_(slot(vm, KvmSlot::region)),
       page_bytes_(vcpu.vmm().page_bytes),
+      first_of_vm_(vcpu.index() == setup.first_vcpu),
       opens_records_(opens_records(vcpu.books())),
       touching_(vcpu) {
-  if (vm_.userfault_bits().there() && vcpu.index() == setup.first_vcpu)  // the others wait at the barrier for this one
-    for (std::uint64_t page = 0; page < vcpu.vmm().guest.pages(); ++page) no_exit_if_resolved(page);
   run();  // to its first call
   Ticks before = 0;
   for (int round = 0; round < kWarmUps; ++round) {
@@ -130,6 +131,13 @@ KvmSeat::KvmSeat(Vcpu& vcpu, Vm& vm, const EngineSetup& setup)
     throw ConfigError(
         "engine=kvm: the guest's counter is not this host's, so it cannot keep access.rate_per_s or "
         "access.think_us: leave them 0, or use engine=thread");
+}
+
+// The others of the VM wait at the barrier for the first one.
+void KvmSeat::begin_round() {
+  const VmmShared& vmm = vcpu_.vmm();
+  if (first_of_vm_)
+    vm_.userfault_bits().begin_round(vmm.resolver.record(), vm_.userfault_bits().there() ? vmm.guest.pages() : 0, page_bytes_);
 }
 
 void KvmSeat::walk() {

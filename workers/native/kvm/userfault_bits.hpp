@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "guest/page_record.hpp"
 #include "kernel/vocabulary.hpp"
 
 namespace uffd {
@@ -19,6 +20,12 @@ class UserfaultBits {
 
   std::uint64_t address() const noexcept { return reinterpret_cast<std::uint64_t>(words_.data()); }
   bool there() const noexcept { return !words_.empty(); }
+  /// Before a round: every page is to exit but those that are resolved already. No vCPU runs.
+  void begin_round(const PageRecord& record, std::uint64_t pages, std::uint64_t page_bytes) noexcept {
+    for (std::uint64_t& word : words_) std::atomic_ref(word).store(~0ull, std::memory_order_release);
+    for (std::uint64_t page = 0; page < pages; ++page)
+      if (record.state(page) == PageState::resolved) clear(page * page_bytes, page_bytes);
+  }
   /// The pages of `bytes` at the offset `at` are there; whatever was written to them before, KVM sees.
   void clear(std::uint64_t at, std::uint64_t bytes) noexcept {
     for (std::uint64_t page = at / kBasePageBytes; page < (at + bytes) / kBasePageBytes; ++page)

@@ -38,6 +38,8 @@ class Engine {
   class Seat {
    public:
     virtual ~Seat() = default;
+    /// Before the start barrier of each round, the first one too: the page states are prepared, and no vCPU walks yet.
+    virtual void begin_round() {}
     /// All passes of the access order. Returns early when the run is being stopped. Throws KernelError.
     virtual void walk() = 0;
   };

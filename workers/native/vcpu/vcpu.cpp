@@ -41,6 +41,7 @@ void Vcpu::run(Engine& engine) noexcept {
     std::uint32_t round = 0;
     do {
       if (round != 0) order_.begin_round(round);
+      seat->begin_round();
       if (!wait_at_barrier(round)) break;
       if (round == 0 && vmm_.count_mmap_lock) locks_ = LockCounter::of_this_thread();
       if (!one_round(*seat)) break;
