@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from results.derive.identities import broken
@@ -12,6 +14,7 @@ from tests import specs
 from tests.in_process import has_run
 from tests.peers.build import peer
 from workers import _native
+from workers.external.processes import family
 from workers.spec import ExternalSpec, PageServerSpec, PlacementSpec, RunSpec
 from workers.vcpu import Vcpu
 
@@ -46,6 +49,10 @@ GUESTS = {
     "hugetlb": dataclasses.replace(SHMEM, memory=specs.memory("hugetlb", 8 << 21, 2 << 20)),
 }
 """A guest of each memory type, with two vCPUs in one VMM process and every page absent."""
+
+
+SHORT = dataclasses.replace(SHMEM, watchdog_s=1.0)
+"""One whose handler is given up soon."""
 
 
 @dataclass
@@ -83,6 +90,12 @@ def against(spec: RunSpec, options: str = "", **more: Any) -> Outcome:
         row = {"pages": spec.memory.pages, "vcpus": spec.vcpus, "vcpus_per_vmm": spec.vcpus_per_vmm, "status": "ok"}
         ran.broken = list(broken(row, ran.rows, served.threads))
     return ran
+
+
+def left_over() -> list[int]:
+    """Handlers that this process has started and that are still there."""
+    program = peer("handler").encode()
+    return [pid for pid in family(os.getpid()) if Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0] == program]
 
 
 def _take(ran: Outcome, vmm: Vcpu) -> None:

@@ -4,9 +4,12 @@ at what it uses. Nothing of it is on the path of a fault."""
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import select
 import socket
+import struct
+import termios
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -124,13 +127,20 @@ class HandlerPeer:
         ended = sum(state_of(pid) == "has ended" for pid in self._family)
         return f"{ended} of its {len(self._family)} processes ended" if ended else ""
 
+    def _unread(self) -> bool:
+        """Whether the message still lies in the connection, where the handler has not come for it."""
+        left = fcntl.ioctl(self._connection.fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
+        return bool(struct.unpack("i", left)[0])
+
     def _state(self) -> str:
         """What can be seen of a handler that has left a fault unanswered."""
         state = state_of(self.pid)
         if state != "runs":
             return f"the handler (pid {self.pid}) {state}"
         known = [f"the handler (pid {self.pid}) runs", *filter(None, [self._lost()])]
-        if holds_userfaultfd(self.pid) is False:
+        if self._unread():
+            known.append("it has not read the VMM's message: it serves no VMM, or another one")
+        elif holds_userfaultfd(self.pid) is False:
             known.append(
                 "it has closed its userfaultfd (where the VMM has closed its own too, missing pages silently become zero pages)"
             )

@@ -234,7 +234,8 @@ GuestAccess& KvmSeat::under_way() {
   kvm_run& state = *own_.run;
   while (true) {
     clock_.now_and_cpu(cpu_);
-    vcpu_.state().stage.store(Stage::touching, kRelaxed);
+    // Under an external handler its guest opens no records, so each touch may be one that waits.
+    vcpu_.state().stage.store(vcpu_.books().external ? Stage::raised : Stage::touching, kRelaxed);
     const int error = run_vcpu(own_);
     if (error == 0 && state.exit_reason == KVM_EXIT_MMIO) {
       const std::uint64_t at = state.mmio.phys_addr;
