@@ -112,6 +112,36 @@ TEST("a source that is gone fails the run by its name, with and without a push")
   }
 }
 
+TEST("a source that is gone fails the run though nothing is asked of it") {
+  auto source = std::make_unique<SourceServer>(held_memory());
+  const Guest guest({.region_bytes = kPages * 4096, .contents_seed = kSeed});
+  const Mapping alias = Mapping::shared(guest.region_fd(), kPages * 4096);
+  RemoteSource remote(guest, alias.data(), {.host = "127.0.0.1", .port = source->port(), .timeout_s = 0.1, .retries = 1});
+  remote.start();
+  source.reset();
+  for (int i = 0; i < 10'000 && !guest.stopping(); ++i) ::usleep(1000);
+  remote.stop();
+  CHECK(guest.stop_reason().find("the source at 127.0.0.1:") == 0);
+}
+
+TEST("a push whose connection is lost is asked for again on the next one") {
+  std::atomic<int> asked{0};
+  OddSource source([&asked](int fd, int, int stop) {
+    tcp::Inbox inbox(1 << 16);
+    OddSource::greet(fd, stop, inbox);
+    OddSource::next(fd, stop, inbox);  // a push: nothing else is asked for
+    if (asked.fetch_add(1) != 0) OddSource::next(fd, stop, inbox);
+  });
+  const Guest guest({.region_bytes = kPages * 4096, .contents_seed = kSeed});
+  const Mapping alias = Mapping::shared(guest.region_fd(), kPages * 4096);
+  RemoteSource remote(guest, alias.data(), {.host = "127.0.0.1", .port = source.port(), .push = true, .timeout_s = 20.0});
+  guest.release(0);
+  remote.start();
+  for (int i = 0; i < 10'000 && asked.load() < 2; ++i) ::usleep(1000);
+  remote.stop();
+  CHECK_EQUAL(asked.load(), 2);
+}
+
 TEST("a source that comes back in time is used again") {
   for (const char* strategy : {"uffd_wait", "no_uffd_wait"}) {
     auto source = std::make_unique<SourceServer>(held_memory());

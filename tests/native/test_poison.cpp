@@ -88,6 +88,36 @@ TEST("preparing poisoned pages raises no remove event where removes are tracked:
   }
 }
 
+TEST("behind poison that came after the page was resolved the page cache has wrong contents: who un-poisons it reads them") {
+  if (!kernel_poisons()) throw check::Skipped("this kernel cannot poison pages (UFFDIO_POISON is Linux 6.6)");
+  const Guest guest({.region_bytes = 16 * 4096, .poisoned_when_resolved = true});
+  std::vector<std::uint8_t> kinds(16, static_cast<std::uint8_t>(Kind::minor));
+  kinds[3] = static_cast<std::uint8_t>(Kind::poisoned);
+  fill(guest, kinds);
+  const Vmm vmm(guest, {.strategy = "no_uffd_wait"});
+  CHECK_EQUAL(vmm.prepare().unprepared, 0u);
+  const Mapping alias = Mapping::shared(guest.region_fd(), 16 * 4096);
+  std::uint64_t first = 0;
+  CHECK_EQUAL(guest.contents().wrong_words(3, alias.data() + 3 * 4096, first), 512u);
+  CHECK_EQUAL(guest.contents().wrong_words(4, alias.data() + 4 * 4096, first), 0u);
+}
+
+TEST("a sleeper that is woken to poison was delivered before it was answered") {
+  GuestPlan plan;
+  plan.vmm.strategy = "uffd_wait";
+  plan.kinds = {Kind::poisoned};
+  const auto result = run_guest(plan);
+  std::uint64_t met = 0;
+  for (const auto& vcpu : result->vmms[0]->vcpus())
+    for (std::uint64_t i = 0; i < vcpu->recorded(); ++i) {
+      const FaultRecord& record = vcpu->records()[i];
+      if (record.outcome != FaultOutcome::memory_error || record.installed.load() == 0) continue;
+      ++met;
+      CHECK(record.delivered.load() != 0 && record.delivered.load() < record.installed.load());
+    }
+  CHECK(met > 0);
+}
+
 TEST("poison at the source is installed in every mapping of the guest") {
   for (const char* strategy : kResolving) {
     GuestPlan plan = poisoned(strategy, MemoryType::shmem, false);

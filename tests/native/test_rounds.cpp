@@ -136,6 +136,23 @@ TEST("a page that is to be absent has no contents when a round begins, be they i
   CHECK(guest.complete(9));
 }
 
+TEST("a VMM process whose round is over waits for one whose vCPUs are at work, and not for one that stands still") {
+  for (const bool thinks : {true, false}) {
+    const Guest guest({.region_bytes = 16 * 4096, .vcpus = 2, .vcpus_per_vmm = 1});
+    guest.vcpu(1).stage.store(thinks ? Stage::thinking : Stage::touching);
+    bool met = false;
+    std::thread first([&] { met = meet(guest, 1, 0.1, "holding the disturbances"); });
+    if (thinks) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(500));
+      meet(guest, 1, 0.1, "holding the disturbances");
+    }
+    first.join();
+    CHECK_EQUAL(met, thinks);
+    const std::string stuck = "stuck: between rounds, 1 of 2 VMM processes have not finished: holding the disturbances";
+    CHECK_EQUAL(guest.stop_reason(), thinks ? "" : stuck);
+  }
+}
+
 TEST("no round begins while a page of the devices' mapping is in flight") {
   GuestPlan plan = in_rounds("no_uffd_wait", 2);
   plan.vmm.watchdog_s = 1.0;

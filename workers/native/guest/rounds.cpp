@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "kernel/clock.hpp"
 
@@ -35,6 +36,20 @@ RoundsEnded ended(const Guest& guest, std::uint32_t finished, const RoundsConfig
   return words.full.load(std::memory_order_acquire) != 0 ? RoundsEnded::records : RoundsEnded::not_yet;
 }
 
+/// Whether some vCPU is at its round's work: it thinks, or is not where it was. `seen`: where they were.
+bool at_work(const Guest& guest, std::uint64_t& seen) noexcept {
+  std::uint64_t now = 0;
+  bool thinks = false;
+  for (std::uint32_t i = 0; i < guest.config().vcpus; ++i) {
+    const VcpuState& state = guest.vcpu(i);
+    const Stage stage = state.stage.load(kRelaxed);  // relaxed: as of a moment ago, all three
+    thinks |= stage == Stage::thinking;
+    for (const std::uint64_t part : {state.accesses.load(kRelaxed), state.page.load(kRelaxed), static_cast<std::uint64_t>(stage)})
+      now = now * 0x9E3779B97F4A7C15ull + part;
+  }
+  return std::exchange(seen, now) != now || thinks;
+}
+
 void finish(RoundWords& words, RoundsEnded why) noexcept {
   raise_to(words.over, static_cast<std::uint32_t>(why));
   wake_rounds(words);
@@ -57,10 +72,12 @@ bool meet(const Guest& guest, std::uint32_t step, double patience_s, const char*
   RoundWords& words = guest.header().rounds;
   const std::uint32_t vmms = guest.config().vcpus / guest.config().vcpus_per_vmm;
   if (words.met.fetch_add(1, std::memory_order_acq_rel) + 1 == vmms * step) futex_wake(words.met, kAll);
-  const std::uint64_t began = Clock::monotonic_ns();
+  // The round of another VMM process may last longer, and its own watchdog looks after it: patience begins when none is at work.
+  std::uint64_t began = Clock::monotonic_ns(), seen = 0;
   while (!guest.stopping()) {
     const std::uint32_t met = words.met.load(std::memory_order_acquire);
     if (met >= vmms * step) return true;
+    if (at_work(guest, seen)) began = Clock::monotonic_ns();
     if (patience_s > 0 && static_cast<double>(Clock::monotonic_ns() - began) > patience_s * 1e9)
       guest.stop(std::string("stuck: between rounds, ") + std::to_string(vmms * step - met) + " of " + std::to_string(vmms) +
                  " VMM processes have not finished: " + what);
