@@ -15,6 +15,7 @@ from loadgen.cluster import temporary
 from loadgen.cluster.temporary import new_folder, remove_stale_folders
 from loadgen.errors import ConfigError
 from loadgen.host.changes import Keeper
+from loadgen.host.session_folder import living_in
 
 
 def of_keeper(folder: Path) -> int:
@@ -46,6 +47,7 @@ def test_a_keeper_is_not_as_likely_to_be_killed_for_lack_of_memory_as_its_driver
 import os
 from pathlib import Path
 from loadgen.host.changes import Keeper
+from loadgen.host.session_folder import living_in
 from tests.driver.test_keeper import of_keeper
 Path("/proc/self/oom_score_adj").write_text("500")
 folder = Path(os.environ["FOLDER"])
@@ -56,6 +58,18 @@ keeper.undo()
     environment = os.environ | {"FOLDER": str(folder)}
     done = subprocess.run([sys.executable, "-c", driver], env=environment, capture_output=True, text=True, check=True)
     assert int(done.stdout) in (-1000, 0)
+
+
+def test_a_keeper_is_none_of_the_processes_that_end_with_its_drivers_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "session"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    keeper = Keeper("folder", folder=str(folder))
+    pid, living = of_keeper(folder), living_in(str(folder))
+    keeper.undo()
+    assert pid not in living
 
 
 def test_what_lives_in_the_folder_of_a_killed_driver_ends_within_ten_seconds(tmp_path: Path) -> None:
