@@ -89,7 +89,7 @@ TEST("preparing poisoned pages raises no remove event where removes are tracked:
 }
 
 TEST("behind poison that came after the page was resolved the page cache has wrong contents: who un-poisons it reads them") {
-  if (!kernel_poisons()) throw check::Skipped("this kernel cannot poison pages (UFFDIO_POISON is Linux 6.6)");
+  needs_poison();
   const Guest guest({.region_bytes = 16 * 4096, .poisoned_when_resolved = true});
   std::vector<std::uint8_t> kinds(16, static_cast<std::uint8_t>(Kind::minor));
   kinds[3] = static_cast<std::uint8_t>(Kind::poisoned);
