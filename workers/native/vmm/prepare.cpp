@@ -17,9 +17,12 @@ namespace uffd {
 
 namespace {
 
-constexpr int kPageoutTries = 5;      // without progress, before it sleeps between them
-constexpr int kPageoutStalled = 500;  // without progress, before what is left stays
+constexpr int kPageoutTries = 5;  // without progress, before it sleeps between them
 constexpr std::chrono::milliseconds kPageoutPause{2};
+// Without progress for so long, and after so many tries, what is left stays: on a busy machine each of them takes its time, and a
+// step that does next to nothing for longer than watchdog_s is taken for stalled.
+constexpr std::chrono::seconds kPageoutPatience{3};
+constexpr int kPageoutLeastTries = 50;
 
 class Preparation {
  public:
@@ -109,7 +112,9 @@ class Preparation {
   // back, which a busy machine delays.
   void page_out() {
     std::uint64_t fewest = ~std::uint64_t{0};
-    for (int stalled = 0; stalled < kPageoutStalled; ++stalled) {
+    auto progress = std::chrono::steady_clock::now();
+    for (int stalled = 0; stalled < kPageoutLeastTries || std::chrono::steady_clock::now() - progress < kPageoutPatience;
+         ++stalled) {
       int none = 0;
       ::syscall(SYS_move_pages, 0, 0, nullptr, &none, &none, 0);
       std::uint64_t left = 0;
@@ -129,7 +134,10 @@ class Preparation {
       for (std::uint64_t page = 0; page < kinds.size(); ++page)
         left += static_cast<Kind>(kinds[page]) == Kind::swapped && !swapped(page);
       if (left == 0) return;
-      if (left < fewest) stalled = 0;
+      if (left < fewest) {
+        stalled = 0;
+        progress = std::chrono::steady_clock::now();
+      }
       fewest = std::min(fewest, left);
       if (stalled >= kPageoutTries) std::this_thread::sleep_for(kPageoutPause);
     }
