@@ -67,6 +67,17 @@ def test_a_guest_that_is_lost_at_its_last_step_makes_the_run_crashed_by_what_was
     assert second.replaced == 1 and rig.server.replaced == 0
 
 
+def test_a_guest_whose_page_server_froze_is_polled_no_more(rig: Rig) -> None:
+    second = rig.add_guest("there", 5)
+    rig.unended(*[nothing] * 60, rig.end)
+    for vcpu in second.vcpus:
+        vcpu.ended = False
+    rig.freeze(second, "look")
+    row = rig.run("guests=2", "watchdog_s=10")
+    assert row["status"] == "stuck" and row["reason"].startswith("server1 (pid 4711) did not answer for "), row["reason"]
+    assert "unanswered_s" in rig.looks[0] and "unanswered_s" not in rig.looks[-1]
+
+
 def test_what_an_actor_reports_of_a_silent_peer_is_the_peers_silence(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     rig.freeze(rig.server, "serve")
     vmm = rig.vcpus[0]
