@@ -100,6 +100,8 @@ def _serve(options: argparse.Namespace, asked: Asked, shown: Shown) -> None:
     outside = [page for page in asked.working_set if page >= snapshot.bytes // 4096]
     if outside:
         raise ValueError(f"--prefetch {options.prefetch}: page {outside[0]} is beyond the snapshot")
+    if options.working_set and not os.access(os.path.dirname(os.path.abspath(options.working_set)), os.W_OK):
+        raise ValueError(f"--working-set {options.working_set}: its folder is not there, or cannot be written")
     observer = ShownAndStored(options, asked, shown)
     service = Service(options.socket, snapshot, asked, observer, options.allow_uids, options.once)
     read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)

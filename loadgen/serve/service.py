@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from loadgen.serve.foreign_vmm import Asked, Ended, ForeignVmm
 from workers.protocol.foreign import Hello, Listening
 from workers.protocol.handshake import HandshakeError, peer_of
+from workers.protocol.socket_folder import LONGEST_PATH
 
 HANDSHAKE_S = 5.0
 LOOK_S = 0.25
@@ -34,7 +35,7 @@ class Observer(Protocol):
 
 
 class Service:
-    """Listens at once. Raises OSError where the socket cannot be made, and ValueError where another process has it."""
+    """Listens at once. Raises ValueError where the socket cannot be made, or another process has it."""
 
     def __init__(self, path: str, snapshot: Any, asked: Asked, observer: Observer, uids: Collection[int], once: bool) -> None:
         self._snapshot, self._asked, self._observer, self._once = snapshot, asked, observer, once
@@ -153,13 +154,17 @@ class Service:
 
 
 def _listen(path: str, *, others: bool) -> socket.socket:
-    """A listening socket, for its own user alone unless there are others."""
+    """A listening socket, for its own user alone unless there are others. Raises ValueError with the path."""
+    if not 0 < len(os.fsencode(path)) <= LONGEST_PATH:
+        raise ValueError(f"--socket {path}: the path of a Unix socket has 1 to {LONGEST_PATH} bytes: use a shorter one")
     _remove_stale(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         before = os.umask(0o111 if others else 0o177)
         try:
             listener.bind(path)
+        except OSError as error:
+            raise ValueError(f"--socket {path}: the socket cannot be made: {error.strerror}") from None
         finally:
             os.umask(before)
         listener.listen(1024)

@@ -248,6 +248,13 @@ def test_a_snapshot_that_becomes_shorter_ends_its_vmm_by_name_and_not_the_server
     [
         (["--snapshot", "/nowhere"], "open of the snapshot /nowhere"),
         (["--snapshot", "/dev/null"], "is no regular file"),
+        (
+            ["--socket", "/nowhere/serve.sock"],
+            "--socket /nowhere/serve.sock: the socket cannot be made: No such file or directory",
+        ),
+        (["--socket", "long" * 27], "the path of a Unix socket has 1 to 107 bytes: use a shorter one"),
+        (["--socket", ""], "the path of a Unix socket has 1 to 107 bytes"),
+        (["--working-set", "/nowhere/set"], "--working-set /nowhere/set: its folder is not there, or cannot be written"),
         (["--prefetch", "later"], "--prefetch later: use none, order or working_set:FILE"),
         (["--prefetch", "working_set:/nowhere"], "No such file or directory: '/nowhere'"),
     ],

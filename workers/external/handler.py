@@ -16,14 +16,12 @@ from pathlib import Path
 
 from workers.external.printed import first_line, last_lines
 from workers.external.processes import is_socket, listens_at
-from workers.protocol.socket_folder import SocketFolder
+from workers.protocol.socket_folder import LONGEST_PATH, SocketFolder
 from workers.spec import ExternalSpec
 
 LOOK_S = 0.02
 END_S = 2.0
 """How long a handler may take to end after SIGTERM."""
-LONGEST_PATH = 107
-"""Bytes that the address of a Unix socket has room for."""
 SHARED_PREFIX = "uffd-loadgen-handler-"
 
 

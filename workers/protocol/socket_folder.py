@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 
 PREFIX = "uffd-loadgen-socket-"
+LONGEST_PATH = 107
+"""Bytes that the address of a Unix socket has room for."""
 
 
 class SocketFolder:

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from workers.external.handler import LONGEST_PATH
+from workers.protocol.socket_folder import LONGEST_PATH
 from workers.registry import strategy_entries
 from workers.spec import FAULT_KINDS
 
