@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from itertools import islice
 from types import ModuleType
@@ -60,6 +60,8 @@ ONE_OF_A_SWEEP = {"dataset": "is one data set", "cluster": "runs on one cluster"
 MOST_PROBLEMS = 20
 """Refused at once; more would be no help."""
 
+FIXED = "!"
+
 Cell = tuple[list[str], dict[str, Any]]
 """A combination: its overrides and the plain values of its configuration."""
 
@@ -93,14 +95,15 @@ class LoadgenSweeper(BasicSweeper):
     """Selected by `conf/config.yaml`; takes the same `params` as Hydra's basic sweeper.
 
     `also`: more sets of params, each swept over by itself: for what cannot be combined with all of `params`. A cell of such a set
-    that is the same measurement as one before is left out: of what is swept over it may read nothing.
+    that is the same measurement as one before is left out: of what is swept over it may read nothing. A key of such a set that
+    begins with FIXED counts more than the command line.
     """
 
     __module__ = PLUGIN_MODULE
 
     def __init__(self, max_batch_size: int | None, params: dict[str, str] | None, also: Sequence[dict[str, str]] = ()) -> None:
         super().__init__(max_batch_size, params)
-        self._also = [[f"{key}={value}" for key, value in one.items()] for one in also]
+        self._also = [_before_and_after(one) for one in also]
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run every combination of the swept values, repeat by repeat. Raises ConfigError before anything has started."""
@@ -197,7 +200,8 @@ class LoadgenSweeper(BasicSweeper):
 
         Raises ConfigError where there is none, or too many to end."""
         parser = OverridesParser.create(config_loader=self._loader())
-        asked = [parser.parse_overrides([*params, *arguments]) for params in (self._parse_config(), *self._also)]
+        sets = ((self._parse_config(), []), *self._also)
+        asked = [parser.parse_overrides([*params, *arguments, *fixed]) for params, fixed in sets]
         count = sum(combinations(overrides) for overrides in asked)
         refuse_endless(count)
         if count == 0:
@@ -208,6 +212,13 @@ class LoadgenSweeper(BasicSweeper):
     def _loader(self) -> ConfigLoader:
         assert self.hydra_context is not None
         return self.hydra_context.config_loader
+
+
+def _before_and_after(also: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """The overrides of a set that the command line may change, and those that it may not."""
+    fixed = {key.removeprefix(FIXED): value for key, value in also.items() if key.startswith(FIXED)}
+    free = {key: value for key, value in also.items() if not key.startswith(FIXED)}
+    return [f"{key}={value}" for key, value in free.items()], [f"{key}={value}" for key, value in fixed.items()]
 
 
 def combinations(overrides: Sequence[Override]) -> int:

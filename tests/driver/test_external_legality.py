@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig
 
+from loadgen import app
 from loadgen.config.validate import validate, validate_cells
 from loadgen.errors import ConfigError
 from loadgen.host.probe import Host
@@ -100,6 +102,34 @@ def test_a_run_has_one_round_no_reader_and_each_guest_its_own_contents(configure
         for more in ("page_server.shared=false", "page_server.shared=true")
     )
     assert (len(own), len(shared)) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("asked", "runs"),
+    [
+        ((), "4 runs"),  # loadgen-serve, ours with and without prefetch, file_map
+        (("page_server.command='a {socket} {snapshot}','b {socket} {snapshot}'",), "6 runs"),
+        (("page_server.command=", "page_server.socket=/run/handler.sock", "source.file=guest.mem"), "5 runs"),
+    ],
+)
+def test_handlers_are_compared_with_our_page_server_by_the_same_handshake(
+    host: Host,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    asked: tuple[str, ...],
+    runs: str,
+) -> None:
+    monkeypatch.setattr("loadgen.sweep.plan_runs.probe", lambda: host)
+    monkeypatch.chdir(tmp_path)
+    with open("guest.mem", "wb") as snapshot:
+        snapshot.truncate(32 << 20)
+    words = ["loadgen", "experiment=handler", "vcpus=1", "access=sequential", "repeats=1", "dry_run=true", *asked]
+    monkeypatch.setattr(sys, "argv", words)
+    app.main()
+    printed = capfd.readouterr().out
+    assert f"{runs}, about" in printed
+    assert printed.count("loadgen-serve") == 1
 
 
 def test_keys_of_our_page_server_and_of_a_handler_exclude_each_other(configure: Configure, host: Host, tmp_path: Path) -> None:
