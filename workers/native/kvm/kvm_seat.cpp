@@ -12,7 +12,6 @@
 #include <atomic>
 #include <cstdio>
 #include <cstring>
-#include <new>
 #include <utility>
 
 #include "kernel/error.hpp"
@@ -27,8 +26,6 @@ namespace {
 constexpr int kWarmUps = 8;
 // relaxed: a guest runs on this very thread, between two KVM_RUNs. The stage is for the watchdog alone, the immediate exit is
 // read by KVM on this thread, behind the signal that came with it.
-
-const GuestSlot& slot(const Vm& vm, KvmSlot which) { return vm.slot(static_cast<std::size_t>(which)); }
 
 class KvmSeat final : public Engine::Seat {
  public:
@@ -75,44 +72,12 @@ class KvmSeat final : public Engine::Seat {
   Touching touching_;              // for the accesses completed here, and for SIGBUS BUS_MCEERR_AR
 };
 
-/// A vCPU that is meant to sleep names its record to the reader before it does.
-bool opens_records(const Books& books) { return books.userfaultfd && !books.exits; }
-
-GuestVcpu& build(const Vcpu& vcpu, const Vm& vm, const EngineSetup& setup, VmVcpu& own) {
-  const Books& books = vcpu.books();
-  const GuestSlot &shared = slot(vm, KvmSlot::shared), &record = slot(vm, KvmSlot::record), &faults = slot(vm, KvmSlot::faults);
-  FaultRecord* const records = faults.in_guest(books.records);
-  VcpuState* const state = shared.in_guest(&books.state);
-  GuestAccess* const accesses = vm.own().in_guest(own.accesses);
-  const auto words = [](auto* at) { return reinterpret_cast<std::uint64_t*>(at); };
-  return *new (own.guest) GuestVcpu({
-      .header = shared.in_guest(&setup.guest.header()),
-      .state = state,
-      .records = records,
-      .accesses = accesses,
-      .pages = PageRecord(reinterpret_cast<std::atomic<std::uint8_t>*>(record.at)),
-      .contents = books.contents,
-      .page_bytes = books.page_bytes,
-      .record_capacity = books.record_capacity,
-      .sample_every = books.sample_every,
-      .think = books.think,
-      .userfaultfd = books.userfaultfd,
-      .external = books.external,
-      .opens_records = opens_records(books),
-      .own = {{words(accesses), kKvmAccessesAtOnce * sizeof(GuestAccess)},
-              {words(records), (books.record_capacity + 1) * sizeof(FaultRecord)},
-              {words(state), sizeof(VcpuState)},
-              {reinterpret_cast<std::uint64_t*>(record.at), record.bytes},
-              {words(vm.own().in_guest(own.guest)), sizeof(GuestVcpu)}},
-  });
-}
-
 KvmSeat::KvmSeat(Vcpu& vcpu, Vm& vm, const EngineSetup& setup)
     : vcpu_(vcpu),
       vm_(vm),
       own_(vm.vcpu(vcpu.index() - setup.first_vcpu)),
-      guest_(build(vcpu, vm, setup, own_)),
-      region_(slot(vm, KvmSlot::region)),
+      guest_(build_guest(vcpu, vm, setup, own_)),
+      region_(slot_of(vm, KvmSlot::region)),
       page_bytes_(vcpu.vmm().page_bytes),
       first_of_vm_(vcpu.index() == setup.first_vcpu),
       opens_records_(opens_records(vcpu.books())),
