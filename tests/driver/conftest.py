@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,6 +33,21 @@ def configure() -> Iterator[Callable[..., DictConfig]]:
     GlobalHydra.instance().clear()
     with initialize_config_module(config_path().removeprefix("pkg://"), version_base="1.3"):
         yield lambda *overrides, **more: compose("config", [quote_null(override) for override in overrides], **more)
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Makes programs of these names that do nothing, and puts them into PATH."""
+
+    def make(*names: str) -> None:
+        folder = tmp_path / "programs"
+        folder.mkdir()
+        for name in names:
+            (folder / name).write_text("#!/bin/sh\n")
+            (folder / name).chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    return make
 
 
 @pytest.fixture

@@ -35,12 +35,13 @@ def of(*programs: str) -> list[Command]:
 
 @pytest.fixture
 def planned(
-    tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, host: Host, programs: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[[tuple[str, ...]], str]:
     """What `loadgen` prints as the plan for these words, on a host that has all there is."""
     able = dataclasses.replace(host, huge_pages_free=1024, kvm=True, tracefs=True, swap_bytes=1 << 30)
     monkeypatch.setattr("loadgen.sweep.plan_runs.probe", lambda: able)
     monkeypatch.chdir(tmp_path)
+    programs("handler", "a", "b", "c")
     (tmp_path / "pages.txt").write_text("0\n1\n")
     with open(tmp_path / "guest.mem", "wb") as snapshot:
         snapshot.truncate(64 << 20)

@@ -23,6 +23,11 @@ LEGAL = ("page_server=external", COMMAND, "fault_mix=absent", "memory.region_mib
 BALLOON = "disturb=balloon"
 
 
+@pytest.fixture(autouse=True)
+def _handler(programs: Callable[..., None]) -> None:
+    programs("handler", "a", "b")
+
+
 @pytest.fixture
 def host(host: Host) -> Host:
     return dataclasses.replace(host, huge_pages_free=64)
@@ -70,6 +75,12 @@ def test_what_a_foreign_vmm_can_do_is_allowed(configure: Configure, host: Host, 
         (("page_server.command=handler",), "page_server.command has no {socket}"),
         (("page_server.command='handler {socket}'",), "page_server.command has no {snapshot}"),
         (('page_server.command="\'{socket}"',), "is no command line: no closing quotation"),
+        (
+            ("page_server.command='no_such_handler {socket} {snapshot}'",),
+            "no_such_handler is not there, or may not be executed: write the handler's path, or put its folder into PATH",
+        ),
+        (("page_server.command='/etc/passwd {socket} {snapshot}'",), "/etc/passwd is not there, or may not be executed"),
+        (("page_server.command=' '",), "page_server.command has no {socket}"),
         (("page_server.command=''",), "needs either page_server.command='handler {socket} {snapshot}'"),
         (("page_server.socket=/run/handler.sock",), "needs either page_server.command"),
         (

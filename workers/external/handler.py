@@ -97,7 +97,7 @@ class Handler:
         with open(folder / "stdout", "wb") as out, open(folder / "stderr", "wb") as err:
             try:
                 self._process = subprocess.Popen(
-                    words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, process_group=0, env=_environment()
+                    words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, process_group=0, env=environment()
                 )
             except (OSError, ValueError) as error:
                 why = getattr(error, "strerror", None) or error
@@ -138,7 +138,7 @@ class Handler:
         return f"; its stderr: {said}" if said else ""
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """A handler's: `loadgen-serve` is found beside this interpreter, also where its environment is not activated."""
     own = str(Path(sys.executable).parent)
     return {**os.environ, "PATH": os.pathsep.join(filter(None, (os.environ.get("PATH", os.defpath), own)))}

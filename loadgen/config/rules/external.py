@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
+from workers.external.handler import environment
 from workers.protocol.socket_folder import LONGEST_PATH
 from workers.registry import strategy_entries
 from workers.spec import FAULT_KINDS
@@ -34,7 +36,7 @@ def _reached(values: dict[str, Any]) -> Iterator[str]:
         )
         return
     if server["command"]:
-        yield from _command(server["command"], bool(source["file"]))
+        yield from _command(server["command"], bool(source["file"]), here=values["cluster"]["name"] == "local")
     elif source["name"] != "file" or not source["file"]:
         yield (
             "the handler at page_server.socket has a snapshot of its own, and every word of it is verified: use source=file "
@@ -48,12 +50,17 @@ def _reached(values: dict[str, Any]) -> Iterator[str]:
         yield f"{NAME} serves pages of a snapshot file: use source=local, for which one is written, or source=file"
 
 
-def _command(command: str, has_file: bool) -> Iterator[str]:
+def _command(command: str, has_file: bool, *, here: bool) -> Iterator[str]:
     try:
         words = shlex.split(command)
     except ValueError as error:
         yield f"page_server.command={command} is no command line: {str(error).lower()}"
         return
+    if here and words and shutil.which(words[0], path=environment()["PATH"]) is None:
+        yield (
+            f"page_server.command={command}: {words[0]} is not there, or may not be executed: write the handler's path, or put "
+            "its folder into PATH"
+        )
     if not any("{socket}" in word for word in words):
         yield "page_server.command has no {socket}: put it where the handler takes the path of the socket it is to listen at"
     if not has_file and not any("{snapshot}" in word for word in words):
