@@ -22,7 +22,7 @@ def test_pages_never_touched_pages_touched_first_and_faults_meanwhile_are_counte
     spec = dataclasses.replace(
         spec_of("uffd_wait", "shmem", "absent", VCPUS),
         access=specs.access(order="sequential", accesses=TOUCHED, hold_ns=500_000_000),
-        prefetch=specs.prefetch("order", batch_pages=4, mib_per_s=2.0),
+        prefetch=specs.prefetch("order", batch_pages=4, mib_per_s=8.0),
     )
     assert spec.memory.pages == PAGES
     with has_run(spec) as rig:

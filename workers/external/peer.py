@@ -124,8 +124,9 @@ class HandlerPeer:
 
     def _lost(self) -> str:
         """How many processes of a handler of several have ended; empty: none."""
-        ended = sum(state_of(pid) == "has ended" for pid in self._family)
-        return f"{ended} of its {len(self._family)} processes ended" if ended else ""
+        known = {*self._family, *family(self.pid)}
+        ended = sum(state_of(pid) == "has ended" for pid in known)
+        return f"{ended} of its {len(known)} processes ended" if ended else ""
 
     def _unread(self) -> bool:
         """Whether the message still lies in the connection, where the handler has not come for it."""
