@@ -40,6 +40,9 @@ MOST_OFF = 0.25
 WAITS = ("rate_per_s", "think_ns", "hold_ns")
 """Where one of these is not 0, vCPUs wait until an access is due."""
 
+ANSWERING = ("reader", "ring", "handler")
+"""Roles of the threads that answer vCPUs."""
+
 COLUMNS = ("pages_per_s", "faults_per_s", "latency_p50", "cpu_ns_per_page")
 
 
@@ -157,7 +160,7 @@ def _latency(latencies: FaultLatencies, cost: Costs) -> tuple[float | None, floa
 
 
 def _cpu_ns(run: Row, vcpus: Sequence[Row], threads: Sequence[Row]) -> int | None:
-    """CPU time of the vCPUs while they were measured and did not wait, and of the page server's readers and rings; None where it
+    """CPU time of the vCPUs while they were measured and did not wait, and of the threads that answer them; None where it
     is not known."""
     waits = [row.get("waiting_cpu_ns") for row in vcpus]
     if None in waits and any(run.get(column) for column in WAITS):  # rows of before it was counted
@@ -171,7 +174,7 @@ def _cpu_ns(run: Row, vcpus: Sequence[Row], threads: Sequence[Row]) -> int | Non
             return None
         own = sum(ns for ns in used if ns is not None)
     own -= sum(waited or 0 for waited in waits)
-    return own + sum(_used_ns(row) or 0 for row in threads if row.get("role") in ("reader", "ring"))
+    return own + sum(_used_ns(row) or 0 for row in threads if row.get("role") in ANSWERING)
 
 
 def _used_ns(thread: Row) -> int | None:

@@ -20,7 +20,7 @@ NET_COLUMNS = (
         "cpu_ns_per_page",
         REAL,
         "ns/page",
-        "CPU time of vCPUs (without waiting_cpu_ns), readers and request rings / pages_resolved",
+        "CPU time of vCPUs (without waiting_cpu_ns), readers (or an external handler) and request rings / pages_resolved",
         derived=True,
     ),
     *(

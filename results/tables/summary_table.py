@@ -77,7 +77,10 @@ def notes(summary: Summary, *, wide: bool = True) -> Iterator[str]:
     elif repeats:
         yield f"one run has no spread: repeats={repeats_for(LEVEL)} or more give intervals of at least {LEVEL:.0%} coverage"
     if repeats:
-        yield "p50, p99: exact percentiles of each run's faults, then the median run; CPU us: of vCPUs, readers and rings, a page"
+        yield (
+            "p50, p99: exact percentiles of each run's faults, then the median run; CPU us: of vCPUs, readers (or an external "
+            "handler) and rings, a page"
+        )
         yield NOTE
     if any(row.ratio is not None for row in summary.rows) and not wide:
         yield "more columns: loadgen-report table --wide DATASET, and loadgen-report report DATASET"

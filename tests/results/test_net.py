@@ -120,6 +120,12 @@ def test_net_is_null_where_operations_were_not_counted_unless_they_cost_nothing(
     assert net(nothing, rows)["pages_per_s_net"] == net(nothing, rows)["pages_per_s"]
 
 
+def test_cpu_time_of_an_external_handler_is_the_pages_too() -> None:
+    threads = [{"role": role, "user_ns": 10**9, "system_ns": 10**9} for role in ("vcpu", "handler", "handler", "driver")]
+    found = derive(run_row(vcpus=1, cores=1), [vcpu(0, 2.0)], FaultLatencies(), threads)
+    assert found["cpu_ns_per_page"] == pytest.approx(6000)
+
+
 def test_cpu_time_of_readers_and_rings_is_the_pages_too() -> None:
     threads = [{"role": role, "user_ns": 10**9, "system_ns": 10**9} for role in ("vcpu", "reader", "ring", "driver", "balloon")]
     found = derive(run_row(vcpus=1, cores=1), [vcpu(0, 2.0)], FaultLatencies(), threads)
