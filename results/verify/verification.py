@@ -20,8 +20,10 @@ from results.store.dataset import DataSet
 from results.store.locations import DataSetError
 from results.store.marker import COPIES
 from results.verify.completeness import Sweeps, files_missing
-from results.verify.described import contradictions
+from results.verify.described import contradictions, no_json
+from results.verify.fault_origins import FaultOrigins
 from results.verify.recorded_faults import RecordedFaults
+from results.verify.rows_beneath import malformed, misplaced
 from results.verify.trusted import misjudged
 
 Row = Mapping[str, Any]
@@ -54,6 +56,8 @@ def verify(dataset: DataSet) -> Iterator[Disagreement]:
                 yield Disagreement(run_id, what)
         except DataSetError as error:
             yield Disagreement(run_id, f"cannot be read: {error}")
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:  # null where a number must be, and the like
+            yield Disagreement(run_id, f"cannot be computed again: {type(error).__name__}: {error}")
     for sweep_id in sorted({*dataset.sweeps(), *dataset.planned_sweeps()}):
         yield from (Disagreement("", what) for what in sweeps.disagreements(sweep_id, dataset.planned(sweep_id)))
 
@@ -76,7 +80,12 @@ def _of_run(dataset: DataSet, sweep_id: str, run_id: str, sweeps: Sweeps, copy: 
     if copy is not None and copy != run:
         differing = ", ".join(name for name in run if copy[name] != run[name])
         yield f"its copy in {COPIES} differs in {differing}; remove {COPIES}, which is made again"
+    unusable = [*malformed(vcpus), *no_json(run)]
+    yield from unusable
+    if unusable:
+        return
     yield from sweeps.add(run, vcpus)
+    yield from misplaced(run, vcpus, threads)
     yield from files_missing(run, vcpus, threads, len(rows["rounds"]))
     yield from _rounds(rows["rounds"], vcpus)
     yield from verify_run(run, vcpus, threads, dataset.batches_of_run("faults", run_id, sweep_id))
@@ -100,11 +109,13 @@ def verify_run(run: Row, vcpus: Sequence[Row], threads: Sequence[Row], batches: 
         yield f"schema_version={run['schema_version']}, newer than {SCHEMA_VERSION}"
     if run["status"] not in STATUSES:
         yield f"status={run['status']!r} is none of {', '.join(STATUSES)}"
-    latencies, faults = FaultLatencies(), RecordedFaults(run, vcpus)
+    latencies, faults, origins = FaultLatencies(), RecordedFaults(run, vcpus), FaultOrigins(run, vcpus)
     for batch in batches:
         faults.add(batch)
+        origins.add(batch)
         latencies.add({name: batch.column(name).fill_null(0).to_numpy().astype(np.int64) for name in (*STAGES_NS, *EMULATED)})
     yield from faults.disagreements()
+    yield from origins.disagreements()
     yield from contradictions(run)
     yield from misjudged(run, threads)
     for name, again in derive(run, vcpus, latencies, threads).items():
@@ -127,8 +138,10 @@ def _sums(run: Row, vcpus: Sequence[Row], threads: Sequence[Row]) -> Iterator[st
         alone = counter.name in _OF_VCPUS_ALONE
         rows = vcpus if alone else [*vcpus, *serving]
         parts: list[Any] = [row[counter.name] for row in rows]
-        if None in parts or run[counter.name] is None or (run["source"] == "remote" and not alone):
+        if None in parts or (run["source"] == "remote" and not alone):
             continue
+        if run[counter.name] is None and (run["schema_version"] < SCHEMA_VERSION or run["page_server"] != "own"):
+            continue  # not counted then, or of a handler that is not ours
         if sum(parts) != run[counter.name]:
             whose = "its vCPUs" if alone else "its vCPUs and the page server's threads"
             yield f"{counter.name}={run[counter.name]}, and {whose} sum to {sum(parts)}"

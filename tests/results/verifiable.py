@@ -20,10 +20,11 @@ from tests.results.rows import KINDS, OUTCOMES, faults, run_row, thread_rows, vc
 
 ZEROS = {counter.name: 0 for counter in COUNTERS}
 CONFIG = {
-    "strategy": {"name": "uffd_wait"},
+    "strategy": {"name": "uffd_wait", "fault_around_pages": 1},
+    "engine": {"guest_mode": "kernel"},
     "memory": {"type": "shmem", "page_bytes": 4096},
     "access": {"order": "permutation", "think_us": 1.5},
-    "vcpus": 4,
+    "vcpus": 2,
     "cores": 0,
     "seed": 7,
     "repeat": 0,
@@ -31,6 +32,14 @@ CONFIG = {
 }
 RUN = {
     **ZEROS,
+    "vcpus": 2,
+    "guests": 1,
+    "vcpus_per_vmm": 1,
+    "guest_hosts": "a-host",
+    "page_server": "own",
+    "involuntary_switches": 7,
+    "trips": 1,
+    "trips_resolved": 1,
     "pages": 8,
     "faults": 3,
     "sample_every": 1,
@@ -45,6 +54,9 @@ RUN = {
     "minor_pages": 8,
     "absent_pages": 0,
     "hit_pages": 0,
+    "swapped_pages": 0,
+    "poisoned_pages": 0,
+    "recoveries": 0,
     "wrong_words": 0,
     "config_json": json.dumps(CONFIG),
     "seed": 7,
@@ -75,16 +87,21 @@ def write_run(dataset: DataSet, run_id: str, **values: Any) -> None:
         {
             **row,
             **ZEROS,
+            "guest": 0,
+            "host": "a-host",
+            "vmm": row["vcpu"],
+            "cpus": [3],
             "recorded": 3 - 3 * row["vcpu"],
             "faults": 3 - 3 * row["vcpu"],
             "longest_fault_ns": 300 - 300 * row["vcpu"],
         }
         for row in vcpu_rows(1.0)
     ]
-    vcpus[0]["lost_races"] = 1
-    threads = [*thread_rows(), {"role": "reader", "number": 0, **ZEROS, "events": 3, "events_resolved": 3}]
+    vcpus[0] |= {"lost_races": 1, "trips": 1, "trips_resolved": 1}
+    threads = [row | {"involuntary_switches": 3 - row["number"]} for row in thread_rows()]
+    threads.append({"role": "reader", "number": 0, "involuntary_switches": 2, **ZEROS, "events": 3, "events_resolved": 3})
     with dataset.writer(run_id, "sweep-1") as writer:
-        writer.faults(KINDS, OUTCOMES).add(np.zeros(3, np.uint16), recorded())
+        writer.faults(KINDS, OUTCOMES, host="a-host").add(np.zeros(3, np.uint16), recorded())
         writer.commit(run_row(**{**RUN, **values}), vcpus, threads)
 
 
