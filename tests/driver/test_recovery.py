@@ -14,6 +14,7 @@ from loadgen.run import measuring, recovery
 from loadgen.run.recovery import Suspicion, replace
 from tests import specs
 from tests.driver.rig import Rig, nothing
+from workers.reports import ProcessUsage
 
 WATCHDOG_S = 10.0
 
@@ -93,6 +94,20 @@ def test_what_an_actor_reports_of_a_silent_peer_is_the_peers_silence(rig: Rig, m
     assert row["status"] == "stuck", row["reason"]
     assert row["reason"].startswith("server (pid 4711) did not answer for ") and "while another process waited" in row["reason"]
     assert rig.ray.clock < WATCHDOG_S
+
+
+def test_a_step_is_stalled_by_the_time_since_it_worked_last(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, worked_s = rig.server, 5 * WATCHDOG_S
+    server.hangs = {"close"}
+    monkeypatch.setattr(server, "do_usage", lambda: ProcessUsage(min(rig.ray.clock, worked_s), 0, 0))
+
+    def wait(*arguments: Any, **options: Any) -> Any:
+        if rig.ray.clock > worked_s + WATCHDOG_S / 2:
+            server.hangs = set()
+        return rig.ray.wait(*arguments, **options)
+
+    monkeypatch.setattr(ray, "wait", wait)
+    assert Answers(WATCHDOG_S).get("close", asked([server], "close")) == [None]
 
 
 def status(accesses: int) -> dict[str, Any]:
