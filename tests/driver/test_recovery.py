@@ -59,6 +59,27 @@ def test_a_vmm_process_that_dies_while_a_page_server_is_replaced_is_named_and_no
     assert rig.server.replaced == 1
 
 
+def test_page_servers_that_died_over_a_failover_count_as_recoveries(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = rig.server
+
+    def replace() -> None:
+        server.replaced += 1
+        server.failures = {"take_over": ActorDiedError()} if server.replaced == 1 else {}
+
+    monkeypatch.setattr(server, "replace", replace)
+    rig.unended(nothing, nothing, rig.end)
+    server.failures = {"look": ActorDiedError(), "sign_of_life": ActorDiedError()}
+    row = rig.run("recover=true", "watchdog_s=10")
+    assert (row["status"], row["recoveries"], row["trusted"]) == ("ok", 2, False), row["reason"]
+    assert row["distrust"] == "the page server was killed and replaced (2)"
+
+
+def test_without_recover_a_page_server_that_dies_over_its_last_step_is_not_replaced(rig: Rig) -> None:
+    rig.server.failures["close"] = ActorDiedError()
+    assert rig.run()["status"] == "crashed"
+    assert rig.server.replaced == 0
+
+
 def test_a_guest_that_is_lost_at_its_last_step_makes_the_run_crashed_by_what_was_lost_last(rig: Rig) -> None:
     second = rig.add_guest("there", 5)
     second.failures["finish"] = ActorDiedError()
