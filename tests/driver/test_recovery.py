@@ -100,6 +100,18 @@ def test_a_guest_whose_page_server_froze_is_polled_no_more(rig: Rig) -> None:
     assert "unanswered_s" in rig.looks[0] and "unanswered_s" not in rig.looks[-1]
 
 
+def test_a_guest_whose_page_server_died_is_polled_no_more(rig: Rig) -> None:
+    second = rig.add_guest("there", 5)
+    rig.unended(*[nothing] * 6, rig.end)
+    for vcpu in second.vcpus:
+        vcpu.ended = False
+    second.failures |= {"look": ActorDiedError(), "sign_of_life": ActorDiedError()}
+    row = rig.run("guests=2", "watchdog_s=10")
+    assert row["status"] == "crashed" and row["reason"].startswith("server1 died: "), row["reason"]
+    assert rig.journal.count("server1.look") == 1 and rig.journal.count("server.look") >= 4
+    assert {one["guest"] for one in rig.dataset.read("vcpus").to_pylist()} == {0}
+
+
 def test_what_an_actor_reports_of_a_silent_peer_is_the_peers_silence(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     rig.freeze(rig.server, "serve")
     vmm = rig.vcpus[0]

@@ -1,5 +1,6 @@
 // What a reader does with a fault whose block comes in parts, whose page another thread is at, and with faults put off.
 #include <fcntl.h>
+#include <poll.h>
 
 #include <set>
 
@@ -62,6 +63,32 @@ TEST("a fault on a page that is said to be resolved waits until the remove event
   CHECK(!early);
   CHECK_EQUAL(scene.counters[Counter::deferred], 1u);
   CHECK_EQUAL(scene.counters[Counter::resolved_again], 0u);
+}
+
+TEST("poisoning waits for no remove event that is unread: its reader may be the one that poisons") {
+  needs_poison();
+  for (const bool own : {true, false}) {
+    TwoViews scene;
+    FaultAnswers answers(scene.server, scene.thread, 0);
+    scene.guest.kinds()[3] = static_cast<std::uint8_t>(Kind::poisoned);
+    scene.guest.forget(3);
+    const View& changing = own ? scene.view : scene.other;
+    std::thread dropper([&] { ::madvise(changing.memory.data() + 9 * kWakePage, kWakePage, MADV_DONTNEED); });
+    pollfd unread{changing.uffd.fd(), POLLIN, 0};
+    const bool announced = ::poll(&unread, 1, 10'000) == 1;
+    answers.answer(scene.fault_on(3));
+    const std::uint64_t tried = scene.counters[Counter::eagain_changing], poisoned = scene.counters[Counter::pages_poisoned];
+    uffd_msg message;
+    const bool read = ::read(changing.uffd.fd(), &message, sizeof message) == sizeof message;
+    dropper.join();
+    CHECK(announced && read);
+    CHECK_EQUAL(tried, 1u);
+    CHECK_EQUAL(poisoned, own ? 0u : 1u);
+    answers.run_all();  // the answer that was put off
+    CHECK(scene.peer().resolver().record().state(3) == PageState::poisoned);
+    CHECK(scene.server.peers[1]->resolver().record().state(3) == (own ? PageState::poisoned : PageState::unresolved));
+    CHECK_EQUAL(scene.counters[Counter::events_poisoned], 1u);
+  }
 }
 
 TEST("every userfaultfd has a reader and every reader a userfaultfd, be they more or fewer") {

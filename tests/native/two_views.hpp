@@ -20,7 +20,7 @@ constexpr std::uint64_t kWakePages = 16;
 /// One mapping of a guest's region in sleeping mode.
 struct View {
   Mapping memory;
-  Userfaultfd uffd{UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM};
+  Userfaultfd uffd{UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_EVENT_REMOVE};
 
   explicit View(const Guest& guest) : memory(Mapping::shared(guest.region_fd(), kWakePages * kWakePage)) {
     uffd.register_range(memory.address(), memory.bytes(), UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR);

@@ -185,13 +185,14 @@ void Resolver::settle_rest(const PageRun& rest, Known known, Installed::End end)
     for (std::uint32_t i = 0; i < rest.count; ++i) record_.discard(rest.first + i);  // no event names it, but it is gone
 }
 
-Installed Resolver::poison(std::uint64_t page, bool wake, Counters& counters) const noexcept {
+Installed Resolver::poison(std::uint64_t page, bool wake, Counters& counters, int most_tries) const noexcept {
   const Shard& shard = shard_of(page);
   const std::uint64_t at = address_of(shard, page);
   Outcome outcome = shard.uffd->poison(at, page_bytes_, false);
-  for (int tries = 0; outcome.error == EAGAIN && tries < kTries; ++tries) {
-    ++counters[Counter::eagain];
+  for (int tries = 1; outcome.error == EAGAIN; ++tries) {
     ++counters[Counter::eagain_changing];
+    if (tries >= most_tries) break;
+    ++counters[Counter::eagain];
     sched_yield();
     outcome = shard.uffd->poison(at, page_bytes_, false);
   }

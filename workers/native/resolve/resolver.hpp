@@ -100,7 +100,7 @@ class Resolver {
   Installed install(const PageRun& run, const Install& how, Counters& counters) const noexcept;
   /// Poisons a claimed page: an access to it gets a memory error. pages is 1 when this call did it; `lost` when the page was
   /// mapped already (then its sleepers are woken). The record is `poisoned`, or as it was before the claim.
-  Installed poison(std::uint64_t page, bool wake, Counters& counters) const noexcept;
+  Installed poison(std::uint64_t page, bool wake, Counters& counters, int most_tries = kTries) const noexcept;
   void wake(std::uint64_t page, Counters& counters) const noexcept;
   /// Why the kernel refused to install the run: call, page, bytes, address, errno, and what to do.
   std::string refusal(const PageRun& run, const Installed& installed) const;

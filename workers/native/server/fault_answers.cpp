@@ -204,7 +204,7 @@ void FaultAnswers::install_again(const Request& fault) {
 
 // The page is claimed.
 void FaultAnswers::poisoned(const Request& fault) {
-  const Installed poisoned = fault.peer->resolver().poison(fault.page, true, counters_);
+  const Installed poisoned = fault.peer->resolver().poison(fault.page, true, counters_, Resolver::kOnce);
   if (poisoned.end == End::changing) return look_later(fault, look_again_after());
   if (fault.record != nullptr) fault.record->installed.store(Clock::get().now(), kRelaxed);
   ++counters_[poisoned.pages != 0 ? Counter::events_poisoned : poisoned.lost ? Counter::events_lost : Counter::events_dropped];

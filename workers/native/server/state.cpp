@@ -38,7 +38,7 @@ ServerState::ServerState(const Guest& guest, PageServerConfig asked, std::uint32
 void ServerState::poison_in_others(std::uint64_t page, Counters& counters) const noexcept {
   for (const auto& peer : peers)
     if (peer->resolver().covers(page) && peer->resolver().record().claim(page, claim))
-      peer->resolver().poison(page, true, counters);
+      peer->resolver().poison(page, true, counters, Resolver::kOnce);
 }
 
 std::vector<Peer*> ServerState::peers_of(std::uint32_t reader) const {

@@ -45,7 +45,8 @@ struct ServerState {
     return mapped() != nullptr && config.track_removes ? std::shared_lock(removing) : std::shared_lock<std::shared_mutex>();
   }
   bool anonymous() const noexcept { return guest.config().memory == MemoryType::anon; }
-  /// Poisons the page in every mapping of the guest that has it free.
+  /// Poisons the page in every mapping of the guest that has it free and is not changing: in the others it is when a vCPU touches
+  /// it.
   void poison_in_others(std::uint64_t page, Counters& counters) const noexcept;
   /// More readers than userfaultfds: each reader has one, and some share it. Fewer: each reader has several.
   std::vector<Peer*> peers_of(std::uint32_t reader) const;
