@@ -9,6 +9,7 @@ from results.statistics.design import axes, value_of
 from results.store.dataset import DataSet
 from results.store.locations import DataSetError
 from results.summaries.locality import comparable, localities
+from results.summaries.noise import flagged, noise
 from results.summaries.prefetch import prefetched
 from results.tables.console import print_notes, print_table
 from results.tables.locality_table import locality_notes, locality_table, prefetch_notes
@@ -33,7 +34,10 @@ def locality(arguments: argparse.Namespace) -> int:
         )
     varied = axes(kept, known=())
     named = {run["run_id"]: " ".join(f"{name}={value_of(run, name)}" for name in varied) or "-" for run in kept}
+    named |= {run["run_id"]: f"{named[run['run_id']]} !" for run in kept if flagged([run])}
     found, overlap = localities(dataset, kept)
     print_table(locality_table(found, named))
-    print_notes([*prefetch_notes(prefetched(dataset, run) for run in kept), *locality_notes(overlap, len(ok) - len(kept))])
+    marked = ["!: the run is flagged"] if flagged(kept) else []
+    noted = [*prefetch_notes(prefetched(dataset, run) for run in kept), *locality_notes(overlap, len(ok) - len(kept))]
+    print_notes([*noted, *marked, *noise(kept)])
     return 0

@@ -10,6 +10,7 @@ from results.statistics.design import Row
 from results.store.dataset import DataSet
 from results.summaries.measured import ok_runs
 from results.summaries.net import NOTE
+from results.summaries.noise import flagged, mark
 from results.summaries.summary import median_or_none
 from results.tables.answer import Answer, answered
 from results.tables.rate_table import RATES, rate_table
@@ -38,9 +39,12 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
         "CPU us: of vCPUs, readers and rings, a page",
         NOTE,
     ]
-    at_once = median_or_none(_populated_per_s(dataset, [run for run in runs if run["strategy"] == AT_ONCE], sweep_id))
+    populated = [run for run in runs if run["strategy"] == AT_ONCE]
+    at_once = median_or_none(_populated_per_s(dataset, populated, sweep_id))
     if at_once is not None:
-        notes.append(f"one MADV_POPULATE_WRITE over everything, by one thread ({AT_ONCE}): {thousand(at_once)} thousand pages/s")
+        marked = f"; noisy: {mark(flagged(populated), len(populated))}" if flagged(populated) else ""
+        what = f"one MADV_POPULATE_WRITE over everything, by one thread ({AT_ONCE})"
+        notes.append(f"{what}: {thousand(at_once)} thousand pages/s{marked}")
     return answered(heads, rows, groups, notes, keys=len(AXES))
 
 

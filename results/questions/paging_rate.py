@@ -47,6 +47,7 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
         yield decimals(raw / of if raw and of else None, 2)
         by_repeat = {run["repeat"]: run for run in base}
         yield net_text(bracket_to(by_repeat, mine, "pages_per_s_net"), lambda value: decimals(value, 2))
+        yield us(rate(engine, vcpus, strategy, "cpu_ns_per_page"))
         yield net_text(bracket(mine, "cpu_ns_per_page_net"), us)
 
     rows, groups = [], []
@@ -73,7 +74,7 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
         "published exit",
         "published exit / wait",
         *strategies,
-        *(f"{name}{what}" for name in exits for what in (" / wait", " / wait net", " net CPU us")),
+        *(f"{name}{what}" for name in exits for what in (" / wait", " / wait net", " CPU us", " net CPU us")),
         "MiB a vCPU",
     )
     notes = [

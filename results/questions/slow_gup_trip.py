@@ -54,7 +54,7 @@ def answer(dataset: DataSet, sweep_id: str | None = None) -> Answer:
     heads = (
         "engine",
         "swapped share",
-        *(f"{name}{what}" for name in strategies for what in ("", " net", " net CPU us")),
+        *(f"{name}{what}" for name in strategies for what in ("", " net", " CPU us", " net CPU us")),
         "extra ns a fault",
         "extra ns a fault net",
     )
@@ -89,6 +89,7 @@ def _rows(cells: Cells, engine: str | None, strategies: Sequence[str]) -> Iterat
     def shown(share: float, name: str) -> Iterator[str]:
         yield thousand(median_or_none(run[RAW] for run in of(share, name)))
         yield net_text(bracket(of(share, name), NET), thousand)
+        yield us(median_or_none(run["cpu_ns_per_page"] for run in of(share, name)))
         yield net_text(bracket(of(share, name), CPU), us)
 
     for share in _shares(cells, engine):
@@ -125,6 +126,7 @@ def _crossings(cells: Cells, engine: str | None, trips: str, stays: str) -> Iter
     for share in _shares(cells, engine):
         base = {run["repeat"]: run[stays] for run in cells.get((engine, share, STAYS), [])}
         ratio = paired_ratio((base.get(run["repeat"]), run[trips]) for run in cells.get((engine, share, TRIPS), []))
-        if ratio is not None:
+        lacking = any(None in (run[trips], base.get(run["repeat"])) for run in cells.get((engine, share, TRIPS), []))
+        if ratio is not None and not lacking:
             ratios[share] = ratio
     yield from (crossing.at for crossing in crossings(ratios) if not crossing.upwards)

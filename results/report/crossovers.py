@@ -129,8 +129,9 @@ def _rows(subject: Subject, panel: Panel, by_name: dict[str, Ratios], parameter:
     for number, name in enumerate(names):
         pairs += [(name, other, ratios_between(series[name], series[other], parameter)) for other in names[:number]]
     for name, other, ratios in pairs:
+        both = [run for one, runs in series.items() if one in (name, other) or one.split()[0] == other for run in runs]
         for crossing in crossings(ratios):
             where = f"{crossing.low:g} to {crossing.high:g}"
             way = "overtakes" if crossing.upwards else "falls behind"
-            rows.append((where, panel.title, name, other, "1", f"{way}, at about {crossing.at:.3g}"))
+            rows.append((where, panel.title, subject.marked(name, both), other, "1", f"{way}, at about {crossing.at:.3g}"))
     return rows

@@ -28,9 +28,10 @@ def plots(subject: Subject, panels: Sequence[tuple[Panel, Digests]]) -> list[Plo
     every: list[tuple[str, str, dict[str, npt.NDArray[np.int64]]]] = []
     notes = []
     for panel, digests in panels:
+        series = subject.series(panel.runs)
         for kind in dict.fromkeys(kind for _, kind in digests):
             mine = {name: digest for (name, its), digest in digests.items() if its == kind}
-            heading = f"{panel.title}: {kind} faults".removeprefix(": ")
+            heading = subject.marked(f"{panel.title}: {kind} faults".removeprefix(": "), panel.runs)
             for counts, since in (("latency", "from the touch"), ("open_latency", "from when it was intended")):
                 drawn = {name: getattr(one, counts) for name, one in mine.items() if getattr(one, counts).sum() >= FEWEST}
                 if drawn:
@@ -38,7 +39,7 @@ def plots(subject: Subject, panels: Sequence[tuple[Panel, Digests]]) -> list[Plo
             for name, one in mine.items():
                 said = in_words(humps(one.latency))
                 if said:
-                    notes.append(f"{name}, {heading}: {said}.")
+                    notes.append(f"{subject.marked(name, series.get(name, ()))}, {heading}: {said}.")
     shown = every[:MOST_PANELS]
     if not shown:
         return []

@@ -20,7 +20,11 @@ def in_short(subject: Subject) -> Iterator[str]:
         base = next((runs for name, runs in series.items() if name.split()[0] == subject.baseline), None)
         if base is None:
             continue
-        others = {name: ratios_between(runs, base, "page_bytes") for name, runs in series.items() if runs is not base}
+        others = {
+            subject.marked(name, [*runs, *base]): ratios_between(runs, base, "page_bytes")
+            for name, runs in series.items()
+            if runs is not base
+        }
         found = {name: ratio for name, ratios in others.items() for ratio in ratios.values()}
         shown += found.values()
         said = _sentence(found, str(subject.baseline))

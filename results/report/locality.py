@@ -55,7 +55,7 @@ def plots(dataset: DataSet, subject: Subject) -> list[Plot]:
 
 def _named(subject: Subject, panels: Sequence[Panel]) -> dict[str, str]:
     return {
-        run["run_id"]: f"{name}, {panel.title}"
+        run["run_id"]: f"{subject.marked(name, [run])}, {panel.title}"
         for panel in panels
         for name, runs in subject.series(panel.runs).items()
         for run in runs
@@ -70,4 +70,10 @@ def _draw(on: Sheet, axes: Any, subject: Subject, panel: Panel, curves: Mapping[
                 [line] = axes.plot(*zip(*shares, strict=True), **dashes(subject.names, name))
                 line.set_gid(on.series_id())
                 on.legend.setdefault(name, line)
-        axes.set(title=panel.title, xlabel="share of the run's time", ylabel="share of its pages", xlim=(0, 1.02), ylim=(0, 1.02))
+        axes.set(
+            title=subject.marked(panel.title, panel.runs),
+            xlabel="share of the run's time",
+            ylabel="share of its pages",
+            xlim=(0, 1.02),
+            ylim=(0, 1.02),
+        )

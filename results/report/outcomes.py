@@ -22,7 +22,8 @@ def plots(subject: Subject, panels: Sequence[tuple[Panel, Digests]]) -> list[Plo
     outcomes = sorted({outcome for _, digests in shown for one in digests.values() for outcome in one.outcomes})
     drawn = sheet("outcomes", len(shown), height=1.0 + 0.26 * max(len(digests) for _, digests in shown))
     for axes, (panel, digests) in zip(drawn.panels, shown, strict=True):
-        names = [f"{name}, {kind}" for name, kind in digests]
+        series = subject.series(panel.runs)
+        names = [f"{subject.marked(name, series.get(name, ()))}, {kind}" for name, kind in digests]
         with style():
             left = [0.0] * len(names)
             for number, outcome in enumerate(outcomes):

@@ -23,7 +23,10 @@ def plots(subject: Subject, panels: Sequence[tuple[Panel, Digests]]) -> list[Plo
     most = max(len(digests) for _, digests in shown)
     drawn = sheet("stages", 2 * len(shown), height=1.1 + 0.26 * most)
     for number, (panel, digests) in enumerate(shown):
-        bars = {f"{name}, {kind}": one for (name, kind), one in digests.items() if one.finished}
+        series = subject.series(panel.runs)
+        bars = {
+            f"{subject.marked(name, series.get(name, ()))}, {kind}": one for (name, kind), one in digests.items() if one.finished
+        }
         _draw(
             drawn, 2 * number, f"{panel.title}: mean fault".removeprefix(": "), {k: one.mean_part_ns for k, one in bars.items()}
         )

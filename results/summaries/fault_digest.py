@@ -65,8 +65,8 @@ class FaultDigest:
         return [float(ns) / self.slow for ns in self.slow_part_ns] if self.slow else [0.0] * len(PARTS)
 
     def exact_median(self, rank: int) -> float | None:
-        """The median over runs of their exact percentiles at `rank` thousandths."""
-        return median(self.exact[rank]) if self.exact[rank] else None
+        """The median over runs of their exact percentiles at `rank` thousandths; None where one of the runs has none."""
+        return median(self.exact[rank]) if len(self.exact[rank]) == len(self.exact[PER_MILLE[0]]) > 0 else None
 
     def pooled(self, rank: int) -> float | None:
         """The percentile at `rank` thousandths of the faults of all runs together, from the histogram: at most 1.6 % too high.

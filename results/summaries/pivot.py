@@ -8,7 +8,7 @@ from typing import Any
 
 from results.statistics.design import Row, checked, differing, grouped, in_order, numeric, value_of
 from results.statistics.intervals import Estimate, median
-from results.statistics.percentiles import shown
+from results.statistics.percentiles import shown_of
 from results.summaries.noise import flagged, noise
 
 
@@ -42,7 +42,7 @@ def pivot(runs: Sequence[Row], rows: str, columns: str, value: str) -> Pivot:
         value,
         _values(ok, rows),
         _values(ok, columns),
-        {cell: median(shown(run, value) for run in group) for cell, group in cells.items()},
+        {cell: median(shown_of(group, value)) for cell, group in cells.items()},
         frozenset(cell for cell, group in cells.items() if flagged(group)),
         tuple(noise(ok)),
         differing(ok, (rows, columns)),

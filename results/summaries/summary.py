@@ -19,7 +19,7 @@ from results.statistics.design import (
     value_of,
 )
 from results.statistics.intervals import Estimate, median, paired_ratio, two_groups
-from results.statistics.percentiles import shown
+from results.statistics.percentiles import shown_of
 from results.store.dataset import DataSet
 from results.summaries.net import Bracket, bracket, bracket_to, ends
 from results.summaries.noise import flagged, noise
@@ -149,7 +149,7 @@ def _row(group: Sequence[Row], axes: Sequence[str], baseline: Mapping[int, Row])
         ratio_net=bracket_to(baseline, group, "pages_per_s_net"),
         cpu_ns_per_page=median(run["cpu_ns_per_page"] for run in group),
         cpu_ns_per_page_net=bracket(group, "cpu_ns_per_page_net"),
-        latencies={name: median(shown(run, name) for run in group) for name in (*LATENCIES, *OPEN_LATENCIES)},
+        latencies={name: median(shown_of(group, name)) for name in (*LATENCIES, *OPEN_LATENCIES)},
         prefetched_pages_per_s=median_or_none(run["prefetched_pages_per_s"] for run in group),
         groups=two_groups([run["pages_per_s"] for run in group]),
     )

@@ -12,6 +12,8 @@ from results.statistics.design import Row, axes, checked, grouped
 from results.statistics.modes import humps, in_words
 from results.store.dataset import DataSet
 from results.summaries.fault_digest import Digests, FaultDigest, digests
+from results.summaries.noise import HEAD as NOISY
+from results.summaries.noise import flagged, mark
 from results.tables.console import print_notes, print_rows
 
 
@@ -21,6 +23,8 @@ class FaultGroups:
 
     by: tuple[str, ...]
     digests: Mapping[tuple[tuple[Any, ...], str], FaultDigest]
+    flagged: Mapping[tuple[Any, ...], str]
+    """By values of `by`, the mark of those with runs that are flagged."""
 
 
 def fault_groups(dataset: DataSet, runs: Sequence[Row], by: Sequence[str] | None = None) -> FaultGroups:
@@ -41,14 +45,17 @@ def grouped_digests(runs: Sequence[Row], of_runs: Any, by: Sequence[str]) -> Fau
     for run, digest in zip(runs, of_runs, strict=True):
         for kind, one in digest.items():
             sums.setdefault((number[run["run_id"]], kind), FaultDigest()).add(one)
-    order = {values: place for place, values in enumerate(grouped(runs, by))}
-    return FaultGroups(tuple(by), dict(sorted(sums.items(), key=lambda item: (order[item[0][0]], item[0][1]))))
+    groups = grouped(runs, by)
+    order = {values: place for place, values in enumerate(groups)}
+    marks = {values: mark(flagged(group), len(group)) for values, group in groups.items() if flagged(group)}
+    return FaultGroups(tuple(by), dict(sorted(sums.items(), key=lambda item: (order[item[0][0]], item[0][1]))), marks)
 
 
 def print_stages(groups: FaultGroups, file: TextIO | None = None) -> None:
     """Mean parts, which sum to the mean latency; exact percentiles, medians over runs; and modes."""
     by = tuple(name.replace("_", " ") for name in groups.by)
-    heads = (*by, "kind", "faults", *PARTS, "mean", "p50", "p99", "slowest 1%", "most of it")
+    noisy = (NOISY,) if groups.flagged else ()
+    heads = (*by, "kind", *noisy, "faults", *PARTS, "mean", "p50", "p99", "slowest 1%", "most of it")
     rows = []
     for (values, kind), digest in groups.digests.items():
         mean, slow = digest.mean_part_ns, digest.mean_slow_part_ns
@@ -57,7 +64,8 @@ def print_stages(groups: FaultGroups, file: TextIO | None = None) -> None:
         rows.append(
             (
                 *(cell(value) for value in values),
-                *(kind, str(digest.faults), *(us(ns) for ns in mean), us(sum(mean))),
+                *(kind, *(groups.flagged.get(values, "-") for _ in noisy)),
+                *(str(digest.faults), *(us(ns) for ns in mean), us(sum(mean))),
                 *(us(digest.exact_median(rank)) for rank in (500, 990)),
                 *(us(sum(slow)) if digest.slow else "-", most),
             )

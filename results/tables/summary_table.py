@@ -91,7 +91,8 @@ def notes(summary: Summary, *, wide: bool = True) -> Iterator[str]:
         if row.groups:
             where = " ".join(f"{axis}={cell(row.axes[axis])}" for axis in summary.axes)
             lower, upper = (thousand(rate) for rate in row.groups)
-            yield f"bimodal: {row.strategy} {where}: repeats cluster at {lower} and {upper} kpages/s"
+            name = f"{row.strategy} !" if row.flagged else row.strategy
+            yield f"bimodal: {name} {where}: repeats cluster at {lower} and {upper} kpages/s"
 
 
 def print_pivot(pivot: Pivot, file: TextIO | None = None, *, wide: bool = False) -> None:
@@ -100,9 +101,15 @@ def print_pivot(pivot: Pivot, file: TextIO | None = None, *, wide: bool = False)
     rows = [(cell(row), *(_pivot_cell(pivot, row, column) for column in pivot.column_values)) for row in pivot.row_values]
     print_table(Table(heads, rows), file, wide=wide)
     marked = "; !: runs of the cell are flagged" if pivot.flagged else ""
-    print_notes((f"median of {pivot.value} over runs that are ok, with its exact interval{marked}", *pivot.noise), file)
+    print_notes((f"median of {pivot.value} over runs that are ok{_covered(pivot)}{marked}", *pivot.noise), file)
     if pivot.mixed:
         print_line(f"cells mix runs that differ in: {', '.join(pivot.mixed)}", file)
+
+
+def _covered(pivot: Pivot) -> str:
+    """What the intervals of a pivot's cells hold: of the one with the fewest runs, as the least."""
+    least = min((one for one in pivot.cells.values() if one is not None and one.n > 1), key=lambda one: one.n, default=None)
+    return "" if least is None else f", with its exact interval: {least.coverage:.1%} coverage or more, at {least.n} runs a cell"
 
 
 def _ratio(row: SummaryRow, value: Estimate | None) -> str:

@@ -100,6 +100,12 @@ def test_the_command_prints_a_row_a_run_and_the_overlap(tmp_path: Path, capsys: 
     )
     assert "1 runs left out" in out
     assert "+2:100%" in out  # two vCPUs take turns
+    assert "flagged" not in out
+    store(dataset, "run-d", latencies_ns=[100] * 4, repeat=1, trusted=False, distrust="status poll late (0.8 s)")
+    assert main(["locality", dataset.uri]) == 0
+    out = capsys.readouterr().out
+    assert ["run-d", "- !"] in [line.split("  ")[:2] for line in out.splitlines()], out
+    assert "!: the run is flagged" in out and "flagged as noisy: 1 of 3 runs" in out
 
 
 def test_faults_while_a_prefetcher_ran_are_counted_apart_from_those_afterwards(

@@ -202,7 +202,7 @@ def test_real_vcpus_alone_answer_what_swapped_pages_cost_and_one_strategy_alone_
     store(dataset, "waits", strategy="uffd_wait", seconds=4.0, **common)
     answered = answer("slow_gup_trip", dataset)
     [row] = answered.rows
-    assert row == ("kvm", "0.50", "500.0", "500.0", "0.0", "250.0", "250.0", "0.0", "-", "-")
+    assert row == ("kvm", "0.50", "500.0", "500.0", "0.0", "0.0", "250.0", "250.0", "0.0", "0.0", "-", "-")
     assert len(answered.notes) == 4
 
 

@@ -243,3 +243,23 @@ def test_figures_of_flagged_runs_are_marked_everywhere_on_the_page(tmp_path: Pat
     assert text.count("#b00020") > 3
     assert main(["report", dataset.uri, "--trusted-only", "--out", str(tmp_path / "y.html")]) == 0
     assert "lagged as noisy" not in (tmp_path / "y.html").read_text()
+
+
+def test_names_beside_numbers_of_flagged_runs_are_marked_in_sentences_bars_headings_and_crossings(tmp_path: Path) -> None:
+    dataset = DataSet.open(str(tmp_path / "dataset"))
+    for vcpus, seconds in ((1, 1.0), (8, 9.0)):
+        noise = {"trusted": vcpus == 1, "distrust": None if vcpus == 1 else "status poll late (0.8 s)"}
+        for strategy, took_s in (("uffd_wait", 3.0), ("no_uffd_wait", seconds)):
+            for repeat in (0, 1):
+                name = f"{strategy}-{vcpus}-{repeat}"
+                more = {"strategy": strategy, "vcpus": vcpus, "repeat": repeat, "seconds": took_s, **noise}
+                store(dataset, name, latencies_ns=[1000] * 200 + [9000] * 200, **more)
+    assert main(["report", dataset.uri, "--out", str(tmp_path / "x.html")]) == 0
+    text = (tmp_path / "x.html").read_text()
+    sentences = re.findall(r"<li>([^<]*as fast[^<]*)</li>", text)
+    assert [sentence.partition(" is ")[0] for sentence in sentences] == ["1 vCPU: no_uffd_wait", "8 vCPUs: no_uffd_wait !"]
+    assert {"no_uffd_wait !, minor", "no_uffd_wait, minor", "8 vCPUs: minor faults !"} <= set(
+        re.findall(r">([^<>]+)</text>", text)
+    )
+    assert re.search(r">1 to 8<.*?>no_uffd_wait !<.*?>falls behind", text)
+    assert re.search(r"no_uffd_wait !, 8 vCPUs: minor faults !: bimodal", text)

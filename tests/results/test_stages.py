@@ -149,3 +149,15 @@ def test_a_pooled_99_9th_percentile_takes_ten_thousand_faults() -> None:
         assert (digest.pooled(999) is not None) == (faults == 10_000)
         pooled = digest.pooled(990)
         assert pooled is not None and 1000 <= pooled <= 1016
+
+
+def test_rows_of_flagged_runs_are_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset = DataSet.open(str(tmp_path / "noisy"))
+    store(dataset, "run-a", latencies_ns=[100], trusted=True)
+    store(dataset, "run-b", latencies_ns=[100], repeat=1, trusted=False, distrust="status poll late (0.8 s)")
+    store(dataset, "run-c", latencies_ns=[100], strategy="no_uffd_wait", trusted=True)
+    assert main(["stages", dataset.uri, "--by", "strategy"]) == 0
+    out = capsys.readouterr().out
+    assert [lines_of(out, name)[0][1] for name in ("uffd_wait", "no_uffd_wait")] == ["1 of 2", "-"]
+    assert main(["stages", dataset.uri, "--by", "strategy", "--trusted-only"]) == 0
+    assert "noisy" not in capsys.readouterr().out

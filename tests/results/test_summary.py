@@ -12,6 +12,7 @@ import pytest
 from results.statistics.intervals import Estimate
 from results.store.dataset import DataSet
 from results.store.locations import DataSetError
+from results.summaries.fault_digest import FaultDigest, digests
 from results.summaries.pivot import pivot
 from results.summaries.summary import NotCounted, SummaryRow, summary
 from results.tables.estimates import median_of
@@ -146,6 +147,31 @@ def test_the_999th_thousandth_is_shown_from_10000_faults_on(tmp_path: Path) -> N
     assert by_strategy == {"uffd_wait": "1.0", "no_uffd_wait": "-"}
     cells = pivot(dataset.runs(), "strategy", "vcpus", "latency_p999_ns").cells
     assert [value is None for value in cells.values()] == [False, True]
+
+
+def test_a_999th_thousandth_is_of_every_repeat_or_of_none(tmp_path: Path) -> None:
+    dataset = DataSet.open(str(tmp_path))
+    store(dataset, "enough", latencies_ns=[1000] * 10_000)
+    store(dataset, "few", repeat=1, latencies_ns=[1000] * 100)
+    [row] = summary(dataset).rows
+    assert row.latencies["latency_p999_ns"] is None and row.latencies["latency_p99_ns"] is not None
+    assert list(pivot(dataset.runs(), "strategy", "vcpus", "latency_p999_ns").cells.values()) == [None]
+    digest = FaultDigest()
+    for one in digests(dataset, dataset.runs()):
+        digest.add(one["minor"])
+    assert digest.exact_median(999) is None and digest.exact_median(990) == 1000
+
+
+def test_a_pivot_prints_the_coverage_of_its_least_repeated_cell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset = DataSet.open(str(tmp_path))
+    for repeat in range(6):
+        store(dataset, f"a-{repeat}", repeat=repeat)
+    print_pivot(pivot(dataset.runs(), "strategy", "vcpus", "duration_s"))
+    assert "with its exact interval: 96.9% coverage or more, at 6 runs a cell" in unwrapped(capsys.readouterr().out)
+    for repeat in range(3):
+        store(dataset, f"b-{repeat}", repeat=repeat, vcpus=8)
+    print_pivot(pivot(dataset.runs(), "strategy", "vcpus", "duration_s"))
+    assert "with its exact interval: 75.0% coverage or more, at 3 runs a cell" in unwrapped(capsys.readouterr().out)
 
 
 def test_a_ratio_to_a_flagged_baseline_is_marked(tmp_path: Path) -> None:
