@@ -65,13 +65,15 @@ struct LongestFault {
 };
 
 /// The page has been touched. True when it is the first touch of a page that no page server of ours notes: the kernel brings it
-/// in by itself (from swap, or without a userfaultfd), or an external handler does.
+/// in by itself (from swap, or without a userfaultfd), or an external handler does. A page that was resolved and
+/// dropped while its sleeper was on its way back had its first touch.
 inline bool first_touch(const PageRecord& pages, std::uint64_t page, std::uint8_t known, bool userfaultfd) noexcept {
   if (PageRecord::swapped_out(known)) return pages.swap_in(page);
   const PageState state = PageRecord::state_of(known);
   if (userfaultfd || (state != PageState::unresolved && state != PageState::discarded)) return false;
   if (!pages.claim(page, PageRecord::vcpu_claim())) return false;
-  return pages.resolve(page);
+  const bool again = pages.was_discarded(page);
+  return pages.resolve(page) && !again;
 }
 
 class AccessAccount {
