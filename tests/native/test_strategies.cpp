@@ -59,6 +59,18 @@ TEST(
   CHECK(decide("no_uffd_wait", situation) == Action::memory_error);
 }
 
+TEST("a page that is refused and resolved again since is no memory error to no_uffd_wait where drops are announced") {
+  for (const MemoryType memory : {MemoryType::anon, MemoryType::shmem}) {
+    Situation situation = seen(kResolved, kResolved, 1, EFAULT, memory);
+    situation.installed_again = 100;
+    CHECK(decide("no_uffd_wait", situation) == Action::memory_error);
+    situation.drops_announced = true;
+    CHECK(decide("no_uffd_wait", situation) == Action::retry);
+    situation.populate_error = EHWPOISON;
+    CHECK(decide("no_uffd_wait", situation) == Action::memory_error);
+  }
+}
+
 TEST("a page resolved between the touch and the look at the record is a lost race, once") {
   for (const char* name : {"no_uffd_wait", "no_slow_gup"}) {
     CHECK(decide(name, seen(kUnresolved, kResolved)) == Action::retry);

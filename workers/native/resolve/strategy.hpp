@@ -30,6 +30,7 @@ struct Situation {
   std::uint32_t attempt;              ///< exits of this access so far, this one included
   int populate_error = kNotTried;     ///< what MADV_POPULATE_WRITE returned on this exit: an errno
   std::uint32_t installed_again = 0;  ///< exits of this access that found a resolved page mapped, or mapped it, and did not help
+  bool drops_announced = false;       ///< no page is taken away without a remove event
 
   static constexpr int kNotTried = -1;
 };

@@ -68,7 +68,8 @@ Trips::Trips(const VmmShared& vmm, std::uint32_t index, FaultRecord* records, co
                                                 .memory = vmm_.memory,
                                                 .attempt = attempt_,
                                                 .populate_error = populate_error,
-                                                .installed_again = installed_again_});
+                                                .installed_again = installed_again_,
+                                                .drops_announced = vmm_.track_removes});
     switch (action) {
       case Action::resolve: return resolve(page_);
       case Action::resolve_again: return resolve_again(page_);

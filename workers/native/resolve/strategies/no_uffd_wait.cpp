@@ -32,6 +32,8 @@ class NoUffdWait final : public Strategy {
     // Reclaim leaves a resolved page of shared memory with a blank PTE and the minor fault comes again (probed on 6.18). Only a
     // page that was mapped and is refused all the same is an error: exits spent on lost races and pending remove events are none.
     if (is.populate_error == EFAULT && is.memory != MemoryType::anon && is.installed_again < kTries) return Action::resolve_again;
+    // It went with a remove event between the two looks, and another vCPU has resolved it since. Poison is no EFAULT.
+    if (is.populate_error == EFAULT && is.drops_announced) return Action::retry;
     return Action::memory_error;
   }
 
