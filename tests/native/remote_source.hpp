@@ -122,7 +122,7 @@ class OddSource {
 
 inline GuestPlan impatient(const std::string& strategy, std::uint16_t port) {
   GuestPlan plan = fed_plan(strategy, port);
-  plan.server.source.remote.timeout_s = 0.2;
+  plan.server.source.remote.timeout_s = 0.2 * static_cast<double>(slowness());
   plan.server.source.remote.retries = 2;
   return plan;
 }

@@ -160,6 +160,7 @@ TEST("devices are served by readers under strategies that exit by a probe, and w
     for (const MemoryType memory : {MemoryType::shmem, MemoryType::anon}) {
       GuestPlan plan = disturbed(strategy, memory);
       plan.kind = Kind::absent;
+      plan.vmm.access.accesses = 4000;  // every page is touched
       plan.vmm.disturb.devices = {.threads = 2, .rate_per_s = 4000};
       const auto result = run_guest(plan);
       check_ended_well(*result);

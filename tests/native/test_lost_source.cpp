@@ -98,13 +98,15 @@ TEST("a source that is gone fails the run by its name, with and without a push")
     auto source = std::make_unique<SourceServer>(held_memory());
     GuestPlan plan = impatient("no_uffd_wait", source->port());
     plan.server.source.remote.push = push;
-    plan.server.source.remote.push_mib_per_s = 1;
+    plan.server.source.remote.push_mib_per_s = 1.0 / static_cast<double>(slowness());
     plan.vmm.access.rate_per_s = 500;
-    std::thread killer([&source] {
-      while (source->served().requests < 100) std::this_thread::yield();
+    std::atomic<bool> over{false};
+    std::thread killer([&source, &over] {
+      while (source->served().requests < 100 && !over) std::this_thread::yield();
       source.reset();
     });
     const auto result = run_guest(plan);
+    over = true;
     killer.join();
     CHECK(result->stop_reason.find("the source at 127.0.0.1:") == 0);
     CHECK(result->stop_reason.find("onnect") != std::string::npos);  // closed the connection, or connection refused
@@ -148,15 +150,17 @@ TEST("a source that comes back in time is used again") {
     const std::uint16_t port = source->port();
     GuestPlan plan = fed_plan(strategy, port);
     plan.server.source.remote.push = true;
-    plan.server.source.remote.push_mib_per_s = 1;
+    plan.server.source.remote.push_mib_per_s = 1.0 / static_cast<double>(slowness());
     plan.vmm.access.rate_per_s = 1500;
+    std::atomic<bool> over{false};
     std::thread killer([&] {
-      while (source->served().requests < 100) std::this_thread::yield();
+      while (source->served().requests < 100 && !over) std::this_thread::yield();
       source.reset();
       std::this_thread::sleep_for(std::chrono::milliseconds(200));
       source = std::make_unique<SourceServer>(held_memory(0.0, port));
     });
     const auto result = run_guest(plan);
+    over = true;
     killer.join();
     check_right(*result);
     CHECK_EQUAL(result->source.pushed + result->source.on_demand, kPages);

@@ -137,6 +137,7 @@ TEST("the CPU time that a vCPU waits with is counted: under a rate, think time a
   for (const GuestPlan& waits : {open_loop, thinking, holding}) {
     const auto [waiting, all] = waiting_and_all(waits);
     CHECK(waiting <= all);
-    if (waits.vmm.access.hold_ns == 0) CHECK(waiting > all / 2);  // 200 us are spun for each fault of a few
+    // 200 us are spun for each fault of a few, or of many where the machine is slow
+    if (waits.vmm.access.hold_ns == 0) CHECK(waiting * 2 * slowness() > all);
   }
 }
