@@ -17,6 +17,12 @@ from loadgen.host.limits import object_store_bytes
 NOT_STARTED = ("start_monitor", "start_log_monitor", "start_api_server")
 """Methods of Ray's node that start the autoscaler, the reader of the workers' logs and the server of the dashboard: three
 interpreters, for services that nothing here asks for."""
+AGENT = ("-P", "-m", "loadgen.cluster.ray_agent")
+"""Options of the interpreter that runs Ray's dashboard agent, before its file. -P: the working directory holds no module."""
+COMMAND_OF = "_build_python_executable_command_memory_profileable"
+"""Function of Ray's that gives the interpreter and its options for a component."""
+DEPENDENCIES = "get_dashboard_dependency_error"
+"""Function of Ray's that says what the dashboard lacks; it imports all that it needs to find out."""
 AHEAD_PER_CPU = 2
 """Actors whose processes are started along with Ray, at the most. Actors ask for no CPU of Ray's."""
 
@@ -25,7 +31,7 @@ def start_ray(folder: str, actors: int) -> None:
     """Start Ray with its files in `folder`; processes for that many actors are started along with it. Raises ConfigError with
     the cause in one line."""
     try:
-        with in_own_process_group(), without_services():
+        with in_own_process_group(), without_services(), with_bare_agent():
             ray.init(
                 address="local",
                 num_cpus=max(1, min(actors, AHEAD_PER_CPU * (os.cpu_count() or 1))),  # so many worker processes start at once
@@ -73,6 +79,30 @@ def without_services() -> Iterator[None]:
     finally:
         for name, method in spared.items():
             setattr(node, name, method)
+
+
+@contextlib.contextmanager
+def with_bare_agent() -> Iterator[None]:
+    """The dashboard agent of a Ray that is started meanwhile loads no module of the dashboard, as where Ray is installed without
+    the dashboard. Nothing public does it: a Ray without these names is started as it is."""
+    services, utils = _private("services"), _private("utils")
+    command = getattr(services, COMMAND_OF, None)
+    dependencies = getattr(utils, DEPENDENCIES, None)
+    if command is None or dependencies is None:
+        yield
+        return
+
+    def with_agent(component: str, *arguments: Any, **more: Any) -> list[str]:
+        of_the_agent = AGENT if component == "dashboard_agent" else ()
+        return [*command(component, *arguments, **more), *of_the_agent]
+
+    setattr(services, COMMAND_OF, with_agent)
+    setattr(utils, DEPENDENCIES, lambda: ImportError("no dashboard is asked for"))
+    try:
+        yield
+    finally:
+        setattr(services, COMMAND_OF, command)
+        setattr(utils, DEPENDENCIES, dependencies)
 
 
 def keep_off_stdout() -> None:

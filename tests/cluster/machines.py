@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tests import needs
@@ -25,14 +24,15 @@ def require_machines() -> None:
 
 @dataclass(frozen=True)
 class Machine:
-    """`first`: pid of its first process, as it is seen from here."""
+    """`first`: pid of its first process, as it is seen from here; `holder`: the process that it ends with."""
 
     name: str
     address: str
     first: int
+    holder: subprocess.Popen[bytes]
 
     def command(self, *arguments: str) -> list[str]:
-        """The command line that runs `arguments` there, in the current folder. To end what it runs, end the machine."""
+        """The command line that runs `arguments` there, in the current folder; what it runs are processes below it."""
         apart = ("--net", "--uts", "--pid", "--mount")
         return ["nsenter", f"--target={self.first}", *apart, "--wd=.", *arguments]
 
@@ -48,8 +48,7 @@ class Machine:
 
     def end(self) -> None:
         """All of its processes at once, as a host that loses its power; nothing when it has ended."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.first, signal.SIGKILL)
+        self.holder.kill()
 
     def running(self, title: str) -> bool:
         """Whether a process of it has this in its command line."""
@@ -77,7 +76,7 @@ def machine(name: str, address: str) -> Iterator[Machine]:
     assert holder.stdout is not None
     try:
         assert holder.stdout.readline() == b"up\n", "no namespaces"
-        yield Machine(name, address, below(holder.pid)[0])
+        yield Machine(name, address, below(holder.pid)[0], holder)
     finally:
         holder.kill()
         holder.wait()
@@ -94,29 +93,39 @@ def lone_machine(name: str) -> Iterator[Machine]:
         yield one
 
 
-@dataclass(frozen=True)
 class Network:
-    """Machines on one bridge."""
+    """Machines on one bridge, by name, those that have ended too until others take their place."""
 
-    machines: Sequence[Machine]
-    switch: Machine
+    def __init__(self, switch: Machine, stack: contextlib.ExitStack) -> None:
+        self.machines: dict[str, Machine] = {}
+        self._switch, self._stack = switch, stack
+        self._ports: dict[str, str] = {}
+        self._made = 0
 
-    def cut(self, number: int) -> None:
-        """Machine `number` is cut off from all others, and lives on."""
-        self.switch.ip("link", "set", f"port{number}", "down")
+    def add(self, name: str) -> Machine:
+        """A machine at an address of its own, in the place of the one that had its name."""
+        self._made += 1
+        one = self._stack.enter_context(machine(name, f"10.78.0.{self._made}"))
+        port = f"port{self._made}"
+        self._switch.ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", str(one.first))
+        self._switch.ip("link", "set", port, "master", "bridge", "up")
+        one.plug("eth0")
+        self.machines[name], self._ports[name] = one, port
+        return one
+
+    def cut(self, name: str) -> None:
+        """A machine is cut off from all others, and lives on."""
+        self._switch.ip("link", "set", self._ports[name], "down")
 
 
 @contextlib.contextmanager
-def bridged(count: int) -> Iterator[Network]:
-    """Machines node0, node1, ..."""
+def bridged(*names: str) -> Iterator[Network]:
+    """Machines of these names."""
     with contextlib.ExitStack() as stack:
         switch = stack.enter_context(machine("switch", ""))
         switch.ip("link", "add", "bridge", "type", "bridge")
         switch.ip("link", "set", "bridge", "up")
-        machines = [stack.enter_context(machine(f"node{number}", f"10.78.0.{number + 1}")) for number in range(count)]
-        for number, one in enumerate(machines):
-            port = f"port{number}"
-            switch.ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", str(one.first))
-            switch.ip("link", "set", port, "master", "bridge", "up")
-            one.plug("eth0")
-        yield Network(machines, switch)
+        network = Network(switch, stack)
+        for name in names:
+            network.add(name)
+        yield network

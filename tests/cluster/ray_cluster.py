@@ -9,19 +9,20 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.e2e.command import environment
+from tests.wait import wait_for
 
 CONNECT = {"RAY_AUTH_MODE": "disabled"}
 """What a driver needs to know of the cluster's authentication."""
-ROOT = Path(__file__).resolve().parents[2]
 STARTS = 3
 """How often a node is started that gives up before it has joined, as it does on a machine that is too busy."""
 JOIN_S = 150.0
+STARTED = "Ray runtime started"
+"""`ray start` prints it when the head has registered the node."""
 
 
 @dataclass(frozen=True)
@@ -48,23 +49,45 @@ def short_folder() -> Iterator[str]:
 @contextlib.contextmanager
 def ray_cluster(
     folder: str, places: Sequence[Place], *head_options: str, settings: Mapping[str, str] | None = None
-) -> Iterator[str]:
-    """A node at each place, the first of them the head, whose address this is; all have joined. `folder`: where Ray and the
-    actors keep their files, those of machines that lose their power too; `settings`: environment variables that all nodes get."""
-    env = environment() | {"TMPDIR": folder} | CONNECT | dict(settings or {})
-    address = f"{places[0].address}:{free_port()}"
-    port = address.rpartition(":")[2]
-    nodes: list[_Node] = []
+) -> Iterator[RayCluster]:
+    """A node at each place, the first of them the head; all have joined. `folder`: where Ray and the actors keep their files,
+    those of machines that lose their power too; `settings`: environment variables that all nodes get."""
+    cluster = RayCluster(folder, places[0], settings or {})
     try:
-        nodes.append(_Node(f"{folder}/0", env, places[0], "--head", f"--port={port}", "--no-monitor", *head_options))
-        _wait_for_all(address, places[0], env, nodes)  # a worker that comes before the head's own node gives up
-        nodes += [_Node(f"{folder}/{n}", env, place, f"--address={address}") for n, place in enumerate(places[1:], 1)]
-        _wait_for_all(address, places[0], env, nodes)
-        yield address
+        cluster.add(places[0], "--head", f"--port={cluster.address.rpartition(':')[2]}", "--no-monitor", *head_options)
+        cluster.wait()  # a worker that comes before the head's own node gives up
+        for place in places[1:]:
+            cluster.add(place)
+        cluster.wait()
+        yield cluster
     finally:
-        for node in reversed(nodes):
+        cluster.end()
+
+
+class RayCluster:
+    """The nodes of one cluster, and `address`, its head's. Nodes may be lost and others may join."""
+
+    def __init__(self, folder: str, head: Place, settings: Mapping[str, str]) -> None:
+        self.address = f"{head.address}:{free_port()}"
+        self._folder = folder
+        self._env = environment() | {"TMPDIR": folder} | CONNECT | dict(settings)
+        self._nodes: list[_Node] = []
+
+    def add(self, place: Place, *role: str) -> None:
+        """Start a node there, without `role` one that joins the head."""
+        folder = f"{self._folder}/{len(self._nodes)}"
+        self._nodes.append(_Node(folder, self._env, place, *(role or [f"--address={self.address}"])))
+
+    def wait(self) -> None:
+        """Until all that were started have joined; one that gives up before is started again."""
+        for node in self._nodes:
+            wait_for(node.joined, f"a node at {node.place.address}, which joins {self.address}", JOIN_S)
+
+    def end(self) -> None:
+        """End all of them."""
+        for node in reversed(self._nodes):
             node.end()
-        for node in nodes:
+        for node in self._nodes:
             node.wait()
 
 
@@ -85,18 +108,22 @@ class _Node:
         common = ["--object-store-memory=100000000", "--num-cpus=1", "--include-log-monitor=false", "--block"]
         self._command = [*place.prefix, place.python, "-m", "ray.scripts.scripts", "start", *role, *own, *common]
         Path(folder).mkdir()
-        self._folder, self._env, self._place = folder, env, place
-        self._starts = 0
+        self._folder, self._env, self.place = folder, env, place
+        self._said = Path(folder, "said.log")
+        self._starts, self._joined = 0, False
         self.process = self._start()
 
-    def see_to(self) -> None:
-        """Start it again when it has given up. Raises AssertionError with its last words when it did so too often."""
-        if self.process.poll() is not None:
+    def joined(self) -> bool:
+        """Whether it has, once. One that gave up before is started again. Raises AssertionError with its last words when it did
+        so too often."""
+        if not self._joined and self.process.poll() is not None:
             self.process = self._start()
+        self._joined = self._joined or STARTED in self._said.read_text()
+        return self._joined
 
     def end(self) -> None:
         """Tell it to end."""
-        self._place.end(self.process)
+        self.place.end(self.process)
 
     def wait(self) -> None:
         """Until it has ended, after it was stopped."""
@@ -107,24 +134,7 @@ class _Node:
             self.process.wait()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        said = Path(self._folder, "said.log")
-        assert self._starts < STARTS, f"a node does not start: {said.read_text()[-2000:]}"
+        assert self._starts < STARTS, f"a node does not start: {self._said.read_text()[-2000:]}"
         self._starts += 1
-        with said.open("wb") as output:
+        with self._said.open("wb") as output:
             return subprocess.Popen(self._command, env=dict(self._env), cwd=self._folder, stdout=output, stderr=output)
-
-
-def _wait_for_all(address: str, head: Place, env: Mapping[str, str], nodes: Sequence[_Node]) -> None:
-    """Until all of them have joined; one that gives up meanwhile is started again."""
-    command = [*head.prefix, head.python, "-m", "tests.cluster.joined", address, str(len(nodes))]
-    deadline = time.monotonic() + JOIN_S
-    with subprocess.Popen(command, env=dict(env), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as waiter:
-        try:
-            while waiter.poll() is None:
-                assert time.monotonic() < deadline, f"not within {JOIN_S} s: {len(nodes)} nodes of {address}"
-                for node in nodes:
-                    node.see_to()
-                time.sleep(0.1)
-        finally:
-            waiter.kill()
-    assert waiter.returncode == 0, "the nodes cannot be counted"

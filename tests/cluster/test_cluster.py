@@ -18,8 +18,8 @@ pytestmark = pytest.mark.timeout(300)  # several Rays start
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     places = [Place(), Place(), Place(["taskset", "-c", "0"])]
-    with short_folder() as folder, ray_cluster(folder, places, "--include-dashboard=false") as address:
-        yield address
+    with short_folder() as folder, ray_cluster(folder, places, "--include-dashboard=false") as cluster:
+        yield cluster.address
 
 
 def loadgen(folder: Path, address: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -15,10 +15,11 @@ from typing import IO, Any
 
 import pytest
 
-from tests.cluster.machines import Network, bridged, require_machines
-from tests.cluster.ray_cluster import CONNECT, Place, ray_cluster, short_folder
+from tests.cluster.machines import Machine, Network, bridged, require_machines
+from tests.cluster.ray_cluster import CONNECT, Place, RayCluster, ray_cluster, short_folder
 from tests.cluster.stored import assert_three_guests_on_three_hosts
 from tests.e2e.command import BIN, environment
+from tests.e2e.processes import below, kill
 from tests.e2e.stored import rows
 from tests.wait import wait_for
 from workers.host_lock import LOCK_FILE, HostLock
@@ -58,34 +59,72 @@ class Driver:
         raise AssertionError(f"no {event}: {self.process.stderr and self.process.stderr.read()}")
 
 
-@dataclass(frozen=True)
 class Cluster:
-    """Ray on the machines of a network."""
+    """Ray on the machines of a network: the head and the drivers on node0, beside it node1, and node2, which tests lose."""
 
-    network: Network
-    address: str
+    def __init__(self, network: Network, ray: RayCluster) -> None:
+        self._network, self._ray = network, ray
+        self._lost = False
+
+    @property
+    def node2(self) -> Machine:
+        """The machine that tests lose."""
+        return self._network.machines["node2"]
+
+    def lose(self) -> float:
+        """node2 loses its power; when (monotonic clock)."""
+        self._lost = True
+        self.node2.end()
+        return time.monotonic()
+
+    def cut_off(self) -> float:
+        """node2 is cut off from the others, and lives on; when (monotonic clock)."""
+        self._lost = True
+        self._network.cut("node2")
+        return time.monotonic()
+
+    def mend(self) -> None:
+        """Another machine is node2 when it was lost. Ray has noticed: the sweep has ended without it."""
+        if self._lost:
+            self.node2.end()
+            self._ray.add(place(self._network.add("node2")))
+            self._ray.wait()
+            self._lost = False
 
     @contextlib.contextmanager
     def driver(self, folder: Path, *arguments: str) -> Iterator[Driver]:
-        """A driver in `folder`, which ends with its machine at the latest."""
-        asked = ["cluster=existing", f"cluster.address={self.address}", f"cluster.deadman_s={DEADMAN_S}", *arguments]
-        command = self.network.machines[0].command(str(BIN / "loadgen"), "--json", *asked)
+        """A driver in `folder`."""
+        asked = ["cluster=existing", f"cluster.address={self._ray.address}", f"cluster.deadman_s={DEADMAN_S}", *arguments]
+        command = self._network.machines["node0"].command(str(BIN / "loadgen"), "--json", *asked)
         env = environment() | CONNECT | QUICK_TO_NOTICE
         with subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             try:
                 yield Driver(process)
             finally:
                 if process.poll() is None:
-                    self.network.machines[0].end()
+                    for pid in below(process.pid):
+                        kill(pid)
+
+
+def place(machine: Machine) -> Place:
+    """A machine as a place of a node, which ends with it."""
+    return Place(machine.command(), machine.address, end=lambda _: machine.end())
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Cluster]:
+    require_machines()
+    with short_folder() as folder, bridged("node0", "node1", "node2") as network:
+        places = list(map(place, network.machines.values()))
+        with ray_cluster(folder, places, "--include-dashboard=false", settings=QUICK_TO_NOTICE) as ray:
+            yield Cluster(network, ray)
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    require_machines()
-    with short_folder() as folder, bridged(3) as network:
-        places = [Place(one.command(), one.address, end=lambda _, there=one: there.end()) for one in network.machines]
-        with ray_cluster(folder, places, "--include-dashboard=false", settings=QUICK_TO_NOTICE) as address:
-            yield Cluster(network, address)
+def cluster(nodes: Cluster) -> Cluster:
+    """With all of its nodes."""
+    nodes.mend()
+    return nodes
 
 
 def assert_run_and_sweep_end(driver: Driver, lost: float) -> None:
@@ -115,18 +154,16 @@ def test_three_guests_on_three_machines_are_one_run_and_every_row_says_where(clu
 def test_a_lost_node_ends_its_guests_run_by_name_and_the_sweep_goes_on_without_it(cluster: Cluster, tmp_path: Path) -> None:
     with cluster.driver(tmp_path, "guests=3", "repeats=2", *SLOW) as driver:
         driver.next("look")
-        cluster.network.machines[2].end()
-        assert_run_and_sweep_end(driver, time.monotonic())
+        assert_run_and_sweep_end(driver, cluster.lose())
     assert_went_on_without("node2", rows(tmp_path))
 
 
 def test_a_node_that_is_cut_off_ends_its_actors_itself_and_the_sweep_goes_on_without_it(cluster: Cluster, tmp_path: Path) -> None:
-    machine = cluster.network.machines[2]
+    machine = cluster.node2
     with cluster.driver(tmp_path, "guests=3", "repeats=2", *SLOW) as driver:
         driver.next("look")
         assert all(map(machine.running, ACTORS))
-        cluster.network.cut(2)
-        lost = time.monotonic()
+        lost = cluster.cut_off()
         wait_for(lambda: not any(map(machine.running, ACTORS)), "the end of the actors that were cut off", DEADMAN_S + 15)
         assert machine.running("raylet/raylet"), "they ended by themselves"
         assert_run_and_sweep_end(driver, lost)
@@ -148,8 +185,7 @@ def test_a_node_that_is_lost_before_the_first_run_ends_it_early_by_name(cluster:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with cluster.driver(tmp_path, "guests=3", "repeats=2", *SLOW) as driver:
             driver.next("waiting")
-            cluster.network.machines[2].end()
-            lost = time.monotonic()
+            lost = cluster.lose()
             fcntl.flock(lock, fcntl.LOCK_UN)
             driver.next("run_ended")
             assert time.monotonic() - lost < PLACED_BOUND_S
@@ -166,7 +202,7 @@ def test_a_node_that_is_lost_while_its_host_is_waited_for_costs_one_run(cluster:
         ours.start()  # it is the next one to have the host
         driver.next("waiting")
         ours.join()
-        cluster.network.machines[2].end()
+        cluster.lose()
         fcntl.flock(lock, fcntl.LOCK_UN)
         driver.next("sweep_ended")
     first, *others = rows(tmp_path)

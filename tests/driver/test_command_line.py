@@ -6,11 +6,14 @@ import shlex
 from collections.abc import Callable
 
 import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig
 
 from loadgen.config.command_line import as_override, command, from_hydra, literal, to_hydra
+from loadgen.sweep.compose_cache import Composed
 
 Configure = Callable[..., DictConfig]
 
@@ -61,11 +64,28 @@ ANY_COMMAND = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(parts=ANY_COMMAND)
-def test_any_text_reaches_the_configuration_as_it_stands(configure: Configure, parts: list[str]) -> None:
+@pytest.mark.parametrize(
+    "parts", [["'", "\\"], ["\\", "${", "}"], ["[", ",", '"', "="], ["\\", "\\", "'", "${", "oc.env:HOME", "}"]]
+)
+def test_any_text_reaches_hydras_configuration_as_it_stands(configure: Configure, parts: list[str]) -> None:
     text = "loadgen " + "".join(parts) + " end"
     assert configure(as_override("command", text)).command == text
-    cfg = configure()
+
+
+@pytest.fixture
+def composed(configure: Configure) -> Callable[[list[str]], DictConfig]:
+    """Composes as a sweep does its jobs: without the 100 ms that Hydra takes for each."""
+    loader = GlobalHydra.instance().config_loader()
+    sweep = Composed(loader)
+    master = loader.load_configuration("config", ["hydra.job.name=loadgen"], RunMode.MULTIRUN)
+    return lambda overrides: sweep.task_config(master, overrides)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(parts=ANY_COMMAND)
+def test_any_text_reaches_the_configuration_as_it_stands(composed: Callable[[list[str]], DictConfig], parts: list[str]) -> None:
+    text = "loadgen " + "".join(parts) + " end"
+    assert composed([as_override("command", text)]).command == text
+    cfg = composed([])
     cfg.command = literal(text)
     assert cfg.command == text

@@ -17,7 +17,7 @@ import pytest
 
 from loadgen import app
 from loadgen.host.probe import Host
-from tests.e2e.command import run
+from results.app import main as report
 from tests.e2e.conftest import Sweep
 from tests.e2e.conftest import sweep as sweep  # a fixture
 from tools.documents import DOCUMENTS, ROOT, Command, commands
@@ -70,12 +70,17 @@ def test_a_documented_command_is_planned(command: Command, planned: Callable[[tu
 
 
 @pytest.mark.parametrize("command", [one for one in of("loadgen-report") if not ELSEWHERE_REPORTED & {*one.words}], ids=str)
-def test_a_documented_report_is_printed(command: Command, sweep: Sweep, tmp_path: Path) -> None:
+def test_a_documented_report_is_printed(
+    command: Command, sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     [some_run, *_] = sorted(path.stem for path in (sweep.folder / "outputs/dataset/runs").rglob("*.parquet"))
     words = {"outputs/dataset": str(sweep.folder / "outputs/dataset"), "ID": some_run, "vcpus=4": "vcpus=2"}
-    done = run(tmp_path, *(words.get(word, word) for word in command.words))
-    assert done.returncode == 0, done.stderr
-    assert done.stdout or list(tmp_path.iterdir())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "250")
+    status = report([words.get(word, word) for word in command.words[1:]])
+    said = capsys.readouterr()
+    assert status == 0, said.err
+    assert said.out or list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("command", of("loadgen-source"), ids=str)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -46,15 +44,23 @@ def test_a_deleted_working_directory_is_named(tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
+INTERRUPTED_AT_AN_IMPORT = """
+import os, signal, sys
+from loadgen.app import main
+
+class Interrupts:
+    def find_spec(self, name, path, target=None):
+        if name == "hydra":
+            os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupts())
+main()
+"""
+
+
 def test_ctrl_c_while_modules_are_imported_ends_in_a_line(tmp_path: Path) -> None:
-    command = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from loadgen.app import main; "
-    command += "import sys; sys.argv[1:] = ['dry_run=true']; print('ready', flush=True); main()"
-    child = subprocess.Popen(
-        [sys.executable, "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
-    )
-    assert child.stdout is not None and child.stdout.readline() == "ready\n"
-    time.sleep(0.05)
-    child.send_signal(signal.SIGINT)
-    _, said = child.communicate(timeout=100)
-    assert (child.returncode, said) == (130, "interrupted; nothing was started\n")
+    command = [sys.executable, "-c", INTERRUPTED_AT_AN_IMPORT, "dry_run=true"]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=100, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "interrupted; nothing was started\n")
     assert os.listdir(tmp_path) == []

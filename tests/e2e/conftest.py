@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import pickle
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -41,9 +44,24 @@ class Sweep:
 
 
 @pytest.fixture(scope="session")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    """Two strategies, two numbers of vCPUs, two mixes, two repeats: 16 runs of 1024 pages."""
-    folder = tmp_path_factory.mktemp("sweep")
+def sweep(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Sweep:
+    """Two strategies, two numbers of vCPUs, two mixes, two repeats: 16 runs of 1024 pages. Made once for all processes that tests
+    run in; none may change it."""
+    if worker_id == "master":
+        return made(tmp_path_factory.mktemp("sweep"))
+    folder = tmp_path_factory.getbasetemp().parent / "sweep"
+    folder.mkdir(exist_ok=True)
+    with (folder / "made").open("ab+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        if stored := file.read():
+            return cast("Sweep", pickle.loads(stored))
+        found = made(folder)
+        file.write(pickle.dumps(found))
+        return found
+
+
+def made(folder: Path) -> Sweep:
     before = processes.folders()
     done = run(
         folder,

@@ -51,10 +51,10 @@ def test_a_strategy_is_compared_with_another_in_one_command(sweep: Sweep) -> Non
 
 
 @NEEDS_BROWSER
-def test_the_report_on_a_real_sweep_is_drawn_by_a_real_browser(sweep: Sweep) -> None:
-    done = run(sweep.folder, "loadgen-report", "report", "outputs/dataset", "--out", "report.html")
+def test_the_report_on_a_real_sweep_is_drawn_by_a_real_browser(sweep: Sweep, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    done = run(sweep.folder, "loadgen-report", "report", "outputs/dataset", "--out", str(page))
     assert done.returncode == 0, done.stderr
-    page = Path(sweep.folder) / "report.html"
     command = (
         "loadgen -m strategy=uffd_wait,no_slow_gup vcpus=1,2 fault_mix=minor,absent memory.region_mib=4 repeats=2 measure_s=0"
     )

@@ -102,7 +102,7 @@ TEST("a source that is gone fails the run by its name, with and without a push")
     plan.vmm.access.rate_per_s = 500;
     std::atomic<bool> over{false};
     std::thread killer([&source, &over] {
-      while (source->served().requests < 100 && !over) std::this_thread::yield();
+      while (source->served().requests < 100 && !over) ::usleep(1000);
       source.reset();
     });
     const auto result = run_guest(plan);
@@ -154,7 +154,7 @@ TEST("a source that comes back in time is used again") {
     plan.vmm.access.rate_per_s = 1500;
     std::atomic<bool> over{false};
     std::thread killer([&] {
-      while (source->served().requests < 100 && !over) std::this_thread::yield();
+      while (source->served().requests < 100 && !over) ::usleep(1000);
       source.reset();
       std::this_thread::sleep_for(std::chrono::milliseconds(200));
       source = std::make_unique<SourceServer>(held_memory(0.0, port));
@@ -175,7 +175,9 @@ TEST("a source that talks nonsense is taken for lost, and named with what was wr
     OddSource::send(fd, stop, wire::header(wire::FrameType::pages, 4096, 1, 1, 5000));
     OddSource::next(fd, stop, inbox);
   });
-  const auto result = run_guest(impatient("uffd_wait", source.port()));
+  GuestPlan plan = impatient("uffd_wait", source.port());
+  plan.server.source.remote.timeout_s = 1.0;  // else it may be lost for an answer that is late on a busy machine
+  const auto result = run_guest(plan);
   CHECK(result->stop_reason.find("(last: pages outside the region)") != std::string::npos);
 }
 

@@ -122,10 +122,24 @@ void check_whole(const Guest& guest, const std::vector<std::unique_ptr<Vmm>>& vm
   CHECK(first <= guest.pages() && (vmms.size() > 1 || first == guest.pages()));
 }
 
+std::uint32_t finished_vcpus(const Guest& guest) {
+  std::uint32_t finished = 0;
+  for (std::uint32_t i = 0; i < guest.config().vcpus; ++i) finished += guest.vcpu(i).finished.load() != 0;
+  return finished;
+}
+
+/// Of all mappings, so far.
+std::uint64_t resolved_pages(const Guest& guest) {
+  std::uint64_t pages = 0;
+  for (std::uint32_t i = 0; i < guest.config().vcpus; ++i)
+    pages += guest.vcpu(i).resolved_by_vcpu + guest.vcpu(i).resolved_by_reader;
+  return pages;
+}
+
 void kill_again_and_again(const Case& test, unsigned seed) {
   constexpr int kServers = 6;
-  GuestConfig asked{
-      .region_bytes = 8192 / slowness() * 4096, .vcpus = 4, .vcpus_per_vmm = 2, .seed = seed, .contents_seed = seed};
+  const std::uint64_t pages = std::max<std::uint64_t>(2048 / slowness(), 256);
+  GuestConfig asked{.region_bytes = pages * 4096, .vcpus = 4, .vcpus_per_vmm = 2, .seed = seed, .contents_seed = seed};
   asked.memory = test.memory;
   asked.request_pages = test.around;
   if (test.memory == MemoryType::anon) asked.vcpus_per_vmm = asked.vcpus;
@@ -155,13 +169,13 @@ void kill_again_and_again(const Case& test, unsigned seed) {
   std::vector<std::thread> running;
   for (auto& vmm : vmms) running.emplace_back([&vmm] { vmm->run(); });
   std::mt19937 random(seed);
-  const auto finished = [&] {
-    for (std::uint32_t i = 0; i < asked.vcpus; ++i)
-      if (guest.vcpu(i).finished.load() == 0) return false;
-    return true;
-  };
-  while (servers.left() > 1 && !finished()) {
-    std::this_thread::sleep_for(std::chrono::microseconds(random() % 10'000));
+  const auto finished = [&] { return finished_vcpus(guest) == asked.vcpus; };
+  // Each is killed at a random moment of its share of the pages, so that there is something to do for its successor.
+  const std::uint64_t share = guest.pages() * vmm_count / kServers;
+  for (std::uint64_t before = 0; servers.left() > 1 && !finished(); before += share) {
+    const std::uint64_t until = before + random() % share;
+    while (resolved_pages(guest) < until && !finished()) std::this_thread::sleep_for(std::chrono::microseconds(50));
+    std::this_thread::sleep_for(std::chrono::microseconds(random() % 1000));
     servers.kill_current();
     for (auto& vmm : vmms) vmm->reclaim();
     servers.begin();

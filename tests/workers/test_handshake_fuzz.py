@@ -74,7 +74,10 @@ def test_every_good_message_is_understood_and_no_part_of_it_is_taken_for_the_who
     assert len(parsed) == len(regions)
     assert all(one.items() >= region.as_json().items() for region, one in zip(parsed, regions, strict=True))
     assert JsonEnd().feed(sent)
-    assert not any(JsonEnd().feed(sent[:end]) for end in range(len(sent)))
+    bytewise = JsonEnd()
+    assert not any(bytewise.feed(sent[at : at + 1]) for at in range(len(sent) - 1)) and bytewise.feed(sent[-1:])
+    telling = (at + 1 for at, byte in enumerate(sent[:-1]) if byte in b'[]{}"\\,')  # where a value could seem to end
+    assert not any(JsonEnd().feed(sent[:end]) for end in (0, *telling, len(sent) - 1))
     cut = pieces.draw(st.lists(st.integers(0, len(sent)), max_size=8).map(sorted))
     end = JsonEnd()
     ended = [end.feed(sent[start:stop]) for start, stop in zip([0, *cut], [*cut, len(sent)], strict=True)]

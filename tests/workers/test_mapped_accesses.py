@@ -48,7 +48,7 @@ def test_a_mapped_page_is_touched_again_without_a_fault(strategy: str) -> None:
 
 def test_a_page_that_the_record_calls_mapped_and_is_not_exits_is_resolved_and_leaves_a_record() -> None:
     spec = spec_of("no_uffd_wait", "shmem", "minor")
-    access = dataclasses.replace(spec.access, passes=2, think_ns=2_000_000)
+    access = dataclasses.replace(spec.access, passes=2, think_ns=10_000_000)  # a second pass of 0.6 s
     ran = run_in_process(dataclasses.replace(spec, access=access), drop_after_the_first_pass)
     assert (ran.stop_reason, ran.wrong_words, ran.broken) == ("", 0, [])
     assert ran.vcpus["resolved_again"] > 0
