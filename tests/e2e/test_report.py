@@ -36,11 +36,11 @@ def test_the_stages_of_every_real_fault_sum_to_its_latency(sweep: Sweep) -> None
     assert sum(parts) == pytest.approx(latency)
     done = run(sweep.folder, "loadgen-report", "stages", "outputs/dataset", "--by", "engine")
     rows = [cells for cells in lines_of(done.stdout, "thread") if len(cells) > 2]  # notes begin with the word too
-    counts = [int(row[2]) for row in rows]
-    assert sum(counts) == 16 * 1024
-    for part in range(4):
-        mean = sum(count * float(row[3 + part]) for count, row in zip(counts, rows, strict=True)) / sum(counts)
-        assert mean == pytest.approx(parts[part] / 1e3, abs=0.06)
+    assert [row[1] for row in rows] == ["absent", "minor"]
+    # Which columns come before is not fixed: runs may be flagged, and what is alike in all rows stands above them.
+    assert "faults 8192" in unwrapped(done.stdout) or [row[-10] for row in rows] == ["8192", "8192"]
+    for part, mean in enumerate(parts):
+        assert sum(float(row[-9 + part]) for row in rows) / 2 == pytest.approx(mean / 1e3, abs=0.06)
 
 
 def test_a_strategy_is_compared_with_another_in_one_command(sweep: Sweep) -> None:
