@@ -65,6 +65,29 @@ TEST("a fault on a page that is said to be resolved waits until the remove event
   CHECK_EQUAL(scene.counters[Counter::resolved_again], 0u);
 }
 
+TEST(
+    "a page that is said to be resolved is not mapped while its contents are brought again: another mapping's balloon removed "
+    "it") {
+  TwoViews scene(PageServerConfig{}, true);
+  FaultAnswers answers(scene.server, scene.thread, 0);
+  const PageRecord& record = scene.peer().resolver().record();
+  CHECK(record.resolve_unasked(3));
+  scene.guest.forget(3);
+  CHECK(scene.guest.claim_fetch(3));  // by another thread, which has written half of it
+  std::byte* const contents = scene.alias.data() + 3 * kWakePage;
+  std::memset(contents + kWakePage / 2, 0, kWakePage / 2);
+  answers.answer(scene.fault_on(3));
+  answers.run_all();
+  CHECK(record.state(3) == PageState::in_flight);
+  CHECK_EQUAL(scene.counters[Counter::resolved_again], 0u);
+  scene.guest.contents().fill(3, contents);
+  scene.guest.set_complete(3);
+  while (record.state(3) == PageState::in_flight) answers.run_all();
+  CHECK(record.state(3) == PageState::resolved);
+  std::uint64_t first = 0;
+  CHECK_EQUAL(scene.guest.contents().wrong_words(3, scene.view.memory.data() + 3 * kWakePage, first), 0u);
+}
+
 TEST("poisoning waits for no remove event that is unread: its reader may be the one that poisons") {
   needs_poison();
   for (const bool own : {true, false}) {

@@ -50,6 +50,14 @@ def test_what_is_kept_of_refused_peers_is_bounded(acceptor: Acceptor) -> None:
     assert max(len(reason) for reason in acceptor.refused) <= 400
 
 
+def test_a_peer_beyond_the_most_at_once_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.protocol.acceptor.MAX_PEERS", 2)
+    acceptor = Acceptor(PAGE, REGION, timeout_s=3600.0)
+    with connect(acceptor), connect(acceptor), connect(acceptor):
+        assert refusal(acceptor) == "more than 2 peers at once"
+        acceptor.close()
+
+
 def test_closing_does_not_wait_for_a_silent_peer() -> None:
     acceptor = Acceptor(PAGE, REGION, timeout_s=3600.0)  # its half is how long the peer may stay silent
     with connect(acceptor) as peer:

@@ -194,6 +194,11 @@ void FaultAnswers::install_again(const Request& fault) {
     return;
   }
   const MappedSnapshot* mapped = server_.mapped();
+  if (mapped == nullptr && !server_.anonymous() && !guest_.complete(fault.page)) {
+    // Another mapping's balloon has removed it, and it is being written: it is brought as a page that was dropped.
+    fault.peer->resolver().record().discard(fault.page);
+    return refetch(fault, {fault.page, 1});
+  }
   if (mapped == nullptr && server_.anonymous() && !server_.source->make({fault.page, 1}, staging_.data())) return failed(fault);
   const std::byte* from = mapped != nullptr ? mapped->at(fault.page * guest_.config().page_bytes) : start_of(staging_);
   const Installed installed = install_once_more(fault, from, counters_);

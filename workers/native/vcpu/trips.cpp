@@ -164,7 +164,12 @@ Verdict Trips::memory_error() noexcept {
 
 Verdict Trips::resolve_again(std::uint64_t page) noexcept {
   PageRun run{page, 1};
-  if (vmm_.memory == MemoryType::anon && fetch(page, run) != RequestState::present) return stopped();
+  if (vmm_.memory == MemoryType::anon) {
+    if (fetch(page, run) != RequestState::present) return stopped();
+  } else if (!vmm_.guest.complete(page)) {  // being written: it is brought as a page that was dropped
+    vmm_.resolver.record().discard(page);
+    return retry();
+  }
   Installed installed;
   Verdict verdict{};
   if (!install(run, Known::resolved_before, installed, verdict)) return verdict;  // no fact about the page
