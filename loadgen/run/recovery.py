@@ -111,6 +111,11 @@ class Guests:
         """What each guest's page server answers, or the one that replaces it when it dies over it. Raises Loss."""
         return [self._answered(seat, step, method) for seat in self._seats]
 
+    def wait_armed(self, beside: Sequence[Call]) -> None:
+        """Until the vCPUs of every guest are at their barriers; the calls `beside` go on. Raises Loss."""
+        for seat in list(self._seats):
+            self._answered(seat, "start", "armed", self._answers.limit_s, beside=beside)
+
     def close(self) -> None:
         """The page servers free their guests, whose results are all stored: one that dies over it is replaced for the next run
         and takes nothing over. Raises Loss where nothing is to be recovered."""
@@ -122,15 +127,15 @@ class Guests:
                     raise
                 self._replace(seat)
 
-    def _answered(self, seat: Seat, step: str, method: str) -> Any:
+    def _answered(self, seat: Seat, step: str, method: str, *arguments: Any, beside: Sequence[Call] = ()) -> Any:
         tries = Tries(seat.spec.watchdog_s)
         while True:
             try:
-                return self._answers.get(step, asked([seat.server], method))[0]
+                return self._answers.get(step, asked([seat.server], method, *arguments), beside=beside)[0]
             except Frozen as frozen:
                 raise explained_by_vcpus(frozen, self._left(seat)) from None
             except Died as loss:
-                if not self._recover or tries.over():
+                if loss.actor is not seat.server or not self._recover or tries.over():
                     raise
                 if (last := self._lose_server(seat, loss)) is not None:
                     raise last from None

@@ -80,7 +80,8 @@ def _go(
     watch, guests = Watch(seats), Guests(seats, answers, recover=spec.recover)
     runs = guests.run()
     if spec.gated:
-        columns["start_gate_s"] = open_gate(seats, runs, answers)
+        guests.wait_armed(runs)  # a page server that dies meanwhile is replaced
+        columns["start_gate_s"] = open_gate(guests.seats, runs, answers)
     with CommonRounds(guests, spec, answers):
         lag_s = measure(guests, spec, measured, progress)
     watch.end()

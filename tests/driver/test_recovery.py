@@ -74,6 +74,13 @@ def test_page_servers_that_died_over_a_failover_count_as_recoveries(rig: Rig, mo
     assert row["distrust"] == "the page server was killed and replaced (2)"
 
 
+def test_a_page_server_that_dies_before_every_guest_is_at_its_barrier_is_replaced(rig: Rig) -> None:
+    second = rig.add_guest("there", 5)
+    second.failures["armed"] = ActorDiedError()
+    row = rig.run("guests=2", "recover=true", "watchdog_s=10")
+    assert (row["status"], row["recoveries"], second.replaced, rig.server.replaced) == ("ok", 1, 1, 0), row["reason"]
+
+
 def test_without_recover_a_page_server_that_dies_over_its_last_step_is_not_replaced(rig: Rig) -> None:
     rig.server.failures["close"] = ActorDiedError()
     assert rig.run()["status"] == "crashed"
@@ -102,7 +109,7 @@ def test_a_guest_whose_page_server_froze_is_polled_no_more(rig: Rig) -> None:
 
 def test_a_guest_whose_page_server_died_is_polled_no_more(rig: Rig) -> None:
     second = rig.add_guest("there", 5)
-    rig.unended(*[nothing] * 6, rig.end)
+    rig.unended(*[nothing] * 10, rig.end)
     for vcpu in second.vcpus:
         vcpu.ended = False
     second.failures |= {"look": ActorDiedError(), "sign_of_life": ActorDiedError()}

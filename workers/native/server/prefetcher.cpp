@@ -5,6 +5,7 @@
 
 #include "kernel/error.hpp"
 #include "resolve/poison.hpp"
+#include "server/due_work.hpp"
 
 namespace uffd {
 
