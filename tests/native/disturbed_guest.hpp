@@ -32,7 +32,7 @@ template <class Enough>
 std::unique_ptr<GuestResult> run_until(const GuestPlan& plan, const Enough& enough) {
   for (int tries = 1;; ++tries) {
     auto result = run_guest(plan);
-    if (tries == 10 || enough(*result)) return result;
+    if (tries == 4 || enough(*result)) return result;
   }
 }
 
