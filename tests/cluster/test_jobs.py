@@ -59,7 +59,7 @@ def _wait_for_dashboard(address: str) -> None:
 def test_a_submitted_job_runs_on_the_clusters_nodes_and_stores_its_runs(jobs: Jobs, tmp_path: Path, shipped: str) -> None:
     # A checkout has a folder workers/ without a native core, which comes before the installed one on the workers' path.
     with_it = ("--working-dir", str(checkout(tmp_path / "checkout"))) if shipped == "a checkout" else ()
-    asked = ("cluster=existing", "cluster.address=auto", "memory.region_mib=4", f"dataset={tmp_path}/dataset")
+    asked = ("cluster=existing", "cluster.address=auto", "measure_s=0", "memory.region_mib=4", f"dataset={tmp_path}/dataset")
     done = jobs.submit(tmp_path, *with_it, "--", "loadgen", *asked)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "succeeded" in done.stdout

@@ -94,7 +94,8 @@ class Cluster:
     @contextlib.contextmanager
     def driver(self, folder: Path, *arguments: str) -> Iterator[Driver]:
         """A driver in `folder`."""
-        asked = ["cluster=existing", f"cluster.address={self._ray.address}", f"cluster.deadman_s={DEADMAN_S}", *arguments]
+        existing = ("cluster=existing", f"cluster.address={self._ray.address}", f"cluster.deadman_s={DEADMAN_S}")
+        asked = (*existing, "measure_s=0", *arguments)
         command = self._network.machines["node0"].command(str(BIN / "loadgen"), "--json", *asked)
         env = environment() | CONNECT | QUICK_TO_NOTICE
         with subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

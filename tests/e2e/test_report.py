@@ -7,10 +7,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from results.figures import us
+from results.store.dataset import DataSet
+from results.tables.fault_tables import fault_groups
 from tests.e2e.command import run
 from tests.e2e.conftest import Sweep
 from tests.results.chromium import NEEDS_BROWSER, visit
-from tests.results.printed import lines_of, unwrapped
+from tests.results.printed import unwrapped
 from tests.results.test_report import MARKS
 
 
@@ -34,13 +37,13 @@ def test_the_stages_of_every_real_fault_sum_to_its_latency(sweep: Sweep) -> None
                avg(resumed - raised) from stamps"""
     [(*parts, latency)] = duckdb.sql(query).fetchall()
     assert sum(parts) == pytest.approx(latency)
-    done = run(sweep.folder, "loadgen-report", "stages", "outputs/dataset", "--by", "engine")
-    rows = [cells for cells in lines_of(done.stdout, "thread") if len(cells) > 2]  # notes begin with the word too
-    assert [row[1] for row in rows] == ["absent", "minor"]
-    # Which columns come before is not fixed: runs may be flagged, and what is alike in all rows stands above them.
-    assert "faults 8192" in unwrapped(done.stdout) or [row[-10] for row in rows] == ["8192", "8192"]
+    dataset = DataSet.existing(f"{sweep.folder}/outputs/dataset")
+    digests = fault_groups(dataset, dataset.runs(), ("engine",)).digests.values()
+    assert sum(digest.faults for digest in digests) == 16 * 1024
     for part, mean in enumerate(parts):
-        assert sum(float(row[-9 + part]) for row in rows) / 2 == pytest.approx(mean / 1e3, abs=0.06)
+        assert sum(digest.faults * digest.mean_part_ns[part] for digest in digests) / (16 * 1024) == pytest.approx(mean, abs=60)
+    done = run(sweep.folder, "loadgen-report", "stages", "outputs/dataset", "--by", "engine")
+    assert all(us(mean) in done.stdout for digest in digests for mean in digest.mean_part_ns)
 
 
 def test_a_strategy_is_compared_with_another_in_one_command(sweep: Sweep) -> None:
