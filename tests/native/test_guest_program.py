@@ -1,4 +1,4 @@
-"""What runs inside a guest refers to nothing outside itself, on each architecture; arm64 is compiled, and has never run."""
+"""What runs inside a guest refers to nothing outside itself, on each architecture."""
 
 from __future__ import annotations
 
