@@ -96,6 +96,12 @@ MACHINES = (
         *((*PC[:3], f"{EPYC},-invtsc"), "hardware-style KVM, no invariant counter, Linux 6.12"),
     ),
     Machine(
+        *("many-cpus", X86_64, _6_12.format("amd64"), BOOKWORM, PC, "96 CPUs, Linux 6.12: masks of CPUs"),
+        cpus=96,
+        tests="mask of CPUs",
+        product=False,
+    ),
+    Machine(
         *("arm64", ARM64, _6_12.format("arm64"), BOOKWORM),
         *(ARM_BOARD, "arm64 with KVM, Linux 6.12"),
         product=False,
