@@ -92,6 +92,23 @@ def test_a_cell_with_fewer_repeats_than_were_planned_is_not_judged_and_fails(
     )
 
 
+def test_a_cell_that_lacks_one_repeat_is_not_judged(tmp_path: Path) -> None:
+    a, b = measured(tmp_path / "a"), measured(tmp_path / "b", repeats=REPEATS - 1)
+    assert {cell.undecided for cell in cells_of(a, b)} == {"B has 5 of 6 repeats that are ok"}
+
+
+def test_configurations_of_one_side_only_are_counted_for_that_side(tmp_path: Path) -> None:
+    a, b = measured(tmp_path / "a"), measured(tmp_path / "b")
+    for number in range(3):
+        config = json.dumps({"repeats": REPEATS, "strategy": {"name": "null"}, "vcpus": 2 + number})
+        store(DataSet.open(b), f"more-{number}", strategy="null", vcpus=2 + number, config_json=config)
+    sides = [Side(name, DataSet.existing(name).runs()) for name in (a, b)]
+    assert [(found.only_a, found.only_b) for found in (compare(*sides, "pages_per_s"), compare(*sides[::-1], "pages_per_s"))] == [
+        (0, 3),
+        (3, 0),
+    ]
+
+
 def test_the_larger_of_both_plans_counts(tmp_path: Path) -> None:
     a, b = measured(tmp_path / "a"), measured(tmp_path / "b", repeats=8, planned=8)
     for sides, lacking in (((a, b), "A"), ((b, a), "B")):

@@ -136,3 +136,9 @@ def test_lateness_is_from_the_intended_touch_and_service_is_of_faults_whose_touc
     found = derive(run_row(), vcpu_rows(1.0), latencies)
     assert (found["late_p50_ns"], found["late_p99_ns"]) == (5, 5)
     assert (found["service_p50_ns"], found["service_p99_ns"]) == (7, 7)
+
+
+def test_overhead_is_what_fill_measured_phase_and_verification_leave_of_the_run() -> None:
+    assert derived(run_row(wall_s=10.0, fill_s=1.0, verify_s=0.5), vcpu_rows(2.0))["overhead_s"] == pytest.approx(6.5)
+    assert derived(run_row(wall_s=10.0), vcpu_rows(2.0))["overhead_s"] == pytest.approx(8.0)
+    assert derived(run_row(), vcpu_rows(2.0))["overhead_s"] is None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from results.derive.identities import EVENT_ENDS, PAGE_ENDS, TRIP_ENDS, broken
+from results.store.dataset import DataSet
+from tests.results.rows import run_row
 
 RUN: dict[str, Any] = {
     "status": "ok",
@@ -93,3 +96,13 @@ def test_without_accesses_there_are_no_faults() -> None:
     assert [said.partition(" and ")[0] for said in found(untouched)] == ["faults=8", "events=2"]
     devices = {**untouched, "device_accesses": 5}
     assert [said.partition(" and ")[0] for said in found(devices)] == ["faults=8"], "devices raise events of their own"
+
+
+@pytest.mark.parametrize(("status", "reason"), [("ok", "trips=1, and "), ("stuck", "a vCPU waits")])
+def test_only_an_ok_run_is_stored_as_broken(tmp_path: Path, status: str, reason: str) -> None:
+    dataset = DataSet.open(str(tmp_path))
+    vcpus = [{"vcpu": 0, "trips": 1, **dict.fromkeys(TRIP_ENDS, 0)}]
+    with dataset.writer("run-a", "sweep-1") as writer:
+        row = writer.commit(run_row(status=status, reason="a vCPU waits", pages_resolved=None, faults=None), vcpus)
+    assert row["status"] == ("broken" if status == "ok" else status)
+    assert reason in row["reason"]
