@@ -161,3 +161,10 @@ def test_rows_of_flagged_runs_are_marked(tmp_path: Path, capsys: pytest.CaptureF
     assert [lines_of(out, name)[0][1] for name in ("uffd_wait", "no_uffd_wait")] == ["1 of 2", "-"]
     assert main(["stages", dataset.uri, "--by", "strategy", "--trusted-only"]) == 0
     assert "noisy" not in capsys.readouterr().out
+
+
+def test_a_pooled_percentile_is_at_most_a_bin_above_the_exact_one() -> None:
+    digest = FaultDigest(finished=3)
+    digest.latency += histogram.count(np.array([100, 1000, 1000]))
+    assert 1000 < (digest.pooled(500) or 0) <= 1000 * 1.016
+    assert 100 < (digest.pooled(300) or 0) <= 102

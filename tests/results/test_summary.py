@@ -174,6 +174,18 @@ def test_a_pivot_prints_the_coverage_of_its_least_repeated_cell(tmp_path: Path, 
     assert "with its exact interval: 75.0% coverage or more, at 3 runs a cell" in unwrapped(capsys.readouterr().out)
 
 
+def test_a_baseline_that_ran_with_other_options_only_divides_nothing(tmp_path: Path) -> None:
+    dataset = DataSet.open(str(tmp_path))
+    for strategy, around in (("uffd_wait", 2), ("uffd_wait", 4), ("no_uffd_wait", 4), ("no_uffd_wait", 8)):
+        config = json.dumps({"strategy": {"name": strategy, "fault_around_pages": around}})
+        options = json.dumps({"fault_around_pages": around})
+        more = {"strategy": strategy, "config_json": config, "strategy_options": options}
+        store(dataset, f"{strategy}-{around}", seconds=2.0 if strategy == "uffd_wait" else 1.0, **more)
+    ratios = {(row.strategy, row.axes["strategy_options"]): median_of(row.ratio) for row in summary(dataset).rows}
+    assert ratios["no_uffd_wait", '{"fault_around_pages": 8}'] is None
+    assert ratios["no_uffd_wait", '{"fault_around_pages": 4}'] == 2.0
+
+
 def test_a_ratio_to_a_flagged_baseline_is_marked(tmp_path: Path) -> None:
     dataset = DataSet.open(str(tmp_path))
     store(dataset, "base", trusted=False, distrust="status poll late (0.8 s)")

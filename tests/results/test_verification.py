@@ -275,7 +275,10 @@ def test_a_page_that_comes_twice_where_its_order_visits_it_once_is_counted(
 ) -> None:
     edit(folder, "faults", lambda rows: rows[1].update(page=rows[0]["page"]))
     assert found(folder, capsys) == ["run-a: 1 faults come back to a page that their vCPU visits 1 times a round"]
-    edit(folder, "runs", lambda rows: rows[0].update(passes=2))
+    recovered = {"recoveries": 1, "trusted": False, "distrust": "the page server was killed and replaced (1)"}
+    edit(folder, "runs", lambda rows: rows[0].update(recovered))  # a page in flight is raised again
+    assert main(["verify", str(folder)]) == 0
+    edit(folder, "runs", lambda rows: rows[0].update(passes=2, recoveries=0, trusted=True, distrust=None))
     assert main(["verify", str(folder)]) == 0
 
 

@@ -52,6 +52,15 @@ def test_the_runs_that_an_interrupted_sweep_did_not_come_to_are_not_missed(folde
     assert main(["verify", str(folder)]) == 0
 
 
+def test_an_interrupted_run_that_was_measured_again_is_not_one_too_many(folder: Path) -> None:
+    dataset = DataSet.open(str(folder))
+    dataset.plan("sweep-1", ["key-a", "key-b"])
+    with dataset.writer("run-b", "sweep-1") as writer:
+        writer.commit({"status": "interrupted", "reason": "Ctrl-C", "plan_key": "key-b"}, [])
+    write_run(dataset, "run-c", plan_key="key-b", host="another")
+    assert main(["verify", str(folder)]) == 0
+
+
 def test_a_run_cloned_under_another_id_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for table in ("runs", "vcpus", "threads", "rounds", "faults"):
         there = folder / table / "sweep=sweep-1" / "run-a.parquet"
