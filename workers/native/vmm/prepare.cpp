@@ -21,7 +21,8 @@ constexpr int kPageoutTries = 5;  // without progress, before it sleeps between 
 constexpr std::chrono::milliseconds kPageoutPause{2};
 // Without progress for so long, and after so many tries, what is left stays: on a busy machine each of them takes its time, and a
 // step that does next to nothing for longer than watchdog_s is taken for stalled.
-constexpr std::chrono::seconds kPageoutPatience{3};
+constexpr std::chrono::seconds kPageoutPatience{6};
+constexpr std::chrono::seconds kPageoutLongest{9};  // however slow the progress
 constexpr int kPageoutLeastTries = 50;
 
 class Preparation {
@@ -112,9 +113,10 @@ class Preparation {
   // back, which a busy machine delays.
   void page_out() {
     std::uint64_t fewest = ~std::uint64_t{0};
-    auto progress = std::chrono::steady_clock::now();
-    for (int stalled = 0; stalled < kPageoutLeastTries || std::chrono::steady_clock::now() - progress < kPageoutPatience;
-         ++stalled) {
+    const auto began = std::chrono::steady_clock::now();
+    auto progress = began, now = began;
+    for (int stalled = 0; (stalled < kPageoutLeastTries || now - progress < kPageoutPatience) && now - began < kPageoutLongest;
+         ++stalled, now = std::chrono::steady_clock::now()) {
       int none = 0;
       ::syscall(SYS_move_pages, 0, 0, nullptr, &none, &none, 0);
       std::uint64_t left = 0;
@@ -136,7 +138,7 @@ class Preparation {
       if (left == 0) return;
       if (left < fewest) {
         stalled = 0;
-        progress = std::chrono::steady_clock::now();
+        progress = now;
       }
       fewest = std::min(fewest, left);
       if (stalled >= kPageoutTries) std::this_thread::sleep_for(kPageoutPause);
