@@ -27,6 +27,7 @@ FILES = {
     "large": "99999999999999999999\n",
     "outside": "0\n4000000\n",
     "comments": "# nothing\n\n",
+    "short": "5\n",
 }
 
 

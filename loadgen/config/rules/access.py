@@ -24,7 +24,12 @@ def problems(values: dict[str, Any]) -> Iterator[str]:
 def _of_the_trace(access: dict[str, Any], vcpus: int) -> Iterator[str]:
     """Why a readable trace cannot be replayed as asked."""
     trace = trace_in(access["trace_file"])
-    if len(trace.vcpu) and not access["overlap"]:
+    if len(trace.page) < vcpus and not access["overlap"]:
+        yield (
+            f"vcpus={vcpus} and access.trace_file={access['trace_file']} has fewer accesses, {len(trace.page)}: use "
+            f"vcpus={len(trace.page)} or fewer, a longer trace, or access.overlap=true"
+        )
+    elif len(trace.vcpu) and not access["overlap"]:
         idle = sorted(set(range(vcpus)) - set((trace.vcpu % vcpus).tolist()))
         if idle:
             yield (
