@@ -15,7 +15,7 @@ from tests.machines.machine import Machine
 from tests.machines.programs import busybox_of, kernel_of, native_tests_of
 from tests.machines.rootfs import image_of, make_image
 
-MODULES = ("virtio_pci", "virtio_blk", "kvm-amd", "lzo-rle", "zram")
+MODULES = ("virtio_pci", "virtio_blk", "ext4", "kvm-amd", "lzo-rle", "zram")
 SCRATCH = """
 mkdir -p /var/tmp
 mount -t ext4 /dev/vda /var/tmp && cd /var/tmp || echo "FAILED no disk at /var/tmp"
