@@ -7,6 +7,7 @@
 #include "kernel/error.hpp"
 #include "server/vcpu_threads.hpp"
 #include "vcpu/calibration.hpp"
+#include "vcpu/page_check.hpp"
 #include "vcpu/signals.hpp"
 #include "vcpu/thread_engine.hpp"
 #include "vcpu/touch.hpp"
@@ -140,4 +141,27 @@ TEST("the CPU time that a vCPU waits with is counted: under a rate, think time a
     // 200 us are spun for each fault of a few, or of many where the machine is slow
     if (waits.vmm.access.hold_ns == 0) CHECK(waiting * 2 * slowness() > all);
   }
+}
+
+TEST("a page that is dropped while all its words are checked ends neither its vCPU nor the process") {
+  const Guest guest(GuestConfig{.region_bytes = 16 * 4096, .vcpus = 1, .vcpus_per_vmm = 1});
+  fill(guest, std::vector<std::uint8_t>(guest.pages(), static_cast<std::uint8_t>(Kind::minor)));
+  VmmConfig config;
+  config.strategy = "no_uffd_wait";
+  config.record_capacity = 16;
+  Vmm vmm(guest, config);
+  Vcpu& vcpu = *vmm.vcpus()[0];
+  const Mapping none;
+  const ThreadEngine engine({guest, vcpu.vmm(), none, none, none, 0, 1, {}});  // installs the handlers
+  const Touching touching(vcpu);
+  CHECK_EQUAL(wrong_words_of(vcpu, 3).count, 0u);  // missing, on a mapping that refuses to sleep
+  const Mapping alias = Mapping::shared(guest.region_fd(), guest.config().region_bytes);
+  reinterpret_cast<std::uint64_t*>(alias.data() + 3 * 4096)[7] ^= 1;
+  Counters counters;
+  CHECK(vcpu.vmm().resolver.record().claim(3, PageRecord::vcpu_claim()));
+  vcpu.vmm().resolver.install({3, 1}, {.wanted = 3}, counters);
+  CHECK_EQUAL(wrong_words_of(vcpu, 3).count, 1u);
+  guest.stop("asked to");
+  CHECK_EQUAL(wrong_words_of(vcpu, 3).count, 0u);  // sleepers of a stopped run find zeros
+  vmm.finish();
 }

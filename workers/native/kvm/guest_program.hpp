@@ -204,7 +204,9 @@ class GuestVcpu {
     const bool whole = (flags & (GuestAccess::kWhole | GuestAccess::kGivenUp)) == GuestAccess::kWhole;
     if (!whole || access.value != access.expected) return;
     const std::uint64_t page_at = reinterpret_cast<std::uint64_t>(access.word) & ~(job_.page_bytes - 1);
-    wrong_.add_those_of(job_.contents, access.page, reinterpret_cast<const std::uint64_t*>(page_at));
+    WrongWord found;
+    found.add_those_of(job_.contents, access.page, reinterpret_cast<const std::uint64_t*>(page_at));
+    if (!stopping()) wrong_.add(found);  // a sleeper of a run that is being stopped wakes up to a page of zeros
   }
   // Of a page prepared swapped out the first touch alone is, unless it came back or waited.
   bool is_fault(const GuestAccess& access) const noexcept {

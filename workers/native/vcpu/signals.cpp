@@ -52,10 +52,10 @@ void pass_on(int signal, siginfo_t* info, void* context) {
     if (!calibrating->handle(info->si_addr)) abandon_touch(context);
     errno = saved;
     leave_for_touch(context);
-  } else if (current != nullptr && info->si_code == BUS_MCEERR_AR && current->owns(info->si_addr)) {
-    memory_error_at = info->si_addr;
   } else if (guard != nullptr) {
     siglongjmp(*guard, 1);
+  } else if (current != nullptr && info->si_code == BUS_MCEERR_AR && current->owns(info->si_addr)) {
+    memory_error_at = info->si_addr;
   } else {
     pass_on(signal, info, raw);
   }
@@ -110,9 +110,8 @@ void install_handlers() {
 }
 
 bool guarded(void (*body)(void*), void* argument) {
-  install_handlers();
   sigjmp_buf jump;
-  if (sigsetjmp(jump, 1) != 0) {
+  if (sigsetjmp(jump, 0) != 0) {  // 0: our handler blocks no signal
     guard = nullptr;
     return false;
   }

@@ -25,7 +25,8 @@ void install_handlers();
 /// The signal that interrupts a vCPU thread asleep in a touch.
 int kick_signal();
 
-/// Runs `body` with SIGBUS caught: false when it was cut short by one. For the verification outside the clock.
+/// Runs `body` with SIGBUS caught: false when it was cut short by one. For what reads pages without touching them, where the
+/// handlers are installed.
 bool guarded(void (*body)(void*), void* argument);
 
 /// While it lives, the touches of this thread that the kernel refuses with SIGBUS and no vCPU owns are `handle`'s: true has the

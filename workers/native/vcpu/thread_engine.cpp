@@ -3,6 +3,7 @@
 #include <csignal>
 
 #include "resolve/emulation.hpp"
+#include "vcpu/page_check.hpp"
 #include "vcpu/signals.hpp"
 #include "vcpu/touch.hpp"
 #include "vcpu/vcpu.hpp"
@@ -46,7 +47,7 @@ class ThreadSeat final : public Engine::Seat {
     const std::uint64_t page = order.next_page();
     const bool read = order.next_is_read();
     if (open_loop && !vcpu_.wait_until(arrivals.due())) return false;
-    if (access(page, read, open_loop ? arrivals.due() : 0) && whole_page) vcpu_.check_page(page);
+    if (access(page, read, open_loop ? arrivals.due() : 0) && whole_page) vcpu_.found_wrong(wrong_words_of(vcpu_, page));
     if (open_loop) arrivals.advance();
     vcpu_.count_here();
     if (think != 0 && !vcpu_.wait_until(clock.now() + think)) return false;

@@ -89,11 +89,6 @@ class Vcpu : private Trips {
       passed_milestone(now(), state_.resolved_by_reader.load(kRelaxed));
   }
 
-  /// Checks all words of the page just touched.
-  void check_page(std::uint64_t page) noexcept {
-    wrong_.add_those_of(books_.contents, page, reinterpret_cast<const std::uint64_t*>(books_.at(page)));
-  }
-
   /// For an engine whose guest makes the accesses and notes them: one of them is accounted for, before it is done when it exits.
   struct Raised {
     std::uint64_t page;

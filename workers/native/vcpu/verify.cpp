@@ -25,6 +25,7 @@ class Verification {
         page_bytes_(guest.config().page_bytes) {}
 
   Verified run() {
+    install_handlers();
     while (page_ < guest_.pages() && !guarded([](void* raw) { static_cast<Verification*>(raw)->read_on(); }, this)) {
       if (must_refuse())
         ++result_.poisoned;
