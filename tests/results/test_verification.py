@@ -90,6 +90,15 @@ def test_a_column_of_the_run_that_is_wrong_is_named(
     assert any(line.startswith(said) for line in found(folder, capsys))
 
 
+@pytest.mark.parametrize(("by_the_vcpu", "named"), [(1, False), (3, True)])
+def test_waits_that_readers_counted_of_a_lost_vcpu_have_no_row(
+    folder: Path, capsys: pytest.CaptureFixture[str], by_the_vcpu: int, named: bool
+) -> None:
+    edit(folder, "vcpus", lambda rows: (rows.pop(), rows[0].update(stray_waits=by_the_vcpu)))
+    edit(folder, "runs", lambda rows: rows[0].update(status="crashed", reason="VMM process 1 died", stray_waits=2))
+    assert ("run-a: stray_waits=2, and its vCPUs sum to 3" in found(folder, capsys)) == named
+
+
 @pytest.mark.parametrize(
     ("column", "value", "said"),
     [
