@@ -42,5 +42,5 @@ def test_a_node_that_lacks_what_a_run_needs_is_refused_by_name_before_anything_s
     unknown = loadgen(tmp_path, address, "cluster.leave_out=[elsewhere]")
     assert "cluster.leave_out names elsewhere, and no node is called so: there are" in unknown.stderr
     node = problem.removeprefix("- node ").split(" ")[0].partition("/")[2]
-    without = loadgen(tmp_path, address, "cores=2", f"cluster.leave_out=[{node}]", "dry_run=true")
+    without = loadgen(tmp_path, address, "cores=2", f"cluster.leave_out=['{node}']", "dry_run=true")
     assert without.returncode == 0, without.stderr
