@@ -23,6 +23,14 @@ namespace {
 
 struct sigaction previous_sigbus;
 
+// Our handler blocks no signal, so a jump out of it has no mask to put back. The thread sanitizer's own, which calls it, blocks
+// all.
+#ifdef __SANITIZE_THREAD__
+constexpr int kHandlerBlocks = 1;
+#else
+constexpr int kHandlerBlocks = 0;
+#endif
+
 /// To its previous owner, once a thread: a handler installed over ours (Ray's, when it starts) hands it back to ours when it is
 /// done.
 void pass_on(int signal, siginfo_t* info, void* context) {
@@ -111,7 +119,7 @@ void install_handlers() {
 
 bool guarded(void (*body)(void*), void* argument) {
   sigjmp_buf jump;
-  if (sigsetjmp(jump, 0) != 0) {  // 0: our handler blocks no signal
+  if (sigsetjmp(jump, kHandlerBlocks) != 0) {
     guard = nullptr;
     return false;
   }
