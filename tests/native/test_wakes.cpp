@@ -121,8 +121,9 @@ struct ServedMapping {
 
 template <typename Condition>
 bool soon(const Condition& condition) {
-  for (int i = 0; i < 10'000 && !condition(); ++i) ::usleep(1000);
-  return condition();
+  for (int i = 0; i < 10'000; ++i, ::usleep(1000))
+    if (condition()) return true;  // it may not hold for long
+  return false;
 }
 
 }  // namespace
