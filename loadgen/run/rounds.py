@@ -13,7 +13,7 @@ from typing import Any, Self
 import ray
 from ray.exceptions import RayError
 
-from loadgen.cluster.answers import Answers, Loss
+from loadgen.cluster.answers import Answers, Loss, asked
 from loadgen.run.measuring import STOP_GRACE_S
 from loadgen.run.recovery import Guests
 from loadgen.run.start_barrier import open_gate
@@ -55,7 +55,9 @@ class CommonRounds:
             self._decide(finished, another)
             if not another:
                 return
-            open_gate(self._guests.seats, [], self._answers)
+            seats = self._guests.seats
+            self._answers.get("start", asked([seat.server for seat in seats], "armed", self._answers.limit_s))
+            open_gate(seats, self._answers)
             finished += 1
 
     def _measured(self, finished: int) -> list[float] | None:

@@ -27,17 +27,28 @@ class Server:
         self.round_finished = Call(lambda finished, timeout_s: self._times.pop(0))
         self.decide_round = Call(lambda finished, another: self.decided.append((finished, another)))
         self.abort = Call(lambda reason: setattr(self, "reason", reason))
+        self.armed = Call(lambda timeout_s: self)
 
 
 def conduct(monkeypatch: pytest.MonkeyPatch, servers: list[Server], *, measure_s: float, most_rounds: int) -> int:
     """How often the gate was opened after the first round."""
     gates: list[int] = []
+    waited_for: list[Server] = []
+
+    def answered(step: str, calls: Any) -> None:
+        waited_for.extend(reference for _, reference in calls)
+
+    def gate(seats: Any, answers: Any) -> None:
+        assert waited_for == [seat.server for seat in seats], "a gate is opened when every guest is at its barrier"
+        waited_for.clear()
+        gates.append(len(seats))
+
     monkeypatch.setattr(rounds.ray, "get", lambda asked, timeout: asked)
-    monkeypatch.setattr(rounds, "open_gate", lambda seats, runs, answers: gates.append(len(seats)))
+    monkeypatch.setattr(rounds, "open_gate", gate)
     seats = [SimpleNamespace(server=server) for server in servers]
     spec: Any = SimpleNamespace(measure_s=measure_s, most_rounds=most_rounds, watchdog_s=1.0, gated=True)
     guests: Any = SimpleNamespace(seats=seats)
-    answers: Any = None
+    answers: Any = SimpleNamespace(limit_s=1.0, get=answered)
     CommonRounds(guests, spec, answers)._conduct()
     assert set(gates) <= {len(servers)}
     return len(gates)

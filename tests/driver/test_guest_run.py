@@ -210,6 +210,7 @@ def test_guests_start_only_when_all_are_at_their_barriers(rig: Rig) -> None:
     armed = [rig.journal.index(f"{server}.armed") for server in ("server", "server1")]
     released = [rig.journal.index(f"{server}.release") for server in ("server", "server1")]
     assert max(armed) < min(released)
+    assert [rig.journal.count(f"{server}.armed") for server in ("server", "server1")] == [1, 1]
 
 
 def test_a_single_guest_needs_no_gate(rig: Rig) -> None:
