@@ -16,14 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from results.derive.trust import TICKS_PER_S, Seen, judged
+from results.derive.trust import PLACED_ROLES, TICKS_PER_S, Seen, judged
 
 NS_PER_S = 1_000_000_000
 
 SERVER_ROLES = ("reader", "ring")
 """Threads that live longer than the measured phase, so that the snapshots have them; of others only what they have counted."""
-PLACED_ROLES = ("vcpu", "reader")
-"""Threads that the placement gives CPUs to; others go where the scheduler puts them, which may be a CPU of these."""
 BETWEEN_ROUNDS = "vmm"
 """A VMM process's own thread: it prepares the page states while no vCPU runs, and sleeps while they do."""
 IDLE_BELOW = 0.01

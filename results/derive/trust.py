@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+PLACED_ROLES = ("vcpu", "reader")
+"""Threads that the placement gives CPUs to; others go where the scheduler puts them, which may be a CPU of these."""
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 """Of /proc/stat, in which the machine's time is counted."""
 JUDGED_FROM_S = 0.05

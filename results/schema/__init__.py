@@ -61,6 +61,7 @@ __all__ = [
     "NET_COLUMNS",
     "OUTCOMES",
     "ROLES",
+    "ROUNDS_FROM",
     "ROUND_COLUMNS",
     "RUN_COLUMNS",
     "SCHEMA_VERSION",
@@ -73,6 +74,8 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 3
+ROUNDS_FROM = 3
+"""The first version with rounds: its columns are all there, null where they do not apply."""
 """What this package writes; it reads every version from 1."""
 
 COLUMNS: dict[str, tuple[Column, ...]] = {

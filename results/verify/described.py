@@ -7,12 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from results.derive.identities import PREPARED
+from results.schema import ROUNDS_FROM
 from results.statistics.design import settings
 
 Row = Mapping[str, Any]
-
-_ROUNDS_FROM = 3
-"""The first schema version whose columns are all there, null where they do not apply."""
 
 CONFIGURED = {
     "engine": "engine.name",
@@ -97,7 +95,7 @@ def _of_the_configuration(run: Row) -> Iterator[str]:
         expected["seed"] = config["seed"] + config["repeat"] * config["guests"]
     if run.get("strategy") == "file_map":
         expected["memory_type"] = "file"  # whatever was asked for: it maps the snapshot
-    own = run.get("schema_version", 0) >= _ROUNDS_FROM and run.get("page_server") != "external"
+    own = run.get("schema_version", 0) >= ROUNDS_FROM and run.get("page_server") != "external"
     for column, value in expected.items():
         if value is None or (run.get(column) is None and not own):
             continue

@@ -11,12 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from results.derive.net import operations
-from results.schema import KINDS, OUTCOMES
+from results.schema import KINDS, OUTCOMES, ROUNDS_FROM
 
 Row = Mapping[str, Any]
 
-_CHECKED_FROM = 3
-"""The first schema version whose faults have all of these columns."""
 _CAPPED = 255
 """Emulated operations of a fault are counted up to this."""
 _MOST_PAGES = 1 << 28
@@ -118,7 +116,7 @@ class FaultOrigins:
 
 
 def _checked(run: Row) -> bool:
-    return run["schema_version"] >= _CHECKED_FROM and run.get("run_kind") != "serve" and run["status"] == "ok"
+    return run["schema_version"] >= ROUNDS_FROM and run.get("run_kind") != "serve" and run["status"] == "ok"
 
 
 def _counted(column: pa.Array) -> dict[str, int]:

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from results.derive.trust import PLACED_ROLES
+from results.schema import ROUNDS_FROM
+
 Row = Mapping[str, Any]
 
 _EACH_ROUND = ("round_start_ns", "round_pages", "round_cpu_ns")
 """Lists of a vCPU with an item for each round that it began."""
-_ROUNDS_FROM = 3
-"""The first schema version with rounds."""
-_PLACED = ("vcpu", "reader")
 
 
 def malformed(vcpus: Sequence[Row]) -> Iterator[str]:
@@ -28,7 +28,7 @@ def malformed(vcpus: Sequence[Row]) -> Iterator[str]:
 
 def misplaced(run: Row, vcpus: Sequence[Row], threads: Sequence[Row]) -> Iterator[str]:
     """A sentence for each row that is missing, there twice, or not in its place, and for what contradicts the run's own row."""
-    if run["schema_version"] < _ROUNDS_FROM or run.get("run_kind") == "serve":
+    if run["schema_version"] < ROUNDS_FROM or run.get("run_kind") == "serve":
         return
     yield from _numbered(run, vcpus, threads)
     for vcpu in vcpus:
@@ -40,7 +40,7 @@ def misplaced(run: Row, vcpus: Sequence[Row], threads: Sequence[Row]) -> Iterato
     rounds = min((len(vcpu["round_end_ns"] or ()) for vcpu in vcpus), default=0)
     if run.get("rounds") is not None and run["rounds"] != rounds:
         yield f"rounds={run['rounds']}, and every vCPU finished {rounds}"
-    switches = [row["involuntary_switches"] for row in threads if row["role"] in _PLACED]
+    switches = [row["involuntary_switches"] for row in threads if row["role"] in PLACED_ROLES]
     stored = run.get("involuntary_switches")
     several = "," in (run.get("guest_hosts") or "")
     if stored is not None and None not in switches and not several and stored != sum(switches):

@@ -9,6 +9,7 @@ from results.derive.net import doubts
 from results.derive.trust import (
     JUDGED_FROM_S,
     MOST_SWITCHES_PER_S,
+    PLACED_ROLES,
     THROTTLED_FROM_S,
     Seen,
     headline,
@@ -17,13 +18,9 @@ from results.derive.trust import (
     replaced,
     throttled,
 )
+from results.schema import ROUNDS_FROM
 
 Row = Mapping[str, Any]
-
-_PLACED = ("vcpu", "reader")
-"""Roles of the threads that the placement gives CPUs to."""
-_RULES_FROM = 3
-"""The first schema version whose rules these are."""
 
 
 def misjudged(run: Row, threads: Sequence[Row]) -> Iterator[str]:
@@ -34,7 +31,7 @@ def misjudged(run: Row, threads: Sequence[Row]) -> Iterator[str]:
     if bool(stored) is not (trusted is False):
         yield f"trusted={trusted}, and distrust={run.get('distrust')!r}"
     seen = _seen(run)
-    if seen is None or run["schema_version"] < _RULES_FROM or "," in (run.get("guest_hosts") or ""):
+    if seen is None or run["schema_version"] < ROUNDS_FROM or "," in (run.get("guest_hosts") or ""):
         return
     quiet, given = judged(seen)
     given += [*_further(run), *doubts(run)]
@@ -81,7 +78,7 @@ def _not_checked(run: Row, threads: Sequence[Row]) -> set[str]:
 
 def _switches_per_s(run: Row, threads: Sequence[Row]) -> float | None:
     """Of each vCPU and reader; None where they were not counted."""
-    switches: list[Any] = [row["involuntary_switches"] for row in threads if row["role"] in _PLACED]
+    switches: list[Any] = [row["involuntary_switches"] for row in threads if row["role"] in PLACED_ROLES]
     watched_s = run.get("watched_s")
     return None if not switches or None in switches or not watched_s else sum(switches) / len(switches) / watched_s
 
@@ -92,9 +89,9 @@ def _of_pinned(run: Row, threads: Sequence[Row]) -> Iterator[str]:
     if run["watched_s"] < JUDGED_FROM_S or run.get("guests") != 1:
         return
     cpus = ";".join(filter(None, (run.get("vcpu_cpus"), run.get("reader_cpus")))).split(";")
-    placed = sum(row["role"] in _PLACED for row in threads)
+    placed = sum(row["role"] in PLACED_ROLES for row in threads)
     alone = all(cpu.isdigit() for cpu in cpus) and len(set(cpus)) == len(cpus) == placed
-    if not alone or any(row["role"] not in (*_PLACED, "vmm", "driver") for row in threads):
+    if not alone or any(row["role"] not in (*PLACED_ROLES, "vmm", "driver") for row in threads):
         return
     each = _switches_per_s(run, threads)
     if each is not None and each > MOST_SWITCHES_PER_S:

@@ -146,7 +146,7 @@ def _sums(run: Row, vcpus: Sequence[Row], threads: Sequence[Row]) -> Iterator[st
         if run[counter.name] is None and (run["schema_version"] < SCHEMA_VERSION or run["page_server"] != "own"):
             continue  # not counted then, or of a handler that is not ours
         lost = counter.name in _OF_LOST_VCPUS_TOO and len(vcpus) < (run["vcpus"] or 0) * (run["guests"] or 1)
-        if sum(parts) > run[counter.name] if lost else sum(parts) != run[counter.name]:
+        if run[counter.name] is None or sum(parts) > run[counter.name] or (sum(parts) < run[counter.name] and not lost):
             whose = "its vCPUs" if alone else "its vCPUs and the page server's threads"
             yield f"{counter.name}={run[counter.name]}, and {whose} sum to {sum(parts)}"
 
