@@ -61,6 +61,7 @@ MOST_PROBLEMS = 20
 """Refused at once; more would be no help."""
 
 FIXED = "!"
+"""Begins a key of `also` that the command line does not change."""
 
 Cell = tuple[list[str], dict[str, Any]]
 """A combination: its overrides and the plain values of its configuration."""
