@@ -16,29 +16,46 @@
 
 using namespace uffd;
 
+namespace {
+
+/// A vCPU with all of its 16 pages minor, its engine, whose handlers are installed, and no page server.
+struct UnservedVcpu {
+  Guest guest{{.region_bytes = 16 * 4096, .vcpus = 1, .vcpus_per_vmm = 1}};
+  Vmm vmm;
+  Vcpu& vcpu;
+  Mapping none;
+  ThreadEngine engine;
+
+  explicit UnservedVcpu(const char* strategy)
+      : vmm(filled(guest), {.strategy = strategy, .record_capacity = 16}),
+        vcpu(*vmm.vcpus()[0]),
+        engine({guest, vcpu.vmm(), none, none, none, 0, 1, {}}) {}
+
+ private:
+  static const Guest& filled(const Guest& guest) {
+    fill(guest, std::vector<std::uint8_t>(guest.pages(), static_cast<std::uint8_t>(Kind::minor)));
+    return guest;
+  }
+};
+
+}  // namespace
+
 // The thread sanitizer's runtime puts a signal off until the thread's next call that it intercepts: a thread asleep in a touch
 // makes none, so there a stop ends registration instead.
 #ifndef __SANITIZE_THREAD__
 TEST("a kicked sleeper leaves its touch for good, while its page is still registered") {
-  const Guest guest(GuestConfig{.region_bytes = 16 * 4096, .vcpus = 1, .vcpus_per_vmm = 1});
-  fill(guest, std::vector<std::uint8_t>(guest.pages(), static_cast<std::uint8_t>(Kind::minor)));
-  VmmConfig config;
-  config.strategy = "uffd_wait";
-  config.record_capacity = 16;
-  Vmm vmm(guest, config);
-  Vcpu& vcpu = *vmm.vcpus()[0];
-  const Mapping none;
-  ThreadEngine engine({guest, vcpu.vmm(), none, none, none, 0, 1, {}});
-  std::thread thread([&] { vcpu.run(engine); });
+  UnservedVcpu scene("uffd_wait");
+  Vcpu& vcpu = scene.vcpu;
+  std::thread thread([&] { vcpu.run(scene.engine); });
   const auto finished = [&] { return vcpu.state().finished.load() != 0; };
   while (vcpu.state().stage.load() != Stage::raised) std::this_thread::yield();
-  guest.stop("asked to");
+  scene.guest.stop("asked to");
   for (int i = 0; i < 1000 && !finished(); ++i) {
-    engine.kick(0, thread.native_handle());
+    scene.engine.kick(0, thread.native_handle());
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   const bool left = finished();
-  vmm.finish();  // ends registration: a sleeper that went back to sleep is free now
+  scene.vmm.finish();  // ends registration: a sleeper that went back to sleep is free now
   thread.join();
   CHECK(left);
   CHECK_EQUAL(vcpu.counters()[Counter::abandoned], 1u);
@@ -144,24 +161,17 @@ TEST("the CPU time that a vCPU waits with is counted: under a rate, think time a
 }
 
 TEST("a page that is dropped while all its words are checked ends neither its vCPU nor the process") {
-  const Guest guest(GuestConfig{.region_bytes = 16 * 4096, .vcpus = 1, .vcpus_per_vmm = 1});
-  fill(guest, std::vector<std::uint8_t>(guest.pages(), static_cast<std::uint8_t>(Kind::minor)));
-  VmmConfig config;
-  config.strategy = "no_uffd_wait";
-  config.record_capacity = 16;
-  Vmm vmm(guest, config);
-  Vcpu& vcpu = *vmm.vcpus()[0];
-  const Mapping none;
-  const ThreadEngine engine({guest, vcpu.vmm(), none, none, none, 0, 1, {}});  // installs the handlers
+  UnservedVcpu scene("no_uffd_wait");
+  Vcpu& vcpu = scene.vcpu;
   const Touching touching(vcpu);
   CHECK_EQUAL(wrong_words_of(vcpu, 3).count, 0u);  // missing, on a mapping that refuses to sleep
-  const Mapping alias = Mapping::shared(guest.region_fd(), guest.config().region_bytes);
+  const Mapping alias = Mapping::shared(scene.guest.region_fd(), scene.guest.config().region_bytes);
   reinterpret_cast<std::uint64_t*>(alias.data() + 3 * 4096)[7] ^= 1;
   Counters counters;
   CHECK(vcpu.vmm().resolver.record().claim(3, PageRecord::vcpu_claim()));
   vcpu.vmm().resolver.install({3, 1}, {.wanted = 3}, counters);
   CHECK_EQUAL(wrong_words_of(vcpu, 3).count, 1u);
-  guest.stop("asked to");
+  scene.guest.stop("asked to");
   CHECK_EQUAL(wrong_words_of(vcpu, 3).count, 0u);  // sleepers of a stopped run find zeros
-  vmm.finish();
+  scene.vmm.finish();
 }

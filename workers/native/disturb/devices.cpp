@@ -67,17 +67,8 @@ class Devices final : public Disturbance {
     if (done <= 0 || drain(from, words) != kChunkBytes || done != static_cast<ssize_t>(kChunkBytes)) return;
     if (scene_.guest.stopping()) return;  // a sleeper that the stop has woken finds zeros
     for (std::uint64_t i = 0; i < words.size(); ++i)
-      if (!is_right(page, words[i], expected(page, chunk, i), dropped) && me.wrong_words++ == 0)
-        me.first_wrong = "device: " + describe(page, chunk * words.size() + i, words[i], expected(page, chunk, i));
-  }
-
-  bool is_right(std::uint64_t page, std::uint64_t found, std::uint64_t expected, bool dropped) const {
-    return scene_.dropped == nullptr ? found == expected : scene_.dropped->allows(page, found, expected, dropped);
-  }
-
-  static std::string describe(std::uint64_t page, std::uint64_t word, std::uint64_t found, std::uint64_t expected) {
-    return found == expected ? describe_wrong_word(page, word, found, 0) + kWasDropped
-                             : describe_wrong_word(page, word, found, expected);
+      if (!allows(scene_.dropped, page, words[i], expected(page, chunk, i), dropped) && me.wrong_words++ == 0)
+        me.first_wrong = "device: " + describe_wrong_word(page, chunk * words.size() + i, words[i], expected(page, chunk, i));
   }
 
   // The bytes are those the page has anyway, so nothing changes but the page's being there. Zeros of one that the balloon has

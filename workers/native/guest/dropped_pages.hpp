@@ -41,4 +41,12 @@ class DroppedPages {
   std::vector<std::atomic<Ticks>> states_;
 };
 
+/// The same of a guest in which nothing is dropped where `dropped` is null.
+[[gnu::always_inline]] inline bool allows(const DroppedPages* dropped, std::uint64_t page, std::uint64_t found,
+                                          std::uint64_t expected, bool before) noexcept {
+  if (dropped == nullptr) [[likely]]
+    return found == expected;
+  return dropped->allows(page, found, expected, before);
+}
+
 }  // namespace uffd

@@ -29,10 +29,10 @@ inline constexpr const char* kOfZeros =
     "userfaultfd closed)";
 /// What a page means that cannot be read, under such a handler.
 inline constexpr const char* kOfPoison = "; the handler poisoned it (UFFDIO_POISON)";
-/// What is wrong with a page that is not zeros.
-inline constexpr const char* kWasDropped = "; the balloon had dropped the page, so it must read as zeros";
 
-/// "page P, word W: found ..., expected ..."
+/// "page P, word W: found ..., expected ..."; a right word is wrong only in a page that was dropped.
 std::string describe_wrong_word(std::uint64_t page, std::uint64_t index, std::uint64_t found, std::uint64_t expected);
+/// A word of a page that must be zeros.
+std::string describe_word_of_dropped(std::uint64_t page, std::uint64_t index, std::uint64_t found);
 
 }  // namespace uffd

@@ -100,9 +100,8 @@ KvmSeat::KvmSeat(Vcpu& vcpu, Vm& vm, const EngineSetup& setup)
 
 // The others of the VM wait at the barrier for the first one.
 void KvmSeat::begin_round() {
-  const VmmShared& vmm = vcpu_.vmm();
-  if (first_of_vm_)
-    vm_.userfault_bits().begin_round(vmm.resolver.record(), vm_.userfault_bits().there() ? vmm.guest.pages() : 0, page_bytes_);
+  if (!first_of_vm_ || !vm_.userfault_bits().there()) return;
+  vm_.userfault_bits().begin_round(vcpu_.vmm().resolver.record(), vcpu_.vmm().guest.pages(), page_bytes_);
 }
 
 void KvmSeat::walk() {

@@ -146,17 +146,11 @@ class AccessAccount {
   [[gnu::always_inline]] bool check_word(std::uint64_t page, std::uint64_t value, std::uint64_t base) noexcept {
     if (books_.verify == Verify::none) return true;
     const std::uint64_t index = books_.contents.touched_word(base);
-    if (is_right(value, Contents::word(base, index))) [[likely]]
+    // One that was dropped while it was touched may hold either.
+    if (allows(books_.dropped, page, value, Contents::word(base, index), dropped_before_)) [[likely]]
       return true;
     wrong_.add({1, page, index, value});
     return false;
-  }
-
-  /// Of the word of the page that was touched. One that was dropped while it was touched may hold either.
-  [[gnu::always_inline]] bool is_right(std::uint64_t found, std::uint64_t expected) const noexcept {
-    if (books_.dropped == nullptr) [[likely]]
-      return found == expected;
-    return books_.dropped->allows(page_, found, expected, dropped_before_);
   }
 
   Books books_;

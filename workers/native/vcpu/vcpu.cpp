@@ -17,7 +17,8 @@ namespace uffd {
 namespace {
 
 constexpr int kEverybody = 0x7fffffff;
-constexpr double kSpunUncounted = 2'000;  // ns before the end of a wait, in which its CPU time is read: a system call
+// The end of a wait is spun and counted in ticks: to read the CPU clock there, by a system call, would make the access late.
+constexpr double kLastOfWaitNs = 2'000;
 
 }  // namespace
 
@@ -159,7 +160,7 @@ void Vcpu::populate_everything(PopulateFirst& all) {
 }
 
 bool Vcpu::wait_until(Ticks when) noexcept {
-  const Ticks last = clock_.from_ns(kSpunUncounted);
+  const Ticks last = clock_.from_ns(kLastOfWaitNs);
   Ticks now = clock_.now();
   if (now + last < when) {
     const std::uint64_t before = thread_cpu_ns();
@@ -196,8 +197,6 @@ bool Vcpu::sleep_and_spin(Ticks until) const noexcept {
 std::string Vcpu::first_wrong() const {
   if (wrong_.count == 0) return {};
   const std::uint64_t expected = Contents::word(books_.contents.base(wrong_.page), wrong_.index);
-  // A right word of a page that was dropped is a wrong one.
-  if (wrong_.found == expected) return describe_wrong_word(wrong_.page, wrong_.index, wrong_.found, 0) + kWasDropped;
   return describe_wrong_word(wrong_.page, wrong_.index, wrong_.found, expected) +
          (books_.external && wrong_.found == 0 ? kOfZeros : "");
 }

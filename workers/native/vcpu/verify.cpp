@@ -67,7 +67,7 @@ class Verification {
     const std::uint64_t count = page_bytes_ / sizeof *words;
     ++result_.pages;
     for (std::uint64_t i = 0; i < count; ++i)
-      if (words[i] != 0) return wrong(1, describe_wrong_word(page_, i, words[i], 0) + kWasDropped);
+      if (words[i] != 0) return wrong(1, describe_word_of_dropped(page_, i, words[i]));
   }
 
   void wrong(std::uint64_t words, const std::string& what) {
