@@ -21,14 +21,14 @@ LONGEST_S = 900.0
 
 EXPERIMENTS = (
     *("default", "paging_rate", "paging_rate_kvm", "slow_gup_trip", "slow_gup_trip_kvm", "exit_tradeoffs", "mmap_lock"),
-    *("sharing", "readers", "fault_around", "restore", "postcopy_rtt"),
+    *("sharing", "readers", "fault_around", "restore", "postcopy_rtt", "handler"),
     *("balloon_untracked", "punched_hole", "remove_pending", "stale_stage2", "device_efault"),
     *("hazard_blind_resolve", "hazard_forgotten_event", "hazard_half_filled", "hazard_last_descriptor", "hazard_lost_races"),
 )
 """Files of conf/experiment/, in the order of the page."""
 
-WITHOUT_SECTION = ("handler", "numa")
-"""What measures a program of the reader's own, and what needs two NUMA nodes, which the machine of the page has not."""
+WITHOUT_SECTION = ("numa",)
+"""What needs two NUMA nodes, which the machine of the page has not."""
 
 
 def asked(experiment: str) -> str:
