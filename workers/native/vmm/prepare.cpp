@@ -19,11 +19,7 @@ namespace {
 
 constexpr int kPageoutTries = 5;  // without progress, before it sleeps between them
 constexpr std::chrono::milliseconds kPageoutPause{2};
-// Without progress for so long, and after so many tries, what is left stays: on a busy machine each of them takes its time, and a
-// step that does next to nothing for longer than watchdog_s is taken for stalled.
-constexpr std::chrono::seconds kPageoutPatience{6};
-constexpr std::chrono::seconds kPageoutLongest{9};  // however slow the progress
-constexpr int kPageoutLeastTries = 50;
+constexpr int kPageoutLeastTries = 50;  // on a busy machine each of them takes its time
 
 class Preparation {
  public:
@@ -39,6 +35,7 @@ class Preparation {
         anon_(job.guest.config().memory == MemoryType::anon),
         huge_(job.guest.config().memory == MemoryType::hugetlb),
         page_bytes_(job.guest.config().page_bytes),
+        pageout_(job.pageout),
         pagemap_(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)),
         contents_(anon_ ? page_bytes_ : 0),
         poisoned_(job.guest.config().poisoned_when_resolved ? job.guest.pages() : 0) {
@@ -115,8 +112,10 @@ class Preparation {
     std::uint64_t fewest = ~std::uint64_t{0};
     const auto began = std::chrono::steady_clock::now();
     auto progress = began, now = began;
-    for (int stalled = 0; (stalled < kPageoutLeastTries || now - progress < kPageoutPatience) && now - began < kPageoutLongest;
-         ++stalled, now = std::chrono::steady_clock::now()) {
+    const auto goes_on = [&](int stalled) {
+      return (stalled < kPageoutLeastTries || now - progress < pageout_.without_progress) && now - began < pageout_.longest;
+    };
+    for (int stalled = 0; goes_on(stalled); ++stalled, now = std::chrono::steady_clock::now()) {
       int none = 0;
       ::syscall(SYS_move_pages, 0, 0, nullptr, &none, &none, 0);
       std::uint64_t left = 0;
@@ -206,6 +205,7 @@ class Preparation {
   const PageRecord& record_;
   const bool userfaultfd_, cold_, first_vmm_, again_, anon_, huge_;
   const std::uint64_t page_bytes_;
+  const PageoutBounds pageout_;
   Descriptor pagemap_;
   std::vector<std::byte> contents_;
   std::vector<bool> poisoned_;  ///< by page: the kernel took UFFDIO_POISON

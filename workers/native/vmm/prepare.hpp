@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 
 #include "disturb/device_mapping.hpp"
@@ -19,6 +20,13 @@ struct Prepared {
   double seconds = 0.0;
 };
 
+/// How long pages are paged out for; what is left then stays, and counts as unprepared. A step that does next to nothing for
+/// longer than watchdog_s would be taken for stalled.
+struct PageoutBounds {
+  std::chrono::milliseconds without_progress{6000};
+  std::chrono::milliseconds longest{9000};  ///< however slow the progress
+};
+
 struct PrepareJob {
   const Guest& guest;
   const Mapping& region;
@@ -28,6 +36,7 @@ struct PrepareJob {
   bool first_vmm;                          ///< shared memory is swapped out by one mapper, before the others map it
   const DeviceMapping* devices = nullptr;  ///< one more mapping: what the host has poisoned is poisoned there too
   bool again = false;  ///< not for the first time: what the page cache holds of poisoned pages has been spoiled
+  PageoutBounds pageout{};
 };
 
 /// Throws KernelError.
