@@ -13,7 +13,7 @@ from loadgen.cluster.session import Seat
 from loadgen.host.interference import Snapshot, driver_cpu_share, driver_row, snapshot, watched
 from loadgen.plan.guests_over_hosts import exclusive
 from loadgen.plan.plan import PlannedGuest
-from results.derive.trust import headline
+from results.derive.trust import OF_THE_RUN, headline
 
 SUMMED = ("involuntary_switches",)
 
@@ -62,8 +62,8 @@ class Watch:
 
 
 def _busiest(found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """Of several hosts' columns, by name: the largest of each, sums of what is counted, what speaks against the run with its
-    host."""
+    """Of several hosts' columns, by name: the largest of each, sums of what is counted, what speaks against a host with its
+    name."""
     if not found:
         return {"trusted": False, "distrust": "no host of the run could be looked at when it had ended"}
     hosts = list(found.values())
@@ -72,7 +72,7 @@ def _busiest(found: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     }
     merged |= {key: sum(one[key] for one in hosts) for key in SUMMED}
     doubts = [
-        f"{headline(doubt)} on {name}{doubt.removeprefix(headline(doubt))}"
+        doubt if headline(doubt) in OF_THE_RUN else f"{headline(doubt)} on {name}{doubt.removeprefix(headline(doubt))}"
         for name, one in found.items()
         for doubt in (one["distrust"] or "").split("; ")
         if doubt

@@ -21,6 +21,9 @@ MOST_LAG_S = 0.25
 MOST_SWITCHES_PER_S = 100.0
 """Most involuntary context switches of a thread in a second where each has a CPU of its own: a thread that has to share takes
 turns of a few milliseconds, hundreds of times a second."""
+NOT_PREPARED, LATE_POLL = "pages were not in the state asked for", "status poll late"
+OF_THE_RUN = (NOT_PREPARED, LATE_POLL)
+"""Reasons that are of a run as a whole, and of none of its hosts."""
 THROTTLED_FROM_S = 0.001
 """Less than a scheduler period cannot be separated from the calls around the measured phase."""
 
@@ -83,9 +86,9 @@ def throttled(seconds: float, cpus: float | None) -> str:
 
 def _reasons(seen: Seen) -> Iterator[str]:
     if seen.unprepared > 0:
-        yield f"pages were not in the state asked for ({seen.unprepared})"
+        yield f"{NOT_PREPARED} ({seen.unprepared})"
     if seen.lag_s is not None and seen.lag_s > MOST_LAG_S:
-        yield f"status poll late ({seen.lag_s:.2f} s)"
+        yield f"{LATE_POLL} ({seen.lag_s:.2f} s)"
     if seen.watched_s < JUDGED_FROM_S:
         return
     cpus = seen.machine_cpus
