@@ -6,7 +6,8 @@ SOURCES := pyproject.toml CMakeLists.txt $(shell find workers/native -name "*.[c
 STAMP := $(VENV)/.installed
 PACKAGES := conf loadgen results tests tools workers
 # What no process imports need not be compiled: it is two thirds of what is installed.
-NEVER_IMPORTED := site-packages/(.*/tests/|ray/(data|llm|rllib|train|tune)/|pip/|setuptools/|$\
+NEVER_IMPORTED := site-packages/(.*/tests/|ray/(data|llm|rllib|train|tune)/|pip/|setuptools/|pkg_resources/|$\
+cfnlint/|graphql/|mpmath/|mypyc?/|networkx/|sympy/|$\
 moto/(?!(core|utilities|moto_api|moto_server|s3|s3bucket_path|cloudwatch|events)/)[a-z0-9_]+/)
 
 .PHONY: run test bench soak machines lint sanitize clean
