@@ -128,3 +128,13 @@ def test_a_run_with_more_vmm_processes_than_before_takes_the_start_of_their_acto
     one, two = plan("vcpus=1"), plan("vcpus=2")
     assert expected_s([one, two, one, two])[2] == one.estimated_s
     assert expected_s([one, two])[1] == two.estimated_s + 1.5
+
+
+def test_a_plan_says_which_runs_keep_one_round_and_why(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    once, rounds = plan("strategy=eager"), plan("strategy=uffd_wait")
+    print_plan([once])
+    assert "\none round: strategy=eager restores the guest once\n" in capsys.readouterr().out
+    print_plan([once, rounds, once])
+    assert "\none round in 2 of 3 runs: strategy=eager restores the guest once\n" in capsys.readouterr().out
+    print_plan([rounds])
+    assert "one round" not in capsys.readouterr().out
