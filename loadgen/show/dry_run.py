@@ -28,8 +28,8 @@ def print_plan(runs: Sequence[PlannedRun]) -> None:
     if alike or same:
         print_line("all runs: " + ", ".join([" ".join(alike), *same]))
     print_rows(("run", *shown), [(str(number), *row) for number, row in enumerate(zip(*shown.values(), strict=True), 1)])
-    for reason, count in Counter(run.spec.one_round for run in runs if run.spec.one_round).items():
-        print_line(f"one round in {count} of {len(runs)} runs: {reason}" if len(runs) > 1 else f"one round: {reason}")
+    for reason, having in Counter(run.spec.one_round for run in runs if run.spec.one_round).items():
+        print_line(f"one round in {having} of {len(runs)} runs: {reason}" if len(runs) > 1 else f"one round: {reason}")
     total_s = SESSION_S + sum(expected_s(runs)) if runs else 0.0
     memory_mib = max((run.memory_bytes for run in runs), default=0) / MIB
     count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
