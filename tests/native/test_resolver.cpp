@@ -61,6 +61,18 @@ TEST("a block whose second page is mapped already is finished all the same, and 
   for (std::uint64_t page = 0; page < 8; ++page) CHECK(region.resolver.record().state(page) == PageState::resolved);
 }
 
+TEST("what a block's install maps or finds mapped is in the emulated stage-2 table, but for a page that is about to be dropped") {
+  Region region(16);
+  for (const std::uint64_t page : {3u, 12u}) region.map_behind_the_record(page);
+  CHECK(region.resolver.record().resolve_unasked(12));
+  CHECK(region.resolver.record().discard(12));
+  const PageRun run = region.resolver.claim(0, PageRecord::vcpu_claim());
+  CHECK_EQUAL(run.count, 16u);
+  const Installed installed = region.resolver.install(run, {.wanted = 0, .enter_stage2 = true}, region.counters);
+  CHECK_EQUAL(installed.pages, 14u);
+  for (std::uint64_t page = 0; page < 16; ++page) CHECK_EQUAL(int{region.bytes[page]}, page == 12 ? 0x04 : 0x82);
+}
+
 TEST("a block whose first page is mapped already is skipped over, not given up") {
   Region region(4);
   region.map_behind_the_record(4);

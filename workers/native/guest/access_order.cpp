@@ -128,6 +128,7 @@ void AccessOrder::take_trace(const AccessConfig& config, std::uint64_t pages, st
   if (!writes_.empty()) read_threshold_ = 1;  // neither all nor none: what was recorded counts
   order_ = Order::list;
   per_pass_ = config.accesses != 0 ? config.accesses : list_.size();
+  rewind();
 }
 
 void AccessOrder::prepare() {
@@ -135,10 +136,11 @@ void AccessOrder::prepare() {
   list_.resize(range_.count);
   std::iota(list_.begin(), list_.end(), static_cast<std::uint32_t>(range_.first));
   shuffle(list_, random_);
+  rewind();
 }
 
 void AccessOrder::begin_round(std::uint32_t round) {
-  next_ = 0;
+  rewind();
   random_ = Random(seed_ ^ (0x8EBC6AF09C88C6E3ull * round));
   if (shuffled_) shuffle(list_, random_);
 }
@@ -158,6 +160,10 @@ std::vector<std::uint8_t> touched_pages(const AccessConfig& config, std::uint64_
 }
 
 [[gnu::hot]] std::uint64_t AccessOrder::next_of_another() noexcept {
+  if (order_ == Order::list) {
+    rewind();
+    return *at_++;
+  }
   const std::uint64_t i = next_++;
   switch (order_) {
     case Order::sequential: return range_.first + i % range_.count;
@@ -173,7 +179,7 @@ std::vector<std::uint8_t> touched_pages(const AccessConfig& config, std::uint64_
     }
     case Order::uniform: return range_.first + random_.below(range_.count);
     case Order::zipf: return list_[(*zipf_)(random_)];
-    case Order::list: return list_[i % list_.size()];
+    case Order::list: break;
   }
   return range_.first;
 }

@@ -85,17 +85,19 @@ class AccessOrder {
   void prepare();
 
   std::uint64_t per_pass() const noexcept { return per_pass_; }
-  void rewind() noexcept { next_ = 0; }
+  void rewind() noexcept {
+    next_ = 0;
+    at_ = order_ == Order::list ? list_.data() : nullptr;
+    end_ = order_ == Order::list ? list_.data() + list_.size() : nullptr;
+  }
   /// Another order of the same kind, from the seed and the round's number (0: the one it was made with). A trace stays as it is.
   void begin_round(std::uint32_t round);
-  [[gnu::always_inline]] std::uint64_t next_page() noexcept {
-    return order_ == Order::list && next_ < list_.size() ? list_[next_++] : next_of_another();
-  }
+  [[gnu::always_inline]] std::uint64_t next_page() noexcept { return at_ != end_ ? *at_++ : next_of_another(); }
   bool next_is_read() noexcept { return read_threshold_ == ~std::uint64_t{0} || (read_threshold_ != 0 && drawn_or_recorded()); }
 
  private:
   bool drawn_or_recorded() noexcept {  ///< of the page that next_page() returned last
-    return writes_.empty() ? coin_.next() < read_threshold_ : writes_[(next_ - 1) % writes_.size()] == 0;
+    return writes_.empty() ? coin_.next() < read_threshold_ : writes_[static_cast<std::size_t>(at_ - list_.data()) - 1] == 0;
   }
   void take_trace(const AccessConfig& config, std::uint64_t pages, std::uint32_t vcpu, std::uint32_t vcpus);
 
@@ -109,7 +111,8 @@ class AccessOrder {
   std::uint64_t stride_ = 1;
   std::uint64_t per_lane_ = 1;
   std::vector<std::uint32_t> list_;
-  std::vector<std::uint8_t> writes_;  ///< of a trace that says which accesses write
+  const std::uint32_t *at_ = nullptr, *end_ = nullptr;  ///< of an order that is its list: what is left of it
+  std::vector<std::uint8_t> writes_;                    ///< of a trace that says which accesses write
   std::unique_ptr<Zipf> zipf_;
   std::uint64_t seed_;
   Random random_;

@@ -4,7 +4,9 @@
 // others, or its successor, can go on.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -14,6 +16,7 @@
 #include "guest/fault_record.hpp"
 #include "guest/guest_config.hpp"
 #include "guest/page_layout.hpp"
+#include "guest/page_run.hpp"
 #include "guest/request_ring.hpp"
 #include "guest/shared_header.hpp"
 #include "guest/vcpu_state.hpp"
@@ -63,20 +66,32 @@ class Guest {
   void set_complete(std::uint64_t page) const noexcept {
     bits(header().contents_offset)[page / 64].fetch_or(1ull << (page % 64), std::memory_order_release);
   }
+  /// The same of every page of a run.
+  bool complete(const PageRun& run) const noexcept {
+    return by_word(run, [&](std::uint64_t word, std::uint64_t mask) {
+      return (bits(header().contents_offset)[word].load(std::memory_order_acquire) & mask) == mask;
+    });
+  }
   /// True for the one who is to fetch the page's contents.
   bool claim_fetch(std::uint64_t page) const noexcept {
     return (bits(header().fetching_offset)[page / 64].fetch_or(1ull << (page % 64), std::memory_order_acq_rel) >> (page % 64) &
             1) == 0;
   }
 
-  /// A mapping of the guest has resolved the page. True for the first that did: pages of the guest are counted once, whatever the
-  /// number of its mappings.
-  bool first_resolved(std::uint64_t page) const noexcept {
-    if (config().vcpus == config().vcpus_per_vmm) return true;  // one mapping
-    const std::uint64_t bit = 1ull << (page % 64);
-    // relaxed: who was first is all that is asked
-    return (bits(header().resolved_offset)[page / 64].fetch_or(bit, std::memory_order_relaxed) & bit) == 0;
+  /// A mapping of the guest has resolved the pages. How many of them it was the first for: pages of the guest are counted once,
+  /// whatever the number of its mappings.
+  std::uint32_t first_resolved(const PageRun& run) const noexcept {
+    if (config().vcpus == config().vcpus_per_vmm) return run.count;  // one mapping
+    std::uint32_t first = 0;
+    by_word(run, [&](std::uint64_t word, std::uint64_t mask) {
+      // relaxed: who was first is all that is asked
+      const std::uint64_t before = bits(header().resolved_offset)[word].fetch_or(mask, std::memory_order_relaxed);
+      first += static_cast<std::uint32_t>(std::popcount(mask & ~before));
+      return true;
+    });
+    return first;
   }
+  bool first_resolved(std::uint64_t page) const noexcept { return first_resolved(PageRun{page, 1}) != 0; }
   /// Between rounds: no page has been resolved in any mapping.
   void forget_resolved() const noexcept {
     // relaxed: the VMM processes meet before and behind it
@@ -133,6 +148,18 @@ class Guest {
   Guest(Descriptor region_fd, Descriptor shared_fd, Mapping shared);
   std::atomic<std::uint64_t>* bits(std::uint64_t offset) const noexcept {
     return reinterpret_cast<std::atomic<std::uint64_t>*>(shared_.data() + offset);
+  }
+  /// `good(word, mask)` of each word of a bitmap that has bits of the run, which `mask` is; false, and no more, after a false
+  /// one.
+  template <typename Good>
+  static bool by_word(const PageRun& run, const Good& good) noexcept {
+    const std::uint64_t end = run.first + run.count;
+    for (std::uint64_t page = run.first; page < end;) {
+      const std::uint64_t next = std::min(end, page / 64 * 64 + 64);
+      if (!good(page / 64, ~0ull >> (64 - (next - page)) << (page % 64))) return false;
+      page = next;
+    }
+    return true;
   }
 
   Descriptor region_fd_;

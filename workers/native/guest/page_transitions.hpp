@@ -141,4 +141,10 @@ template <PageMove kMove, std::size_t kAt = 0>
   }
 }
 
+/// Several moves, one after the other; false where the table forbids one of them.
+template <PageMove... kMoves>
+[[gnu::always_inline]] constexpr bool make_moves(PageCondition& condition) {
+  return (move_page<kMoves>(condition) && ...);
+}
+
 }  // namespace uffd

@@ -22,6 +22,7 @@ inline PageRun around_poison(const Guest& guest, const PageRun& run, std::uint64
 /// are here does not wait for neighbours whose contents are not.
 inline PageRun around_complete(const Guest& guest, const PageRun& run, std::uint64_t page) noexcept {
   if (!guest.complete(page)) return {page, 0};
+  if (guest.complete(run)) return run;
   return around(run, page, [&guest](std::uint64_t other) { return guest.complete(other); });
 }
 

@@ -68,31 +68,22 @@ PageRun Resolver::claim_unit(const PageRun& unit, std::uint8_t claim) const noex
 [[gnu::hot]] PageRun Resolver::claim(std::uint64_t page, std::uint8_t claim) const noexcept {
   if (units_) [[unlikely]]
     if (const PageRun unit = unit_of(page); unit.count != 1) return claim_unit(unit, claim);
-  if (!record_.claim(page, claim)) return {page, 0};
-  if (around_ == 1) return {page, 1};
+  if (around_ == 1) return {page, record_.claim(page, claim)};
   const Shard& shard = shard_of(page);
   const std::uint64_t block = page / around_ * around_;
-  const std::uint64_t low = std::max(block, shard.first_page);
-  const std::uint64_t high = std::min(block + around_, shard.first_page + shard.pages);
-  std::uint64_t first = page;
-  std::uint64_t end = page + 1;
-  while (first > low && record_.claim(first - 1, claim)) --first;
-  while (end < high && record_.claim(end, claim)) ++end;
-  return {first, static_cast<std::uint32_t>(end - first)};
+  return record_.claim_around(page, std::max(block, shard.first_page), std::min(block + around_, shard.first_page + shard.pages),
+                              claim);
 }
 
 void Resolver::release(const PageRun& run) const noexcept {
-  for (std::uint32_t i = 0; i < run.count; ++i) record_.release(run.first + i);
+  record_.release_run(run);
   if (run.count != 0) settled(run);
 }
 
 PageRun Resolver::claim_onwards(std::uint64_t page, std::uint64_t end, std::uint8_t claim) const noexcept {
   const Shard& shard = shard_of(page);
   if (shard.unit != 1) return claim_unit({page, shard.unit}, claim);
-  end = std::min(end, shard.first_page + shard.pages);
-  std::uint64_t last = page;
-  while (last < end && record_.claim(last, claim)) ++last;
-  return {page, static_cast<std::uint32_t>(last - page)};
+  return {page, record_.claim_onwards(page, std::min(end, shard.first_page + shard.pages), claim)};
 }
 
 void Resolver::release_rest(const PageRun& run, const PageRun& kept) const noexcept {
@@ -119,7 +110,8 @@ void Resolver::release_rest(const PageRun& run, const PageRun& kept) const noexc
     const std::byte* source = how.from == nullptr ? nullptr : how.from + at * page_bytes_;
     const Outcome outcome = map(shard, run.first + at, run.count - at, source, how);
     const auto done = static_cast<std::uint32_t>(static_cast<std::uint64_t>(outcome.done) / page_bytes_);
-    for (const std::uint32_t end = at + done; at < end; ++at) settle_mapped(run.first + at, how, installed);
+    settle_mapped({run.first + at, done}, how, installed);
+    at += done;
     if (outcome.error == 0) break;
     if (done > 0) ++counters[Counter::partial];
     if (outcome.error == EEXIST) {
@@ -158,14 +150,24 @@ Installed::End Resolver::end_of(int error, Counters& counters) const noexcept {
   }
 }
 
-[[gnu::hot]] void Resolver::settle_mapped(std::uint64_t page, const Install& how, Installed& installed) const noexcept {
-  ++installed.pages;
-  installed.wanted |= page == how.wanted;
-  const bool again = how.known == Known::resolved_before || (how.known == Known::claimed && record_.was_discarded(page));
-  installed.again += again;
-  installed.first += !again && (shared_ == nullptr || shared_->first_resolved(page));
-  if (how.known == Known::claimed) record_.resolve(page);
-  if (how.known == Known::not_asked) record_.resolve_unasked(page);
+[[gnu::hot]] void Resolver::settle_mapped(const PageRun& part, const Install& how, Installed& installed) const noexcept {
+  installed.pages += part.count;
+  installed.wanted |= how.wanted - part.first < part.count;
+  const auto settled = [&](const PageRun& pages, bool again) {
+    if (again)
+      installed.again += pages.count;
+    else
+      installed.first += shared_ == nullptr ? pages.count : shared_->first_resolved(pages);
+  };
+  switch (how.known) {
+    case Known::claimed:
+      if (how.enter_stage2) return record_.settle_run<PageMove::resolve, PageMove::enter_stage2>(part, settled);
+      return record_.settle_run<PageMove::resolve>(part, settled);
+    case Known::resolved_before: return settled(part, true);
+    case Known::not_asked:
+      for (std::uint32_t i = 0; i < part.count; ++i) record_.resolve_unasked(part.first + i);
+      return settled(part, false);
+  }
 }
 
 // Mapped already: a thread that fell asleep on it before must be woken.
@@ -173,7 +175,7 @@ void Resolver::settle_lost(const PageRun& unit, const Install& how, Installed& i
   ++counters[Counter::eexist];
   installed.lost = true;
   for (std::uint64_t page = unit.first; page < unit.first + unit.count; ++page) {
-    if (how.known == Known::claimed) record_.find_mapped(page);
+    if (how.known == Known::claimed && record_.find_mapped(page) && how.enter_stage2) record_.enter_stage2(page);
     if (how.known == Known::not_asked) record_.resolve_unasked(page);
   }
   if (how.wake) wake(unit.first, counters);

@@ -38,6 +38,7 @@ struct Install {
   std::uint64_t wanted = 0;         ///< the page of the run that was touched
   const std::byte* from = nullptr;  ///< contents of the run, for anonymous memory
   bool wake = false;
+  bool enter_stage2 = false;  ///< of claimed pages: the emulated stage-2 table maps them, too
   Known known = Known::claimed;
   int tries = 0;      ///< how often EAGAIN is answered by another try; 0: kTries
   bool zero = false;  ///< zeros, whatever the memory: by UFFDIO_ZEROPAGE
@@ -116,7 +117,7 @@ class Resolver {
   Outcome map(const Shard& shard, std::uint64_t page, std::uint32_t count, const std::byte* from,
               const Install& how) const noexcept;
   Installed::End end_of(int error, Counters& counters) const noexcept;
-  void settle_mapped(std::uint64_t page, const Install& how, Installed& installed) const noexcept;
+  void settle_mapped(const PageRun& part, const Install& how, Installed& installed) const noexcept;
   void settle_lost(const PageRun& unit, const Install& how, Installed& installed, Counters& counters) const noexcept;
   PageRun claim_unit(const PageRun& unit, std::uint8_t claim) const noexcept;
   void settle_rest(const PageRun& rest, Known known, Installed::End end) const noexcept;

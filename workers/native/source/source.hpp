@@ -48,11 +48,7 @@ class Source {
   /// Null unless the source is a remote one.
   RemoteSource* remote() const noexcept { return remote_.get(); }
 
-  bool complete(const PageRun& run) const noexcept {
-    for (std::uint32_t i = 0; i < run.count; ++i)
-      if (!guest_.complete(run.first + i)) return false;
-    return true;
-  }
+  bool complete(const PageRun& run) const noexcept { return guest_.complete(run); }
 
   /// Claims the fetch of every page of the run that no thread fetches yet; bit i: page i is ours to put().
   template <typename Mine>

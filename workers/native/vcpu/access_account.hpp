@@ -190,11 +190,13 @@ class AccessAccount {
   [[gnu::hot]] void take_slot() noexcept {
     open_ = true;
     // The slot after the last is the scratch slot: faults that are not sampled, or have no room, pass through it.
-    const bool sampled = faults_ % books_.sample_every == 0;
+    const bool sampled = books_.sample_every == 1 || faults_ % books_.sample_every == 0;
     const bool room = recorded_ < books_.record_capacity;
     if (sampled && !room && books_.record_capacity != 0) ++counters_[Counter::records_dropped];  // 0: no record was asked for
     slot_index_ = sampled && room ? recorded_ : books_.record_capacity;
     slot_ = &records_[slot_index_];
+    // The next fault's, a whole fault ahead: a store that misses is waited for by the kernel's next atomic instruction.
+    __builtin_prefetch(slot_ + 1, 1);
     slot_->intended = due_;
     slot_->raised = raised_;
     slot_->exit = Exit::none;

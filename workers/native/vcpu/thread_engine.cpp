@@ -25,8 +25,40 @@ class ThreadSeat final : public Engine::Seat {
   }
 
  private:
+  /// What an access to a mapped page needs and a pass does not change. On the stack of pass(): the miss of a touch is hidden by
+  /// the misses of the touches after it, as many as the processor's buffers have room for beside all else that an access does. To
+  /// reach these members through vcpu_ would be loads that the compiler has to repeat after each touch.
+  struct Walk {
+    explicit Walk(Vcpu& vcpu, bool due) noexcept
+        : vcpu(vcpu),
+          state(vcpu.state()),
+          stopping(vcpu.books().guest.header().stopping),
+          pages(vcpu.books().pages),
+          contents(vcpu.books().contents),
+          region(vcpu.books().region),
+          layout(vcpu.books().layout),
+          entered(vcpu.vmm().exit < ExitKind::probe),
+          noted(due || vcpu.books().dropped != nullptr || vcpu.notes_all()) {}
+
+    Vcpu& vcpu;
+    VcpuState& state;
+    const FutexWord& stopping;
+    PageRecord pages;
+    Contents contents;
+    std::byte* region;
+    PageLayout layout;
+    bool entered;  ///< there is no emulated stage-2 table
+    bool noted;    ///< every access is, also one to a mapped page
+
+    std::uint64_t* word(std::uint64_t page, std::uint64_t base) const noexcept {
+      return reinterpret_cast<std::uint64_t*>(region + layout.offset(page)) + contents.touched_word(base);
+    }
+  };
+
   bool pass();
-  bool access(std::uint64_t page, bool read, Ticks due) noexcept;
+  template <bool kPlain>
+  bool pass_of();
+  bool access(Walk& walk, std::uint64_t page, bool read, Ticks due) noexcept;
   bool enter_stage2(std::uint64_t page) noexcept;
 
   Vcpu& vcpu_;
@@ -35,42 +67,57 @@ class ThreadSeat final : public Engine::Seat {
 };
 
 // False: the run is being stopped.
-[[gnu::hot]] bool ThreadSeat::pass() {
+bool ThreadSeat::pass() {
+  const bool plain = !vcpu_.arrivals().open_loop() && books_.think == 0 && books_.verify != Verify::page;
+  return plain ? pass_of<true>() : pass_of<false>();
+}
+
+/// `kPlain`: back to back, and no page is verified as a whole.
+template <bool kPlain>
+[[gnu::hot]] bool ThreadSeat::pass_of() {
+  Vcpu& vcpu = vcpu_;
   const Ticks think = books_.think;
   const bool whole_page = books_.verify == Verify::page;
-  const Clock& clock = Clock::get();
-  AccessOrder& order = vcpu_.order();
-  Arrivals& arrivals = vcpu_.arrivals();
-  const bool open_loop = arrivals.open_loop();
+  AccessOrder& order = vcpu.order();
+  Arrivals& arrivals = vcpu.arrivals();
+  const bool open_loop = !kPlain && arrivals.open_loop();
+  Walk walk(vcpu, open_loop);
   for (std::uint64_t left = order.per_pass(); left != 0; --left) {
-    if (vcpu_.stopping()) return false;
+    if (walk.stopping.load(std::memory_order_acquire) != 0) return false;
     const std::uint64_t page = order.next_page();
     const bool read = order.next_is_read();
-    if (open_loop && !vcpu_.wait_until(arrivals.due())) return false;
-    if (access(page, read, open_loop ? arrivals.due() : 0) && whole_page) vcpu_.found_wrong(wrong_words_of(vcpu_, page));
+    if (kPlain) {
+      access(walk, page, read, 0);
+      vcpu.count_here(walk.state);
+      continue;
+    }
+    if (open_loop && !vcpu.wait_until(arrivals.due())) return false;
+    if (access(walk, page, read, open_loop ? arrivals.due() : 0) && whole_page) vcpu.found_wrong(wrong_words_of(vcpu, page));
     if (open_loop) arrivals.advance();
-    vcpu_.count_here();
-    if (think != 0 && !vcpu_.wait_until(clock.now() + think)) return false;
+    vcpu.count_here(walk.state);
+    if (think != 0 && !vcpu.wait_until(Clock::get().now() + think)) return false;
   }
   return true;
 }
 
 /// False: it was given up, or its word is wrong.
-[[gnu::always_inline]] inline bool ThreadSeat::access(std::uint64_t page, bool read, Ticks due) noexcept {
-  const std::uint8_t known = books_.pages.byte(page);
-  const std::uint64_t base = books_.contents.base(page);
-  auto* word = reinterpret_cast<std::uint64_t*>(books_.at(page)) + books_.contents.touched_word(base);
-  const bool in_stage2 = vcpu_.vmm().exit < ExitKind::probe || PageRecord::in_stage2(known);
-  const bool mapped = in_stage2 && !PageRecord::faults(known) && books_.dropped == nullptr;
-  if (mapped && due == 0 && !vcpu_.notes_all()) {
-    vcpu_.touch_mapped(page, !read);
+[[gnu::always_inline]] inline bool ThreadSeat::access(Walk& walk, std::uint64_t page, bool read, Ticks due) noexcept {
+  Vcpu& vcpu = walk.vcpu;
+  const std::uint8_t known = walk.pages.byte(page);
+  const std::uint64_t base = walk.contents.base(page);
+  std::uint64_t* const word = walk.word(page, base);
+  if (!walk.noted && PageRecord::no_fault(known, walk.entered)) [[likely]] {
+    vcpu.touch_mapped(walk.state, page, !read);
     const std::uint64_t value = read ? touch_read(word) : touch_write(word);
-    return vcpu_.finish_mapped(page, value, base);
+    if (vcpu.found_mapped(walk.state)) [[likely]]
+      return vcpu.finish_mapped(page, value, base);
+    walk.noted = true;
+    return vcpu.finish_late(value, base);
   }
-  vcpu_.raise_here(page, known, !read, due);
+  vcpu.raise_here(page, known, !read, due);
   std::uint64_t value = 0;
-  if (in_stage2 || enter_stage2(page)) value = read ? touch_read(word) : touch_write(word);
-  return vcpu_.finish_here(value, base);
+  if (walk.entered || PageRecord::in_stage2(known) || enter_stage2(page)) value = read ? touch_read(word) : touch_write(word);
+  return vcpu.finish_here(value, base);
 }
 
 // The emulated stage-2 violation: the page is in the table afterwards, or the access is given up (false).

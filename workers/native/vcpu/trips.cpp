@@ -149,17 +149,9 @@ Verdict Trips::memory_error() noexcept {
   const bool mapped = install(run, Known::claimed, installed, verdict);
   if (installed.pages != 0) count_resolved(installed.pages - installed.again, installed.first);
   if (!mapped) return verdict;
-  if (vmm_.exit >= ExitKind::probe) enter_stage2(run);
   resolved_here_ = installed.wanted;
   ++counters_[resolved_here_ ? Counter::trips_resolved : Counter::trips_lost];
   return resolved_here_ ? Verdict::mapped : Verdict::run_again;
-}
-
-// Under a hypervisor the neighbours that fault-around brings cost a stage-2 violation each, under every strategy alike.
-// Strategies that exit by signal pay nothing for them here, so the others do not either: what was just installed needs no look at
-// its PTE.
-[[gnu::hot]] void Trips::enter_stage2(const PageRun& run) const noexcept {
-  for (std::uint32_t i = 0; i < run.count; ++i) vmm_.resolver.record().enter_stage2(run.first + i);
 }
 
 Verdict Trips::resolve_again(std::uint64_t page) noexcept {
@@ -198,7 +190,10 @@ Verdict Trips::resolve_blindly(std::uint64_t page) noexcept {
 [[gnu::hot]] bool Trips::install(const PageRun& run, Known known, Installed& installed, Verdict& verdict) noexcept {
   state_.stage.store(Stage::installing, kRelaxed);
   const std::byte* from = vmm_.memory == MemoryType::anon ? vmm_.guest.payload(index_) : nullptr;
-  const Install how{.wanted = page_, .from = from, .known = known};
+  // Under a hypervisor the neighbours that fault-around brings cost a stage-2 violation each, under every strategy alike.
+  // Strategies that exit by signal pay nothing for them here, so the others do not either: what was just installed needs no look
+  // at its PTE.
+  const Install how{.wanted = page_, .from = from, .enter_stage2 = vmm_.exit >= ExitKind::probe, .known = known};
   installed = locks_.during(LockCause::resolve, [&] { return vmm_.resolver.install(run, how, counters_); });
   if (known != Known::not_asked || !installed.lost) stamp(&FaultRecord::installed);
   switch (installed.end) {

@@ -46,7 +46,6 @@ class Trips : protected AccessAccount {
  private:
   Verdict resolve(std::uint64_t page) noexcept;
   Verdict resolve_again(std::uint64_t page) noexcept;
-  void enter_stage2(const PageRun& run) const noexcept;  ///< the block just installed
   Verdict resolve_blindly(std::uint64_t page) noexcept;
   /// Installs a run whose contents are here, without wake. True: every page of it is mapped. False: `verdict` is what to do.
   bool install(const PageRun& run, Known known, Installed& installed, Verdict& verdict) noexcept;

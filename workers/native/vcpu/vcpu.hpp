@@ -44,7 +44,7 @@ class Vcpu : private Trips {
   }
   /// It has read `value`; `base`: of the contents of its page. False: it was given up, or its word is wrong.
   [[gnu::always_inline]] bool finish_here(std::uint64_t value, std::uint64_t base) noexcept {
-    if (!open_ && !abandoned_ && slept()) [[unlikely]]
+    if (!open_ && !abandoned_ && slept(state_)) [[unlikely]]
       open_slept();
     Touched touched{.value = value};
     if (open_) {
@@ -61,17 +61,22 @@ class Vcpu : private Trips {
 
   // An access to a page that is mapped according to the record is not noted and not stamped: a stamp waits for every load
   // before it, and so keeps the processor from making several such accesses at a time, as those of a guest's program are made.
-  // One that exits or sleeps all the same is noted from there on; from then on each access is stamped before it is made.
+  // One that exits or sleeps all the same is noted from there on; from then on each access is stamped before it is made. The
+  // engine has state() at hand: to load it from here would be repeated after each touch.
 
   bool notes_all() const noexcept { return notes_all_; }
-  [[gnu::always_inline]] void touch_mapped(std::uint64_t page, bool write) noexcept {
+  [[gnu::always_inline]] void touch_mapped(VcpuState& state, std::uint64_t page, bool write) noexcept {
     write_ = write;
-    state_.page.store(page, kRelaxed);
-    state_.stage.store(Stage::touching, kRelaxed);
+    state.page.store(page, kRelaxed);
+    state.stage.store(Stage::touching, kRelaxed);
   }
+  /// Whether the touch neither exited nor slept.
+  [[gnu::always_inline]] bool found_mapped(const VcpuState& state) const noexcept { return !under_way_ && !slept(state); }
   [[gnu::always_inline]] bool finish_mapped(std::uint64_t page, std::uint64_t value, std::uint64_t base) noexcept {
-    if (!under_way_ && !slept()) [[likely]]
-      return check_word(page, value, base);
+    return check_word(page, value, base);
+  }
+  /// It did. Every access is noted from now on.
+  bool finish_late(std::uint64_t value, std::uint64_t base) noexcept {
     note_slept();
     return finish_here(value, base);
   }
@@ -83,10 +88,11 @@ class Vcpu : private Trips {
     raised_ = now();
   }
   /// One more access of the first pass or a later one is done.
-  [[gnu::always_inline]] void count_here() noexcept {
-    state_.accesses.store(++done_, kRelaxed);
-    if (milestones_.due(done_)) [[unlikely]]
-      passed_milestone(now(), state_.resolved_by_reader.load(kRelaxed));
+  [[gnu::always_inline]] void count_here(VcpuState& state) noexcept {
+    const std::uint64_t done = ++done_;
+    state.accesses.store(done, kRelaxed);
+    if (milestones_.due(done)) [[unlikely]]
+      passed_milestone(now(), state.resolved_by_reader.load(kRelaxed));
   }
 
   /// For an engine whose guest makes the accesses and notes them: one of them is accounted for, before it is done when it exits.
@@ -186,7 +192,7 @@ class Vcpu : private Trips {
 
  private:
   /// The access under way has no record, and a reader had its event: the record calls its page mapped, and it was not.
-  bool slept() const noexcept { return state_.slept.load(std::memory_order_acquire) == done_ + 1; }
+  bool slept(const VcpuState& state) const noexcept { return state.slept.load(std::memory_order_acquire) == done_ + 1; }
   void note_slept() noexcept;
   void open_slept() noexcept;
   bool wait_at_barrier(std::uint32_t round) noexcept;
