@@ -74,6 +74,11 @@ class Guest:
     def fill(self, kinds: npt.NDArray[np.uint8]) -> dict[str, Any]:
         """Set each page's kind and write the contents of the `hit` and `minor` pages through the alias: `filled`, `unprepared`
         (pages mincore does not confirm), `seconds`."""
+    def open_contents(self, path: str) -> None:
+        """Of a guest made with `contents_of_file`: open the snapshot, so that this process can read whole pages of it. Raises
+        OSError and ValueError."""
+    def set_touched_words(self, words: bytes) -> None:
+        """Of such a guest, once and before anything starts: what `touched_words` returned."""
     def wait_armed(self, timeout_s: float) -> bool:
         """Until all vCPUs are at the barrier of a guest made with `gated`; False: not within the time, or the run was stopped."""
     def release(self, at_ns: int) -> None:
@@ -139,6 +144,10 @@ def write_snapshot(path: str, region_bytes: int, page_bytes: int, seed: int) -> 
 
 def check_snapshot(path: str, region_bytes: int, page_bytes: int, seed: int) -> None:
     """Read all of it. Raises ValueError when it has another size, or other contents than those of `seed`."""
+
+def touched_words(path: str, region_bytes: int, page_bytes: int, seed: int) -> bytes:
+    """Of every page the word (u8) that a vCPU touches under `seed`, as the file has it; all of the file is read. Raises
+    OSError, and ValueError when it has another size."""
 
 class SourceServer:
     """A guest's memory, served over TCP. `config`: `host`, `port` (0: the kernel chooses), `region_bytes`, `page_bytes`, `seed`,

@@ -12,17 +12,17 @@ using namespace uffd;
 namespace {
 
 // Of the contents of seed 0, the guest's own, in the folder the tests run in: a disk, where a page cache can be emptied.
-class SnapshotFile {
+class WrittenSnapshot {
  public:
-  SnapshotFile() { write_snapshot(path_, kPages * kBasePageBytes, kBasePageBytes, 0); }
-  ~SnapshotFile() { ::unlink(path_.c_str()); }
+  WrittenSnapshot() { write_snapshot(path_, kPages * kBasePageBytes, kBasePageBytes, 0); }
+  ~WrittenSnapshot() { ::unlink(path_.c_str()); }
   const std::string& path() const { return path_; }
 
  private:
   std::string path_ = "baseline-snapshot-" + std::to_string(::getpid());
 };
 
-GuestPlan file_map(const SnapshotFile& file, bool cold) {
+GuestPlan file_map(const WrittenSnapshot& file, bool cold) {
   GuestPlan plan;
   plan.guest.memory = MemoryType::file;
   plan.kind = Kind::absent;
@@ -55,7 +55,7 @@ void check_ended_well(const GuestResult& result, std::uint64_t pages) {
 }  // namespace
 
 TEST("a private mapping of the snapshot gives every page its contents, out of a cold and of a warm page cache") {
-  const SnapshotFile file;
+  const WrittenSnapshot file;
   for (const bool cold : {false, true}) {
     const auto result = run_guest(file_map(file, cold));
     check_ended_well(*result, kPages);
@@ -65,14 +65,14 @@ TEST("a private mapping of the snapshot gives every page its contents, out of a 
 }
 
 TEST("what stays in the page cache although the snapshot was to be cold is counted") {
-  const SnapshotFile file;
+  const WrittenSnapshot file;
   GuestPlan plan = file_map(file, true);
   plan.server.source.cold = false;  // the page server warms what the VMM process expects cold
   CHECK_EQUAL(run_guest(plan)->unprepared, kPages);
 }
 
 TEST("writes into a private mapping leave the snapshot as it was") {
-  const SnapshotFile file;
+  const WrittenSnapshot file;
   GuestPlan plan = file_map(file, false);
   plan.vmm.access.read_share = 0.0;
   plan.guest.vcpus = 4;
@@ -82,7 +82,7 @@ TEST("writes into a private mapping leave the snapshot as it was") {
 }
 
 TEST("a private mapping of a snapshot that is not there names the file") {
-  const SnapshotFile file;
+  const WrittenSnapshot file;
   GuestPlan plan = file_map(file, false);
   plan.vmm.snapshot = "no-such-snapshot";
   std::string said;

@@ -3,6 +3,7 @@
 
 #include "check.hpp"
 #include "guest/contents.hpp"
+#include "guest/dropped_pages.hpp"
 
 using uffd::Contents;
 
@@ -35,4 +36,14 @@ TEST("the touched word lies in the page, and in its second half on about half of
     late += word >= 256;
   }
   CHECK(late > 4'500 && late < 5'500);
+}
+
+TEST("what a balloon dropped may hold a zero that the contents have there, and only zeros") {
+  uffd::DroppedPages pages(2);
+  CHECK(pages.begin(0));
+  pages.end(0);
+  CHECK(pages.allows(0, 0, 7, true) && pages.allows(0, 0, 0, true));
+  CHECK(!pages.allows(0, 7, 7, true) && !pages.allows(0, 5, 7, true));
+  CHECK(pages.allows(0, 7, 7, false));
+  CHECK(pages.allows(1, 0, 0, false) && !pages.allows(1, 0, 7, false));
 }

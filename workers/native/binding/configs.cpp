@@ -144,6 +144,7 @@ GuestConfig guest_config(nb::dict dict) {
   keys.take("vcpus_per_vmm", config.vcpus_per_vmm);
   keys.take("seed", config.seed);
   keys.take("contents_seed", config.contents_seed);
+  keys.take("contents_of_file", config.contents_of_file);
   keys.take("request_pages", config.request_pages);
   keys.take("poisoned_when_resolved", config.poisoned_when_resolved);
   keys.take("rings", config.rings);

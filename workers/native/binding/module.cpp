@@ -5,10 +5,13 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <cstring>
+
 #include "binding/configs.hpp"
 #include "binding/describe.hpp"
 #include "binding/reports.hpp"
 #include "guest/rounds.hpp"
+#include "guest/touched_words.hpp"
 #include "resolve/fill.hpp"
 #include "source/mapped_snapshot.hpp"
 #include "source/snapshot.hpp"
@@ -90,6 +93,17 @@ void bind_errors(nb::module_& m) {
       kernel_error.ptr());
 }
 
+nb::bytes words_of_snapshot(const std::string& path, std::uint64_t region_bytes, std::uint64_t page_bytes, std::uint64_t seed) {
+  const auto words = without_gil([&] { return touched_words(path, region_bytes, page_bytes, seed); });
+  return nb::bytes(words.data(), words.size() * sizeof words[0]);
+}
+
+void set_touched_words(const Guest& guest, const nb::bytes& words) {
+  const std::span<std::uint64_t> table = guest.touched_words();
+  if (words.size() != table.size_bytes()) throw ConfigError("touched words must be one a page of a guest with contents_of_file");
+  std::memcpy(table.data(), words.data(), table.size_bytes());
+}
+
 void bind_guest(nb::module_& m) {
   nb::class_<Guest>(m, "Guest")
       .def(
@@ -109,6 +123,8 @@ void bind_guest(nb::module_& m) {
             return to_dict(without_gil([&] { return fill(guest, {kinds.data(), kinds.size()}); }));
           },
           "kinds"_a)
+      .def("open_contents", &Guest::open_contents, "path"_a)
+      .def("set_touched_words", &set_touched_words, "words"_a)
       .def(
           "wait_armed",
           [](const Guest& guest, double timeout_s) { return guest.wait_armed(static_cast<std::uint64_t>(timeout_s * 1e9)); },
@@ -173,6 +189,7 @@ void bind_page_server(nb::module_& m) {
 }
 
 void bind_source(nb::module_& m) {
+  m.def("touched_words", &words_of_snapshot, "path"_a, "region_bytes"_a, "page_bytes"_a, "seed"_a);
   m.def("write_snapshot", &write_snapshot, "path"_a, "region_bytes"_a, "page_bytes"_a, "seed"_a,
         nb::call_guard<nb::gil_scoped_release>());
   m.def("check_snapshot", &check_snapshot, "path"_a, "region_bytes"_a, "page_bytes"_a, "seed"_a,

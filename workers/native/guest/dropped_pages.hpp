@@ -27,9 +27,10 @@ class DroppedPages {
   bool dropped(std::uint64_t page) const noexcept { return state(page) > kDropping; }
   /// The same of an access that was raised then.
   bool dropped_before(std::uint64_t page, Ticks raised) const noexcept { return dropped(page) && state(page) < raised; }
-  /// Whether an access may have found a word; `before`: the page was dropped before the access.
+  /// Whether an access may have found a word; `before`: the page was dropped before the access. A word of contents may be zero.
   bool allows(std::uint64_t page, std::uint64_t found, std::uint64_t expected, bool before) const noexcept {
-    return found == expected ? !before : found == 0 && may_be_zero(page);
+    if (found == 0) return expected == 0 || may_be_zero(page);
+    return found == expected && !before;
   }
 
  private:

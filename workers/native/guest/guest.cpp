@@ -16,7 +16,7 @@ namespace uffd {
 namespace {
 
 constexpr std::uint64_t kMagic = 0x6e65676c64666675;  // "uffdlgen"
-constexpr std::uint32_t kVersion = 8;
+constexpr std::uint32_t kVersion = 9;
 constexpr std::uint32_t kMostVcpus = 1 << 16;
 constexpr int kEverybody = 0x7fffffff;
 
@@ -84,7 +84,9 @@ Guest::Guest(Descriptor region_fd, Descriptor shared_fd, Mapping shared)
       shared_(std::move(shared)),
       contents_(header().config.contents_seed, header().config.page_bytes),
       pages_(header().config.region_bytes / header().config.page_bytes),
-      layout_(header().config) {}
+      layout_(header().config) {
+  if (config().contents_of_file) contents_.take_from_file(touched_words().data());
+}
 
 Guest::Guest(const GuestConfig& config)
     : contents_(config.contents_seed, config.page_bytes),
@@ -101,7 +103,9 @@ Guest::Guest(const GuestConfig& config)
   layout.vcpus_offset = layout.rings_offset + config.rings * ring_bytes(config);
   layout.counters_offset = up(layout.vcpus_offset + config.vcpus * sizeof(VcpuState), 64);
   layout.marking_offset = layout.counters_offset + config.server_threads * sizeof(Counters);
-  layout.payload_offset = up(layout.marking_offset + most_readers(config) * sizeof(std::uint32_t), kBasePageBytes);
+  layout.touched_offset = up(layout.marking_offset + most_readers(config) * sizeof(std::uint32_t), 64);
+  const std::uint64_t touched = config.contents_of_file ? pages * sizeof(std::uint64_t) : 0;
+  layout.payload_offset = up(layout.touched_offset + touched, kBasePageBytes);
   const std::uint64_t payload = config.memory == MemoryType::anon ? config.page_bytes * config.request_pages * config.vcpus : 0;
   layout.bytes = up(layout.payload_offset + payload, kBasePageBytes);
 
@@ -117,10 +121,12 @@ Guest::Guest(const GuestConfig& config)
   shared.vcpus_offset = layout.vcpus_offset;
   shared.counters_offset = layout.counters_offset;
   shared.marking_offset = layout.marking_offset;
+  shared.touched_offset = layout.touched_offset;
   shared.payload_offset = layout.payload_offset;
   shared.bytes = layout.bytes;
   shared.version = kVersion;
   shared.magic = kMagic;
+  if (config.contents_of_file) contents_.take_from_file(touched_words().data());
 }
 
 Guest Guest::attach(int region_fd, int shared_fd) {
@@ -135,6 +141,12 @@ Guest Guest::attach(int region_fd, int shared_fd) {
   if (header->magic != kMagic || header->version != kVersion || header->bytes != bytes)
     throw ConfigError("the descriptor is not a guest's shared memory of this version");
   return {std::move(region), std::move(shared), std::move(mapping)};
+}
+
+void Guest::open_contents(const std::string& path) {
+  if (!config().contents_of_file) throw ConfigError("the guest's contents are those of a seed, and no snapshot's");
+  file_ = std::make_unique<SnapshotFile>(path, config().region_bytes, config().page_bytes);
+  contents_.take_from_file(*file_);
 }
 
 void Guest::wait_for_removes() const noexcept {

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <bit>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 
@@ -19,6 +20,7 @@
 #include "guest/page_run.hpp"
 #include "guest/request_ring.hpp"
 #include "guest/shared_header.hpp"
+#include "guest/snapshot_file.hpp"
 #include "guest/vcpu_state.hpp"
 #include "kernel/descriptor.hpp"
 #include "kernel/mapping.hpp"
@@ -39,6 +41,13 @@ class Guest {
   /// Of the VMM processes' mappings; the memfd has no gaps.
   const PageLayout& layout() const noexcept { return layout_; }
   const Contents& contents() const noexcept { return contents_; }
+  /// Of a guest whose contents are a snapshot's: opens the snapshot, so that this process can read whole pages of it. Throws
+  /// ConfigError and KernelError.
+  void open_contents(const std::string& path);
+  /// Of such a guest, by page: what the word that a vCPU touches holds, read before anything starts. Empty of another one.
+  std::span<std::uint64_t> touched_words() const noexcept {
+    return {reinterpret_cast<std::uint64_t*>(shared_.data() + header().touched_offset), config().contents_of_file ? pages() : 0};
+  }
   int region_fd() const noexcept { return region_fd_.get(); }
   int shared_fd() const noexcept { return shared_fd_.get(); }
 
@@ -166,6 +175,7 @@ class Guest {
   Descriptor shared_fd_;
   Mapping shared_;
   Contents contents_;
+  std::unique_ptr<SnapshotFile> file_;  ///< of `contents_`
   std::uint64_t pages_;
   PageLayout layout_;
 };

@@ -25,6 +25,7 @@ struct GuestConfig {
   bool poisoned_when_resolved = false;  ///< poisoned pages: after they were resolved; else at the source
   std::uint32_t regions = 1;            ///< stretches of a VMM process's mapping, with gaps between
   bool external = false;                ///< an external handler resolves, which notes nothing here
+  bool contents_of_file = false;        ///< what the pages hold is a snapshot's; else a function of `contents_seed`
   bool drops = false;                   ///< resolved pages may be taken away again: a balloon is at work
 
   /// In a memfd that VMM processes map; else a VMM process's own. A VMM that is not ours has huge pages of its own, unless

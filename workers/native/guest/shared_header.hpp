@@ -18,7 +18,7 @@ struct alignas(64) SharedHeader {
   std::uint32_t version;
   GuestConfig config;
   std::uint64_t kinds_offset, contents_offset, fetching_offset, resolved_offset, rings_offset, vcpus_offset, counters_offset,
-      marking_offset, payload_offset, bytes;
+      marking_offset, touched_offset, payload_offset, bytes;
 
   alignas(64) FutexWord arrived;            ///< vCPUs at the barrier, of all rounds together
   FutexWord armed;                          ///< gated: rounds whose vCPUs have all arrived

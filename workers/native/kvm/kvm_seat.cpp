@@ -153,7 +153,7 @@ void KvmSeat::write_accesses(std::uint64_t count) {
       milestone = milestones.after(done);
     }
     own_.accesses[i] = {.word = reinterpret_cast<std::uint64_t*>(region_.at + vcpu_.vmm().guest.layout().offset(page)) + index,
-                        .expected = Contents::word(base, index),
+                        .expected = books.contents.touched_value(page, base),
                         .page = static_cast<std::uint32_t>(page),
                         .flags = static_cast<std::uint8_t>(flags),
                         .due = arrivals.open_loop() ? arrivals.due() : 0};

@@ -21,17 +21,6 @@ constexpr std::uint64_t kChunkBytes = 4 << 20;
 constexpr std::chrono::milliseconds kDropPause{2};
 constexpr int kDropPauses = 250;  // before what is left stays: memory that is its own disk (tmpfs) never drops it
 
-int read_all(int fd, std::byte* to, std::uint64_t bytes, std::uint64_t at) noexcept {
-  for (std::uint64_t done = 0; done < bytes;) {
-    const ssize_t got = ::pread(fd, to + done, bytes - done, static_cast<off_t>(at + done));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return errno;
-    if (got == 0) return EIO;
-    done += static_cast<std::uint64_t>(got);
-  }
-  return 0;
-}
-
 // Pages of the file in the page cache.
 std::uint64_t resident(int fd, std::uint64_t bytes) {
   void* mapped = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, fd, 0);
@@ -61,35 +50,20 @@ std::uint64_t drop_from_page_cache(int fd, const std::string& path, std::uint64_
 
 }  // namespace
 
-Descriptor open_snapshot(const std::string& path, std::uint64_t region_bytes) {
-  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file.valid()) throw KernelError("open of the snapshot " + path, errno);
-  struct stat status{};
-  if (::fstat(file.get(), &status) != 0) throw KernelError("fstat of the snapshot " + path, errno);
-  if (!S_ISREG(status.st_mode)) throw ConfigError("the snapshot " + path + " is no regular file");
-  if (static_cast<std::uint64_t>(status.st_size) != region_bytes)
-    throw ConfigError("the snapshot " + path + " has " + std::to_string(status.st_size) + " bytes and the region has " +
-                      std::to_string(region_bytes) + ": use a snapshot of this region, or another memory.region_mib");
-  return file;
-}
-
 Snapshot::Snapshot(const std::string& path, std::uint64_t region_bytes, std::uint64_t page_bytes, bool cold)
-    : path_(path), file_(open_snapshot(path, region_bytes)), page_bytes_(page_bytes) {
+    : SnapshotFile(path, region_bytes, page_bytes) {
   if (!cold) {
     // Warm is prepared too: every page of it is in the page cache when the clock starts.
-    std::vector<std::byte> chunk(kChunkBytes);
-    for (std::uint64_t at = 0; at < region_bytes; at += kChunkBytes)
-      if (const int error = read_all(file_.get(), chunk.data(), std::min(kChunkBytes, region_bytes - at), at))
+    const std::uint64_t pages = region_bytes / page_bytes, at_once = std::max<std::uint64_t>(kChunkBytes / page_bytes, 1);
+    std::vector<std::byte> chunk(at_once * page_bytes);
+    for (std::uint64_t page = 0; page < pages; page += at_once)
+      if (const int error = read({page, static_cast<std::uint32_t>(std::min(at_once, pages - page))}, chunk.data()))
         throw KernelError("reading the snapshot " + path, error, 0, region_bytes);
     return;
   }
-  if (const std::uint64_t left = drop_from_page_cache(file_.get(), path, region_bytes))
+  if (const std::uint64_t left = drop_from_page_cache(fd(), path, region_bytes))
     throw ConfigError("source.cache=cold, but " + std::to_string(left) + " pages of the snapshot " + path +
                       " stay in the page cache: put it on a disk's file system (not tmpfs), or use source.cache=warm");
-}
-
-int Snapshot::read(const PageRun& run, std::byte* to) const noexcept {
-  return read_all(file_.get(), to, run.count * page_bytes_, run.first * page_bytes_);
 }
 
 void write_snapshot(const std::string& path, std::uint64_t region_bytes, std::uint64_t page_bytes, std::uint64_t seed) {
@@ -122,17 +96,19 @@ void write_snapshot(const std::string& path, std::uint64_t region_bytes, std::ui
 }
 
 void check_snapshot(const std::string& path, std::uint64_t region_bytes, std::uint64_t page_bytes, std::uint64_t seed) {
-  const Descriptor file = open_snapshot(path, region_bytes);
+  const SnapshotFile file(path, region_bytes, page_bytes);
   const Contents contents(seed, page_bytes);
   std::vector<std::byte> page(page_bytes);
   for (std::uint64_t i = 0; i < region_bytes / page_bytes; ++i) {
-    if (const int error = read_all(file.get(), page.data(), page_bytes, i * page_bytes))
+    if (const int error = file.read({i, 1}, page.data()))
       throw KernelError("reading the snapshot " + path, error, i * page_bytes, page_bytes);
     std::uint64_t word = 0;
     if (contents.wrong_words(i, page.data(), word) != 0)
-      throw ConfigError("the snapshot " + path + " does not hold the contents of seed " + std::to_string(seed) + " (page " +
-                        std::to_string(i) + ", word " + std::to_string(word) +
-                        " differs): set seed to the one it was written with, or write one with loadgen-source --snapshot");
+      throw ConfigError(
+          "the snapshot " + path + " does not hold the contents of seed " + std::to_string(seed) + " (page " + std::to_string(i) +
+          ", word " + std::to_string(word) +
+          " differs): set seed to the one it was written with, or use source.contents=file, which verifies against the " +
+          "file whatever it holds");
   }
 }
 

@@ -37,6 +37,8 @@ class Source {
   /// Throws ConfigError and KernelError: a snapshot that does not fit, a remote source that cannot be reached.
   Source(const Guest& guest, std::byte* alias, const SourceConfig& config, double fill_pause_us = 0.0)
       : guest_(guest), alias_(alias), pause_(Clock::get().from_ns(fill_pause_us * 1000.0)) {
+    if (guest.contents().of_file() && config.name != "file")
+      throw ConfigError("the guest's contents are a snapshot's: use source=file with that file");
     if (config.name == "file")
       snapshot_ = std::make_unique<Snapshot>(config.file, guest.config().region_bytes, guest.config().page_bytes, config.cold);
     else if (config.name == "remote")

@@ -78,7 +78,11 @@ inline bool first_touch(const PageRecord& pages, std::uint64_t page, std::uint8_
 
 class AccessAccount {
  public:
-  explicit AccessAccount(const Books& books) noexcept : books_(books), state_(books.state), records_(books.records) {}
+  explicit AccessAccount(const Books& books) noexcept
+      : books_(books),
+        state_(books.state),
+        records_(books.records),
+        checks_seeded_(books.verify != Verify::none && !books.contents.of_file()) {}
 
  protected:
   // relaxed: stage, page and counts are read by others as of a moment ago. A record is published by `slot`, to the reader of its
@@ -144,18 +148,24 @@ class AccessAccount {
   }
 
   [[gnu::always_inline]] bool check_word(std::uint64_t page, std::uint64_t value, std::uint64_t base) noexcept {
-    if (books_.verify == Verify::none) return true;
-    const std::uint64_t index = books_.contents.touched_word(base);
+    if (!checks_seeded_) [[unlikely]]
+      return books_.verify == Verify::none || found_right(page, value, base, books_.contents.touched_value(page, base));
+    return found_right(page, value, base, Contents::word(base, books_.contents.touched_word(base)));
+  }
+
+  [[gnu::always_inline]] bool found_right(std::uint64_t page, std::uint64_t value, std::uint64_t base,
+                                          std::uint64_t expected) noexcept {
     // One that was dropped while it was touched may hold either.
-    if (allows(books_.dropped, page, value, Contents::word(base, index), dropped_before_)) [[likely]]
+    if (allows(books_.dropped, page, value, expected, dropped_before_)) [[likely]]
       return true;
-    wrong_.add({1, page, index, value});
+    wrong_.add({1, page, books_.contents.touched_word(base), value});
     return false;
   }
 
   Books books_;
   VcpuState& state_;
   FaultRecord* records_;
+  const bool checks_seeded_;  ///< each word, computed: one branch for all that is not so
 
   // The access under way.
   std::uint64_t page_ = 0;

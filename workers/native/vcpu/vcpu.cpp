@@ -196,7 +196,7 @@ bool Vcpu::sleep_and_spin(Ticks until) const noexcept {
 
 std::string Vcpu::first_wrong() const {
   if (wrong_.count == 0) return {};
-  const std::uint64_t expected = Contents::word(books_.contents.base(wrong_.page), wrong_.index);
+  const std::uint64_t expected = books_.contents.expected(wrong_.page, wrong_.index);
   return describe_wrong_word(wrong_.page, wrong_.index, wrong_.found, expected) +
          (books_.external && wrong_.found == 0 ? kOfZeros : "");
 }

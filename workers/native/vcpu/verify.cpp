@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
+#include <vector>
 
 #include "guest/contents_present.hpp"
 #include "guest/wrong_word.hpp"
@@ -22,7 +24,8 @@ class Verification {
         resident_(resident),
         dropped_(dropped),
         untouched_too_(guest.config().external && !guest.stopping()),
-        page_bytes_(guest.config().page_bytes) {}
+        page_bytes_(guest.config().page_bytes),
+        expected_(guest.contents().of_file() ? page_bytes_ / sizeof(std::uint64_t) : 0) {}
 
   Verified run() {
     install_handlers();
@@ -34,6 +37,7 @@ class Verification {
               "page " + std::to_string(page_) + ": reading it raised SIGBUS" + (guest_.config().external ? kOfPoison : ""));
       ++page_;
     }
+    if (failure_ != nullptr) std::rethrow_exception(failure_);
     return result_;
   }
 
@@ -59,6 +63,28 @@ class Verification {
 
   bool zeros(const std::uint64_t* words) const {
     return std::all_of(words, words + page_bytes_ / sizeof *words, [](std::uint64_t word) { return word == 0; });
+  }
+
+  /// Words of a snapshot's page. False: the snapshot cannot be read. Nothing may leave a guarded read by an exception.
+  bool load_expected() noexcept {
+    try {
+      guest_.contents().fill(page_, expected_.data());
+      return true;
+    } catch (...) {
+      failure_ = std::current_exception();
+      return false;
+    }
+  }
+
+  /// Words of the page that are wrong; `first` of them.
+  std::uint64_t wrong_words(const std::byte* at, std::uint64_t& first) const {
+    if (expected_.empty()) return guest_.contents().wrong_words(page_, at, first);
+    const auto* words = reinterpret_cast<const std::uint64_t*>(at);
+    std::uint64_t wrong = 0;
+    for (std::uint64_t i = 0; i < expected_.size(); ++i) wrong += words[i] != expected_[i];
+    if (wrong != 0)
+      first = static_cast<std::uint64_t>(std::mismatch(expected_.begin(), expected_.end(), words).first - expected_.begin());
+    return wrong;
   }
 
   std::string looks_like(const std::uint64_t* words) const { return guest_.config().external && zeros(words) ? kOfZeros : ""; }
@@ -90,7 +116,8 @@ class Verification {
         read_zeros(reinterpret_cast<const std::uint64_t*>(at));
         continue;
       }
-      const std::uint64_t words = guest_.contents().wrong_words(page_, at, first);
+      if (!expected_.empty() && !load_expected()) return;
+      const std::uint64_t words = wrong_words(at, first);
       if (refuses) {
         wrong(page_bytes_ / 8, "page " + std::to_string(page_) + ": poisoned, and it can be read");
         continue;
@@ -98,7 +125,7 @@ class Verification {
       ++result_.pages;
       if (words != 0)
         wrong(words, describe_wrong_word(page_, first, reinterpret_cast<const std::uint64_t*>(at)[first],
-                                         Contents::word(guest_.contents().base(page_), first)) +
+                                         expected_.empty() ? guest_.contents().expected(page_, first) : expected_[first]) +
                          looks_like(reinterpret_cast<const std::uint64_t*>(at)));
     }
   }
@@ -112,6 +139,8 @@ class Verification {
   const std::uint64_t page_bytes_;
   const Descriptor pagemap_{::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)};
   std::uint64_t page_ = 0;
+  std::vector<std::uint64_t> expected_;  ///< of the page, of a snapshot; empty: the contents are seeded
+  std::exception_ptr failure_;
   Verified result_;
 };
 

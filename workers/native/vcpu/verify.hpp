@@ -1,5 +1,5 @@
 // Reading every page a mapping has resolved, word for word, after the clock has stopped; and every poisoned one, which must
-// refuse to be read.
+// refuse to be read. A guest whose contents are a snapshot's is compared with the file itself.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,7 @@ struct Verified {
 };
 
 /// `resident`: of a guest whose handler is not ours; its mapped pages are read whether or not they were touched, unless the run
-/// was stopped. `dropped`: pages that must be zeros; null: none.
+/// was stopped. `dropped`: pages that must be zeros; null: none. Throws KernelError when the snapshot cannot be read.
 Verified verify_region(const Guest& guest, const Mapping& region, const PageRecord& record, const Resident& resident = {},
                        const DroppedPages* dropped = nullptr);
 

@@ -2,9 +2,9 @@
 
 #include <sys/mman.h>
 
+#include "guest/snapshot_file.hpp"
 #include "kernel/error.hpp"
 #include "kernel/vocabulary.hpp"
-#include "source/snapshot.hpp"
 
 namespace uffd {
 
@@ -14,7 +14,8 @@ Mapping map_memory(const Guest& guest, const std::string& snapshot) {
   const GuestConfig& config = guest.config();
   switch (config.memory) {
     case MemoryType::anon: return Mapping::anonymous(config.region_bytes, kHugePageBytes);
-    case MemoryType::file: return Mapping::private_of(open_snapshot(snapshot, config.region_bytes).get(), config.region_bytes);
+    case MemoryType::file:
+      return Mapping::private_of(SnapshotFile(snapshot, config.region_bytes, config.page_bytes).fd(), config.region_bytes);
     case MemoryType::hugetlb:
       if (!config.in_memfd()) return Mapping::anonymous_huge(config.region_bytes);
       break;

@@ -49,6 +49,10 @@ void check(const Guest& guest, const VmmConfig& config, const StrategyInfo& info
     throw ConfigError("strategy " + info.name + " does not work on " + memory_type_name(memory.memory) + " memory");
   if (memory.external && (!info.userfaultfd || info.exit != ExitKind::none))
     throw ConfigError("strategy " + info.name + " cannot be resolved by a page server that is not ours; use uffd_wait");
+  if (memory.contents_of_file && verify_level(config.verify) == Verify::page)
+    throw ConfigError("verify=page would read the snapshot while the vCPUs run: use verify=word");
+  if (memory.contents_of_file && config.disturb.devices.threads != 0)
+    throw ConfigError("devices would read the snapshot while the vCPUs run: leave them out, or use seeded contents");
   if (memory.memory == MemoryType::anon && config.vcpus != memory.vcpus)
     throw ConfigError("anonymous memory has one mapping: vcpus_per_vmm must be vcpus");
 }
