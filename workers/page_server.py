@@ -25,7 +25,7 @@ from workers.protocol.handshake import HandshakeError
 from workers.protocol.source_address import split_address
 from workers.registry import pages_in_role, strategy_entry
 from workers.reports import GuestAddress, ServerReport
-from workers.snapshot import Snapshots
+from workers.snapshot import Snapshots, Stamp
 from workers.spec import RunSpec, native_access
 
 
@@ -42,7 +42,8 @@ class PageServer(Actor):
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         self._snapshots = Snapshots()
-        self._snapshot, self._snapshot_bytes = "", 0
+        self._snapshot = ""
+        self._stamp: Stamp | None = None
         self._successor = False
 
     def open(self, spec: RunSpec) -> tuple[GuestAddress, dict[str, Any]]:
@@ -71,6 +72,7 @@ class PageServer(Actor):
                 "vcpus_per_vmm": spec.vcpus_per_vmm,
                 "seed": spec.seed,
                 "contents_seed": spec.source.seed,
+                "contents_of_file": spec.source.contents_of_file,
                 "rings": _rings(spec),
                 "request_pages": pages_in_role(*_strategy(spec), "fault_around", "populate"),
                 "gated": spec.gated,
@@ -82,6 +84,9 @@ class PageServer(Actor):
             }
         )
         self._find_snapshot(spec)
+        if spec.source.contents_of_file:
+            self._guest.open_contents(self._snapshot)
+            self._guest.set_touched_words(self._snapshots.touched_words(spec))
         filled = self._guest.fill(page_kinds(spec.fault_mix, memory.pages, spec.seed))
         return self._listen(spec, self._guest), filled
 
@@ -102,14 +107,14 @@ class PageServer(Actor):
 
     def _find_snapshot(self, spec: RunSpec) -> None:
         self._snapshot = self._snapshots.path_for(spec) if _needs_snapshot(spec) else ""
-        self._snapshot_bytes = os.stat(self._snapshot).st_size if self._snapshot else 0
+        self._stamp = Stamp(self._snapshot, as_it_was=spec.source.contents_of_file) if self._snapshot else None
 
     def _listen(self, spec: RunSpec, guest: _native.Guest) -> GuestAddress:
         asked = spec.page_server
         if asked.external is not None:
             patience_s = min(asked.handshake_timeout_s, spec.watchdog_s or asked.handshake_timeout_s)
             self._handler = Handler(asked.external, self._snapshot, spec.run_id, patience_s)
-            return GuestAddress(os.getpid(), guest.region_fd, guest.shared_fd, self._handler.path)
+            return GuestAddress(os.getpid(), guest.region_fd, guest.shared_fd, self._handler.path, self._snapshot)
         self._acceptor = Acceptor(
             spec.memory.page_bytes,
             spec.memory.region_bytes,
@@ -212,16 +217,8 @@ class PageServer(Actor):
         return reason if self._handler is None else self._handler.explained(reason)
 
     def snapshot_change(self) -> str:
-        """How the snapshot file of the latest guest has become shorter since it was opened; empty when it has not."""
-        if not self._snapshot:
-            return ""
-        try:
-            now = os.stat(self._snapshot).st_size
-        except FileNotFoundError:
-            return f"the snapshot {self._snapshot} was removed while it was read"
-        if now >= self._snapshot_bytes:
-            return ""
-        return f"the snapshot {self._snapshot} became shorter while it was read: from {self._snapshot_bytes} to {now} bytes"
+        """How the snapshot file of the latest guest has changed since it was opened; empty when it has not."""
+        return "" if self._stamp is None else self._stamp.change()
 
     def finish(self) -> ServerReport:
         """Stop serving. Raises what a reader thread raised."""

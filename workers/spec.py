@@ -172,17 +172,18 @@ class PageServerSpec:
 
 @dataclass(frozen=True)
 class SourceSpec:
-    """Where page contents come from. They are a function of `seed` and page number.
+    """Where page contents come from. They are a function of `seed` and page number, but for those of a snapshot.
 
-    `local`: computed by the page server. `file`: the snapshot `file`, or one that is written when empty; `cache`: whether it is
-    in the page cache when the run starts. `remote`: served over TCP at `address` (HOST:PORT; empty until the session has started
-    its own source, which adds `rtt_us` to every answer). A request without an answer after `timeout_s` is sent again on a new
-    connection, `retries` times; then the run fails.
+    `local`: computed by the page server. `file`: the snapshot `file`, or one that is written when empty; `contents`: `seeded`, or
+    `file`, whatever that holds; `cache`: whether it is in the page cache when the run starts. `remote`: served over TCP at
+    `address` (HOST:PORT; empty until the session has started its own source, which adds `rtt_us` to every answer). A request
+    without an answer after `timeout_s` is sent again on a new connection, `retries` times; then the run fails.
     """
 
     name: str
     seed: int
     file: str
+    contents: str
     cache: str
     address: str
     rtt_us: float
@@ -192,6 +193,11 @@ class SourceSpec:
     push_mib_per_s: float
     timeout_s: float
     retries: int
+
+    @property
+    def contents_of_file(self) -> bool:
+        """Whether pages hold what `file` holds, whatever that is."""
+        return self.name == "file" and self.contents == "file"
 
 
 @dataclass(frozen=True)

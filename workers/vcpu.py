@@ -74,6 +74,8 @@ class Vcpu(Actor):
 
     def _open(self, spec: RunSpec, vmm: int, address: GuestAddress) -> None:
         self._guest = attach(address, "the page server")
+        if spec.source.contents_of_file:
+            self._guest.open_contents(address.snapshot)
         self._lets_go = spec.page_server.inject.vanish_after_events > 0
         first = vmm * spec.vcpus_per_vmm
         self._vmm = _native.Vmm(

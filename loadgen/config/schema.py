@@ -268,6 +268,13 @@ PLACEMENT = (
 SOURCE = (
     Key("source.name", CHOSEN, "kind of source", choices=("local", "file", "remote")),
     Key("source.file", "", "memory snapshot; empty: one is written for the session", when=_file),
+    Key(
+        "source.contents",
+        "seeded",
+        "what pages hold and are verified against: contents of seed, or what source.file holds",
+        choices=("seeded", "file"),
+        when=_file,
+    ),
     Key("source.cache", "warm", "the snapshot is in the page cache, or not", choices=("warm", "cold"), when=_file),
     Key("source.address", "", "HOST:PORT of a loadgen-source; empty: one is started", when=_remote),
     Key("source.rtt_us", 0.0, "emulated round-trip time", "us", 0, MOST_US, NANOSECONDS_FIT, when=_remote),

@@ -104,8 +104,10 @@ def memory_needed(memory: MemorySpec, access: AccessSpec, vcpus: int, capacity: 
 
 
 def _source_bytes(spec: RunSpec) -> int:
+    """Of a source of our own; of a snapshot that holds anything, a word of each page, in the page server and in shared memory."""
     own = spec.source.name == "remote" and not spec.source.address
-    return spec.memory.region_bytes + ACTOR_BYTES if own else 0
+    words = 2 * 8 * spec.memory.pages if spec.source.contents_of_file else 0
+    return words + (spec.memory.region_bytes + ACTOR_BYTES if own else 0)
 
 
 def _zram_bytes(spec: RunSpec) -> int:

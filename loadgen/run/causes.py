@@ -20,8 +20,10 @@ def explained(measured: Measured, seats: Sequence[Seat], pressures: Pressures) -
     if measured.status in ("ok", "interrupted"):
         return measured.reason
     of_a_file = [seat for seat in seats if seat.spec.source.name == "file"]
-    if shorter := next(filter(None, _answers(of_a_file, "snapshot_change")), ""):
-        return shorter
+    if change := next(filter(None, _answers(of_a_file, "snapshot_change")), ""):
+        # A file that was touched meanwhile may hold what it held: the wrong word is named as well.
+        wrong_word = measured.status == "corrupt" and of_a_file[0].spec.source.contents_of_file
+        return f"{change}; {measured.reason}" if wrong_word else change
     if measured.status != "crashed":
         return measured.reason
     reasons = _answers(seats, "stop_reason")  # a VMM process leaves it in the guest before it ends itself

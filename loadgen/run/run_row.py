@@ -50,6 +50,7 @@ def describe(planned: PlannedRun) -> dict[str, Any]:
         "readers": len(spec.placement.reader_cpus),
         **_page_server(spec.page_server),
         "source": spec.source.name,
+        "source_contents": spec.source.contents if spec.source.name == "file" else None,
         "source_cache": spec.source.cache if spec.source.name == "file" else None,
         **_remote(spec.source),
         "prefetch": spec.prefetch.name,

@@ -31,6 +31,7 @@ History
   `cpu` may be null. Served VMMs (`run_kind`, `served_pages`, `zero_pages`, `service_p50_ns`, `service_p99_ns`); `wake_first`;
   `prefetch_skipped` and `prefetch_untouched`.
   New: `waiting_cpu_ns`, which `cpu_ns_per_page` leaves out.
+  New: `source_contents` of snapshots that hold anything.
   New: NUMA nodes (`numa`, `page_nodes`, `vcpu_nodes`, `reader_nodes`).
 
 To add a column, add one line to the file of its table (`runs.py`, `rows.py`, `counters.py`) and one to this history: under the

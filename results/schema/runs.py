@@ -94,6 +94,7 @@ RUN_COLUMNS = (
         "vanish_after_events", COUNT, "events", "events after which a reader closed its userfaultfds", axis=True, zero="never"
     ),
     Column("source", TEXT, "", "where page contents come from: local, file or remote", axis=True),
+    Column("source_contents", TEXT, "", "what the snapshot file was checked to hold: seeded or file (anything)", axis=True),
     Column("source_cache", TEXT, "", "whether the snapshot file was in the page cache at the start: warm or cold", axis=True),
     Column("source_address", TEXT, "", "where the remote source listened"),
     Column("source_rtt_us", REAL, "us", "round-trip time that the remote source emulates", axis=True),

@@ -85,7 +85,7 @@ def test_what_a_foreign_vmm_can_do_is_allowed(configure: Configure, host: Host, 
         (("page_server.socket=/run/handler.sock",), "needs either page_server.command"),
         (
             ("page_server.command=''", "page_server.socket=/run/handler.sock"),
-            "use source=file source.file=PATH with the same file",
+            "use source=file source.file=PATH with the same file, and source.contents=file unless it holds contents of seed",
         ),
         (("page_server.command=''", f"page_server.socket=/run/{'long' * 30}"), "page_server.socket is longer than 107 bytes"),
         ((BALLOON,), "of shmem memory that is so after disturb.balloon.method=remove only"),

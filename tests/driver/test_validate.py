@@ -18,6 +18,7 @@ Configure = Callable[..., DictConfig]
 
 
 ABSENT = ("fault_mix=absent",)
+FOREIGN = ("source=file", "source.file=guest.mem", "source.contents=file")
 
 
 def refusal(cfg: DictConfig, host: Host) -> str:
@@ -71,6 +72,18 @@ def refusal(cfg: DictConfig, host: Host) -> str:
             ["cannot be read: No such file", "loadgen-source --snapshot /nowhere"],
         ),
         (["source=file", "source.file=/etc/passwd", *ABSENT], ["bytes and the region has 67108864", "memory.region_mib"]),
+        (["source.contents=file"], ["source.contents=file is read only with source=file"]),
+        (["source=remote", "source.contents=file", *ABSENT], ["source.contents=file is read only with source=file"]),
+        (
+            ["source=file", "source.contents=file", *ABSENT],
+            ["source.contents=file verifies against a snapshot and source.file names none: use source.file=PATH"],
+        ),
+        ([*FOREIGN, "verify=page", *ABSENT], ["verify=page would read the snapshot", "use verify=word, which checks every page"]),
+        ([*FOREIGN, "disturb=devices", *ABSENT], ["devices would read the snapshot", "use source.contents=seeded"]),
+        (
+            [*FOREIGN, "source.cache=cold", "memory=anon", "fault_mix.hit=0.5", "fault_mix.absent=0.5", "fault_mix.minor=0"],
+            ["hit and swapped pages are read from the snapshot", "use source.cache=warm, fault_mix=absent, or memory=shmem"],
+        ),
         (["source=remote", "source.address=there", *ABSENT], ["source.address: 'there' is no HOST:PORT, for example"]),
         (
             ["source=remote", "source.address=there:7000", "source.rtt_us=5", *ABSENT],

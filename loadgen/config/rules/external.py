@@ -40,7 +40,7 @@ def _reached(values: dict[str, Any]) -> Iterator[str]:
     elif source["name"] != "file" or not source["file"]:
         yield (
             "the handler at page_server.socket has a snapshot of its own, and every word of it is verified: use source=file "
-            "source.file=PATH with the same file"
+            "source.file=PATH with the same file, and source.contents=file unless it holds contents of seed"
         )
     if len(os.fsencode(server["socket"])) > LONGEST_PATH:
         yield f"page_server.socket is longer than {LONGEST_PATH} bytes, which no Unix socket's path is: use a shorter one"

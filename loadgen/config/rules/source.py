@@ -19,6 +19,8 @@ def problems(values: dict[str, Any]) -> Iterator[str]:
         yield f"source={name} serves absent pages only and fault_mix has none: use fault_mix=absent, or source=local"
     if name == "file" and source["file"]:
         yield from _snapshot(source["file"], memory["region_mib"] * MIB)
+    if name == "file" and source["contents"] == "file":
+        yield from _of_file(values)
     if name == "remote":
         yield from _remote(source, memory, values["watchdog_s"])
 
@@ -33,6 +35,26 @@ def _snapshot(path: str, region_bytes: int) -> Iterator[str]:
         yield (
             f"source.file={path} has {found} bytes and the region has {region_bytes}: use a snapshot of this region, "
             "or another memory.region_mib"
+        )
+
+
+def _of_file(values: dict[str, Any]) -> Iterator[str]:
+    """Why a run cannot be verified against the snapshot file itself."""
+    asked = "source.contents=file"
+    source, mix = values["source"], values["fault_mix"]
+    if not source["file"]:
+        yield f"{asked} verifies against a snapshot and source.file names none: use source.file=PATH, or source.contents=seeded"
+    if values["verify"] == "page":
+        yield (
+            f"verify=page would read the snapshot under {asked} while the vCPUs run: use verify=word, which checks every page in "
+            "full at the end"
+        )
+    if values["disturb"]["devices"]["threads"] > 0:
+        yield f"devices would read the snapshot under {asked} while the vCPUs run: leave them out, or use source.contents=seeded"
+    if source["cache"] == "cold" and values["memory"]["type"] == "anon" and mix["hit"] + mix["swapped"] > 0:
+        yield (
+            f"{asked}: of anonymous memory, hit and swapped pages are read from the snapshot when it is out of the page cache "
+            "already: use source.cache=warm, fault_mix=absent, or memory=shmem"
         )
 
 
