@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from tests import foreign_snapshot
 from workers.registry import engine_entries, strategy_entries
 
 MIXES = ("minor", "absent", "hit", "mixed", "postcopy", "swapped", "poisoned")
@@ -38,11 +39,21 @@ class Drawn:
 
 def draw(seed: int, number: int, folder: Path, try_: int = 0) -> Drawn:
     """The configuration `number` of a soak, the same at each call; `try_`: another one in the place of one that was refused.
-    Its trace and working set are files in `folder`."""
+    Its trace, working set and foreign snapshot are files in `folder`."""
     chance = Random(f"{seed} {number} {try_}")
     harm = _harm(chance) if chance.random() < 0.2 else None
-    overrides = [*_guest(chance), *_accesses(chance, folder), *_beside(chance), *_server(chance, folder), *_measured(chance)]
+    guest = [*_guest(chance)]
+    overrides = [*guest, *_accesses(chance, folder), *_beside(chance), *_server(chance, folder), *_measured(chance)]
+    if "source=file" in overrides and chance.random() < 0.5:
+        overrides += _foreign_snapshot(guest, folder)
     return Drawn((*overrides, *_of_harm(chance, harm)), harm)
+
+
+def _foreign_snapshot(guest: list[str], folder: Path) -> Iterator[str]:
+    """A snapshot of the region's size that no seed has made."""
+    [mib] = (one.partition("=")[2] for one in guest if one.startswith("memory.region_mib="))
+    yield f"source.file={foreign_snapshot.write(folder / 'guest.mem', int(mib) << 20)}"
+    yield "source.contents=file"
 
 
 def _harm(chance: Random) -> Harm:
