@@ -123,6 +123,20 @@ TEST("eager maps what is here already, in each VMM process, and asks for the res
   CHECK_EQUAL(result->server[Counter::fetched_pages], kPages / 4);
 }
 
+TEST("devices of a guest that is restored at once begin when it is, and find no page that is not there") {
+  for (const bool alone : {true, false}) {
+    GuestPlan plan = eager(MemoryType::shmem, 16);
+    plan.guest.vcpus_per_vmm = alone ? 2 : 1;
+    plan.vmm.disturb.devices = {.threads = 2};
+    plan.server.delay_us = 2000.0;  // a fetch: the restore takes a while
+    plan.vmm.access.hold_ns = 300'000'000;
+    const auto result = run_guest(plan);
+    CHECK_EQUAL(result->stop_reason, "");
+    CHECK_EQUAL(result->wrong_words, 0u);
+    CHECK((*result)[Counter::device_accesses] != 0);
+  }
+}
+
 TEST("eager without a page server is ended by the watchdog, its waiting vCPUs too") {
   GuestPlan plan = eager(MemoryType::shmem, 16);
   plan.guest.vcpus = plan.guest.vcpus_per_vmm = 3;

@@ -30,6 +30,7 @@ class Balloon final : public Disturbance {
 
   const char* role() const override { return "balloon"; }
   double rate_per_s() const override { return config_.rate_per_s; }
+  bool of_guest() const override { return true; }
 
   void work(std::uint32_t, Disturber& me) override {
     while (me.next()) {

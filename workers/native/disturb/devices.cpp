@@ -29,6 +29,7 @@ class Devices final : public Disturbance {
   const char* role() const override { return "device"; }
   std::uint32_t threads() const override { return config_.threads; }
   double rate_per_s() const override { return config_.rate_per_s; }
+  bool of_guest() const override { return true; }
 
   void work(std::uint32_t number, Disturber& me) override {
     int ends[2];

@@ -12,6 +12,7 @@
 #include "guest/dropped_pages.hpp"
 #include "guest/guest.hpp"
 #include "guest/page_record.hpp"
+#include "guest/populate_first.hpp"
 #include "kernel/clock.hpp"
 #include "kernel/duration_histogram.hpp"
 #include "kernel/placement.hpp"
@@ -66,10 +67,11 @@ struct GuestView {
 /// What disturbances work on: a VMM process's part of a guest.
 struct Scene {
   const Guest& guest;
-  std::uint32_t vmm;                ///< number of the VMM process
-  GuestView vcpus;                  ///< the mapping that the vCPUs touch
-  GuestView devices;                ///< the one that devices reach: the same, or a second one
-  DroppedPages* dropped = nullptr;  ///< notes what the balloon drops; null: a page server of ours reads the events
+  std::uint32_t vmm;                        ///< number of the VMM process
+  GuestView vcpus;                          ///< the mapping that the vCPUs touch
+  GuestView devices;                        ///< the one that devices reach: the same, or a second one
+  DroppedPages* dropped = nullptr;          ///< notes what the balloon drops; null: a page server of ours reads the events
+  PopulateFirst* populate_first = nullptr;  ///< what a restored guest waits for before its first access; null: nothing
 };
 
 /// What ends and holds all disturbances of a VMM process.
@@ -115,6 +117,8 @@ class Disturbance {
   virtual const char* role() const = 0;  ///< of its threads
   virtual std::uint32_t threads() const { return 1; }
   virtual double rate_per_s() const = 0;  ///< of all its threads
+  /// Whether the guest does it: it then begins when the guest is restored, as its vCPUs do.
+  virtual bool of_guest() const { return false; }
   /// One thread's work, until next() is false. May throw: the run then fails with what was thrown.
   virtual void work(std::uint32_t number, Disturber& me) = 0;
 };

@@ -55,7 +55,8 @@ void Disturber::rest() {
   }
 }
 
-Disturbances::Disturbances(const DisturbConfig& config, const Scene& scene) : guest_(scene.guest) {
+Disturbances::Disturbances(const DisturbConfig& config, const Scene& scene)
+    : guest_(scene.guest), populate_first_(scene.populate_first) {
   for (const auto make : {make_balloon, make_migrator, make_mmap_writers, make_devices})
     if (auto disturbance = make(config, scene)) all_.push_back(std::move(disturbance));
   for (const auto& disturbance : all_)
@@ -88,6 +89,8 @@ void Disturbances::run(Disturbance& disturbance, Thread& thread) noexcept {
   ::prctl(PR_SET_TIMERSLACK, 1);
   FutexWord& released = guest_.header().released;
   while (released.load(std::memory_order_acquire) == 0 && !thread.work->ending()) futex_wait(released, 0, kPauseSliceNs);
+  if (populate_first_ != nullptr && disturbance.of_guest())
+    while (!populate_first_->wait(kPauseSliceNs) && !thread.work->ending());
   thread.seen.add_current();
   thread.began = Clock::get().now();
   thread.work->due_ = thread.began;

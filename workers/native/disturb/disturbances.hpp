@@ -27,7 +27,7 @@ class Disturbances {
   };
 
   bool none() const noexcept { return all_.empty(); }
-  /// The threads wait for the vCPUs to leave their barrier.
+  /// The threads wait for the vCPUs to leave their barrier, and those of the guest for its restore.
   void start();
   /// Between rounds: none of them touches the guest until `rounds` rounds have been released. Returns when all rest. False: the
   /// run is being stopped, by this call when one does not rest within `patience_s` (0: for ever).
@@ -51,6 +51,7 @@ class Disturbances {
   void run(Disturbance& disturbance, Thread& thread) noexcept;
 
   const Guest& guest_;
+  PopulateFirst* populate_first_;
   std::vector<std::unique_ptr<Disturbance>> all_;
   std::vector<Thread> threads_;
   std::vector<std::thread> handles_;

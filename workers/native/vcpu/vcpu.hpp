@@ -10,12 +10,12 @@
 #include "guest/access_order.hpp"
 #include "guest/arrivals.hpp"
 #include "guest/milestones.hpp"
+#include "guest/populate_first.hpp"
 #include "kernel/clock.hpp"
 #include "kernel/lock_counter.hpp"
 #include "kernel/placement.hpp"
 #include "kernel/thread_usage.hpp"
 #include "vcpu/engine.hpp"
-#include "vcpu/populate_first.hpp"
 #include "vcpu/trips.hpp"
 
 namespace uffd {

@@ -5,10 +5,10 @@
 #include <cstdint>
 
 #include "guest/guest.hpp"
+#include "guest/populate_first.hpp"
 #include "resolve/resolver.hpp"
 #include "resolve/strategy.hpp"
 #include "vcpu/access_account.hpp"
-#include "vcpu/populate_first.hpp"
 
 namespace uffd {
 

@@ -126,7 +126,9 @@ void Vmm::add_disturbances() {
   const GuestView mine{registration_.region.data(), resolver_->record()};
   const GuestView theirs =
       device_mapping_ == nullptr ? mine : GuestView{device_mapping_->region.data(), device_mapping_->pages()};
-  disturbances_ = std::make_unique<Disturbances>(config_.disturb, Scene{guest_, config_.vmm, mine, theirs, dropped_.get()});
+  PopulateFirst* const populate_first = info_.restore == Restore::eager ? &populate_first_ : nullptr;
+  disturbances_ =
+      std::make_unique<Disturbances>(config_.disturb, Scene{guest_, config_.vmm, mine, theirs, dropped_.get(), populate_first});
 }
 
 void Vmm::make_engine() {

@@ -11,7 +11,7 @@
 #include "disturb/device_mapping.hpp"
 #include "disturb/disturbances.hpp"
 #include "guest/guest.hpp"
-#include "vcpu/populate_first.hpp"
+#include "guest/populate_first.hpp"
 #include "vcpu/resident.hpp"
 #include "vcpu/vcpu.hpp"
 #include "vcpu/verify.hpp"
