@@ -81,8 +81,9 @@ class Guest:
         """Of such a guest, once and before anything starts: what `touched_words` returned."""
     def wait_armed(self, timeout_s: float) -> bool:
         """Until all vCPUs are at the barrier of a guest made with `gated`; False: not within the time, or the run was stopped."""
-    def release(self, at_ns: int) -> None:
-        """Open that barrier at this CLOCK_MONOTONIC time, at once when it has passed."""
+    def release(self, at_ns: int, rounds: int) -> None:
+        """Open the barrier of the last of so many rounds at this CLOCK_MONOTONIC time, at once when it has passed; nothing
+        where it is open."""
     def wait_round(self, finished: int, timeout_s: float) -> float:
         """Until every vCPU has finished this many rounds: seconds measured so far; 0: not within the time, or the run was
         stopped."""

@@ -182,11 +182,12 @@ class PageServer(Actor):
         """CLOCK_MONOTONIC ns of this host."""
         return time.monotonic_ns()
 
-    def release(self, at_ns: int) -> int:
-        """Start the vCPUs of a gated guest at this time of this host's clock; by how many ns it was late."""
+    def release(self, at_ns: int, rounds: int) -> int:
+        """Start the vCPUs of a gated guest at this time of this host's clock, into the last of so many rounds; by how many ns it
+        was late. Nothing where that round has begun: a page server that was replaced may have started it."""
         guest = self._opened()[1]
         late_ns = time.monotonic_ns() - at_ns
-        guest.release(at_ns)
+        guest.release(at_ns, rounds)
         return max(0, late_ns)
 
     def round_finished(self, finished: int, timeout_s: float) -> float:

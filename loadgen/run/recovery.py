@@ -116,6 +116,14 @@ class Guests:
         for seat in list(self._seats):
             self._answered(seat, "start", "armed", self._answers.limit_s, beside=beside)
 
+    def ask_at_start(self, method: str, given: Sequence[tuple[Seat, tuple[Any, ...]]]) -> dict[int, Any]:
+        """As start_barrier.Ask. Raises Loss."""
+        own = {seat.number: seat for seat in self._seats}
+        under_way = [(own[seat.number], arguments, asked([seat.server], method, *arguments)) for seat, arguments in given]
+        return {
+            seat.number: self._answered(seat, "start", method, *arguments, calls=calls) for seat, arguments, calls in under_way
+        }
+
     def close(self) -> None:
         """The page servers free their guests, whose results are all stored: one that dies over it is replaced for the next run
         and takes nothing over. Raises Loss where nothing is to be recovered."""
@@ -127,11 +135,14 @@ class Guests:
                     raise
                 self._replace(seat)
 
-    def _answered(self, seat: Seat, step: str, method: str, *arguments: Any, beside: Sequence[Call] = ()) -> Any:
+    def _answered(
+        self, seat: Seat, step: str, method: str, *arguments: Any, beside: Sequence[Call] = (), calls: Sequence[Call] = ()
+    ) -> Any:
+        """`calls`: the call, where it is under way."""
         tries = Tries(seat.spec.watchdog_s)
         while True:
             try:
-                return self._answers.get(step, asked([seat.server], method, *arguments), beside=beside)[0]
+                return self._answers.get(step, calls or asked([seat.server], method, *arguments), beside=beside)[0]
             except Frozen as frozen:
                 raise explained_by_vcpus(frozen, self._left(seat)) from None
             except Died as loss:
@@ -139,6 +150,7 @@ class Guests:
                     raise
                 if (last := self._lose_server(seat, loss)) is not None:
                     raise last from None
+                calls = ()
 
     def _left(self, seat: Seat) -> list[Any]:
         return [vcpu for vcpu in seat.vcpus if vcpu not in self._gone]

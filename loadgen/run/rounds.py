@@ -6,21 +6,22 @@ The rounds of a run of one guest are its own affair: its VMM processes agree on 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-import ray
 from ray.exceptions import RayError
 
-from loadgen.cluster.answers import Answers, Loss, asked
-from loadgen.run.measuring import STOP_GRACE_S
-from loadgen.run.recovery import Guests
+from loadgen.cluster.answers import Answers, Call, Died, Loss, asked
+from loadgen.cluster.session import Seat
+from loadgen.run.recovery import Guests, Tries
 from loadgen.run.start_barrier import open_gate
 from workers.spec import RunSpec
 
 ASK_S = 1.0
 """How long a page server waits before it answers that the round goes on."""
+ASK_AGAIN_S = 0.2
+"""Between two calls to a page server that has died and may have been replaced."""
 
 
 class CommonRounds:
@@ -46,7 +47,8 @@ class CommonRounds:
         try:
             self._conduct()
         except (Loss, RayError) as error:
-            self._end(f"between rounds: {error}")
+            if not self._over.is_set():
+                self._end(f"between rounds: {error}")
 
     def _conduct(self) -> None:
         finished = 1
@@ -56,29 +58,44 @@ class CommonRounds:
             if not another:
                 return
             seats = self._guests.seats
-            self._answers.get("start", asked([seat.server for seat in seats], "armed", self._answers.limit_s))
-            open_gate(seats, self._answers)
+            self._ask("armed", [(seat, (self._answers.limit_s,)) for seat in seats])
             finished += 1
+            open_gate(seats, self._ask, finished)
 
     def _measured(self, finished: int) -> list[float] | None:
         """Seconds that each guest has measured in its `finished` rounds, infinite where no further round has room; None when the
         run ends before."""
         while not self._over.is_set():
-            found: list[float] = self._each(lambda server: server.round_finished.remote(finished, ASK_S))
+            found = self._ask("round_finished", [(seat, (finished, ASK_S)) for seat in self._guests.seats])
             if not found:
                 return None
-            if all(found):
-                return found
+            if all(found.values()):
+                return list(found.values())
         return None
 
     def _decide(self, finished: int, another: bool) -> None:
-        self._each(lambda server: server.decide_round.remote(finished, another))
+        self._ask("decide_round", [(seat, (finished, another)) for seat in self._guests.seats])
 
-    def _each(self, call: Callable[[Any], Any]) -> list[Any]:
-        """The answer of each page server that is left."""
-        asked = [call(seat.server) for seat in self._guests.seats]
-        answers: list[Any] = ray.get(asked, timeout=ASK_S + self._spec.watchdog_s + STOP_GRACE_S)
-        return answers
+    def _ask(self, method: str, given: Sequence[tuple[Seat, tuple[Any, ...]]]) -> dict[int, Any]:
+        """As start_barrier.Ask. Raises Loss, RayError."""
+        under_way = [(seat, arguments, asked([seat.server], method, *arguments)) for seat, arguments in given]
+        found: dict[int, Any] = {}
+        for seat, arguments, calls in under_way:
+            found |= self._answer(seat, method, arguments, calls)
+        return found
+
+    def _answer(self, seat: Seat, method: str, arguments: tuple[Any, ...], calls: Sequence[Call]) -> dict[int, Any]:
+        """A page server that died is replaced, or its guest given up, by the thread that measures: it is waited for."""
+        tries = Tries(self._spec.watchdog_s)
+        while True:
+            try:
+                return {seat.number: self._answers.get("start", calls)[0]}
+            except (Died, RayError):
+                if tries.over() or self._over.wait(ASK_AGAIN_S):
+                    raise
+                if seat.number not in (left.number for left in self._guests.seats):
+                    return {}
+                calls = asked([seat.server], method, *arguments)
 
     def _end(self, reason: str) -> None:
         for seat in self._guests.seats:

@@ -81,7 +81,7 @@ def _go(
     runs = guests.run()
     if spec.gated:
         guests.wait_armed(runs)  # a page server that dies meanwhile is replaced
-        columns["start_gate_s"] = open_gate(guests.seats, answers)
+        columns["start_gate_s"] = open_gate(guests.seats, guests.ask_at_start, rounds=1)
     with CommonRounds(guests, spec, answers):
         lag_s = measure(guests, spec, measured, progress)
     watch.end()

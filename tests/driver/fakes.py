@@ -154,7 +154,7 @@ class FakeServer(Actor):
     def do_decide_round(self, finished: int, another: bool) -> None:
         assert not another
 
-    def do_release(self, at_ns: int) -> int:
+    def do_release(self, at_ns: int, rounds: int) -> int:
         self.released_at = at_ns
         return 0
 

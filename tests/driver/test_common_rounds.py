@@ -35,17 +35,18 @@ def conduct(monkeypatch: pytest.MonkeyPatch, servers: list[Server], *, measure_s
     gates: list[int] = []
     waited_for: list[Server] = []
 
-    def answered(step: str, calls: Any) -> None:
-        waited_for.extend(reference for _, reference in calls)
+    def answered(step: str, calls: Any) -> list[Any]:
+        waited_for.extend(reference for _, reference in calls if isinstance(reference, Server))
+        return [reference for _, reference in calls]
 
-    def gate(seats: Any, answers: Any) -> None:
+    def gate(seats: Any, ask: Any, rounds: int) -> None:
         assert waited_for == [seat.server for seat in seats], "a gate is opened when every guest is at its barrier"
+        assert rounds == len(gates) + 2
         waited_for.clear()
         gates.append(len(seats))
 
-    monkeypatch.setattr(rounds.ray, "get", lambda asked, timeout: asked)
     monkeypatch.setattr(rounds, "open_gate", gate)
-    seats = [SimpleNamespace(server=server) for server in servers]
+    seats = [SimpleNamespace(server=server, number=number) for number, server in enumerate(servers)]
     spec: Any = SimpleNamespace(measure_s=measure_s, most_rounds=most_rounds, watchdog_s=1.0, gated=True)
     guests: Any = SimpleNamespace(seats=seats)
     answers: Any = SimpleNamespace(limit_s=1.0, get=answered)

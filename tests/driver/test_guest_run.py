@@ -218,18 +218,18 @@ def test_a_single_guest_needs_no_gate(rig: Rig) -> None:
     assert "server.armed" not in rig.journal
 
 
-def test_what_speaks_against_one_host_of_several_names_it(rig: Rig) -> None:
+def test_what_speaks_against_a_run_as_a_whole_names_none_of_its_hosts(rig: Rig) -> None:
     rig.add_guest("there", 5)
     rig.vcpus[0].unprepared = 2
-    assert rig.run("guests=2")["distrust"] == "pages were not in the state asked for on here (2)"
+    assert rig.run("guests=2")["distrust"] == "pages were not in the state asked for (2)"
 
 
-def test_values_of_the_whole_run_are_on_the_row_of_the_first_host_that_is_left(rig: Rig) -> None:
+def test_what_speaks_against_a_run_as_a_whole_is_said_when_its_first_host_is_gone_too(rig: Rig) -> None:
     rig.add_guest("there", 5)
     rig.vcpus[0].unprepared = 2
     rig.unended(lambda: setattr(rig.nodes[0], "gone", True), rig.end)
     row = rig.run("guests=2", "watchdog_s=10")
-    assert "pages were not in the state asked for on there (2)" in row["distrust"]
+    assert "pages were not in the state asked for (2)" in row["distrust"]
 
 
 def test_a_run_that_a_cpu_quota_throttled_is_marked_with_the_time(rig: Rig) -> None:

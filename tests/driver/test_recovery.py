@@ -81,6 +81,22 @@ def test_a_page_server_that_dies_before_every_guest_is_at_its_barrier_is_replace
     assert (row["status"], row["recoveries"], second.replaced, rig.server.replaced) == ("ok", 1, 1, 0), row["reason"]
 
 
+@pytest.mark.parametrize("method", ["now", "release"])
+def test_a_page_server_that_dies_over_the_common_start_is_replaced_and_starts_its_guest_once(rig: Rig, method: str) -> None:
+    second = rig.add_guest("there", 5)
+    second.failures[method] = ActorDiedError()
+    row = rig.run("guests=2", "recover=true", "watchdog_s=10")
+    assert (row["status"], row["recoveries"], second.replaced, rig.server.replaced) == ("ok", 1, 1, 0), row["reason"]
+    assert rig.journal.count("server.release") == 1
+
+
+def test_without_recover_a_page_server_that_dies_over_the_common_start_ends_the_run_by_name(rig: Rig) -> None:
+    second = rig.add_guest("there", 5)
+    second.failures["release"] = ActorDiedError()
+    row = rig.run("guests=2", "watchdog_s=10")
+    assert row["status"] == "crashed" and row["reason"].startswith("server1 died: "), row["reason"]
+
+
 def test_without_recover_a_page_server_that_dies_over_its_last_step_is_not_replaced(rig: Rig) -> None:
     rig.server.failures["close"] = ActorDiedError()
     assert rig.run()["status"] == "crashed"

@@ -137,7 +137,7 @@ TEST("a push whose connection is lost is asked for again on the next one") {
   const Guest guest({.region_bytes = kPages * 4096, .contents_seed = kSeed});
   const Mapping alias = Mapping::shared(guest.region_fd(), kPages * 4096);
   RemoteSource remote(guest, alias.data(), {.host = "127.0.0.1", .port = source.port(), .push = true, .timeout_s = 20.0});
-  guest.release(0);
+  guest.release(0, 1);
   remote.start();
   for (int i = 0; i < 10'000 && asked.load() < 2; ++i) ::usleep(1000);
   remote.stop();

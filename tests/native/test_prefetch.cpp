@@ -170,7 +170,7 @@ TEST("the prefetcher gives a block up while a remove event is unread, and the ru
   pollfd unread{uffd.fd(), POLLIN, 0};
   while (::poll(&unread, 1, 1000) != 1) {
   }
-  guest.release(0);
+  guest.release(0, 1);
   std::thread serving([&] { server.serve(); });
   ::usleep(300'000);
   server.stop();

@@ -188,7 +188,7 @@ TEST("what a killed page server had not counted is credited in each round for it
   for (std::uint32_t round = 1; round <= 2; ++round) {
     good &= guest.wait_armed(10'000'000'000);
     for (std::uint64_t page = round; page < 3; ++page) good &= record.resolve_unasked(page);  // installed, and then came the end
-    guest.release(0);
+    guest.release(0, round);
     good &= wait_finished(guest, round, 10'000'000'000) != 0;
     decide(guest, round, round < 2);
   }

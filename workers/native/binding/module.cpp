@@ -129,7 +129,7 @@ void bind_guest(nb::module_& m) {
           "wait_armed",
           [](const Guest& guest, double timeout_s) { return guest.wait_armed(static_cast<std::uint64_t>(timeout_s * 1e9)); },
           "timeout_s"_a, nb::call_guard<nb::gil_scoped_release>())
-      .def("release", &Guest::release, "at_ns"_a, nb::call_guard<nb::gil_scoped_release>())
+      .def("release", &Guest::release, "at_ns"_a, "rounds"_a, nb::call_guard<nb::gil_scoped_release>())
       .def(
           "wait_round",
           [](const Guest& guest, std::uint32_t finished, double timeout_s) {

@@ -216,7 +216,7 @@ void Guest::succeed_server() const noexcept {
 }
 
 void Guest::all_arrived() const noexcept {
-  if (!config().gated) return release(0);
+  if (!config().gated) return release(0, header().released.load(std::memory_order_acquire) + 1);
   header().armed.fetch_add(1, std::memory_order_acq_rel);
   futex_wake(header().armed, kEverybody);
 }
@@ -233,12 +233,13 @@ bool Guest::wait_armed(std::uint64_t timeout_ns) const noexcept {
   return true;
 }
 
-void Guest::release(std::uint64_t at_ns) const noexcept {
+void Guest::release(std::uint64_t at_ns, std::uint32_t rounds) const noexcept {
   SharedHeader& shared = header();
   const std::uint32_t before = shared.released.load(std::memory_order_acquire);
+  if (before >= rounds) return;
   for (std::uint64_t now; !stopping() && (now = Clock::monotonic_ns()) < at_ns;) futex_wait(shared.released, before, at_ns - now);
   shared.start.store(Clock::get().now(), std::memory_order_relaxed);  // relaxed: published by `released`
-  shared.released.store(before + 1, std::memory_order_release);
+  shared.released.store(rounds, std::memory_order_release);
   futex_wake(shared.released, kEverybody);
 }
 

@@ -145,8 +145,9 @@ class Guest {
   void all_arrived() const noexcept;
   /// Waits until all vCPUs are at the barrier of a gated guest. False: not within the time, or the run was stopped.
   bool wait_armed(std::uint64_t timeout_ns) const noexcept;
-  /// Opens the barrier at `at_ns` (CLOCK_MONOTONIC), at once when that has passed; earlier only when the run is stopped.
-  void release(std::uint64_t at_ns) const noexcept;
+  /// Opens the barrier of the last of `rounds` rounds at `at_ns` (CLOCK_MONOTONIC), at once when that has passed; earlier only
+  /// when the run is stopped. Nothing where it is open: the page server that opened it may have died before it said so.
+  void release(std::uint64_t at_ns, std::uint32_t rounds) const noexcept;
 
   /// Ends every wait of every process of the guest; the first reason given stays.
   void stop(const std::string& reason) const noexcept;
