@@ -69,6 +69,7 @@ class OddSource {
               }
               connections.emplace_back([this, behaviour, number, fd = ::accept(listener_.get(), nullptr, nullptr)] {
                 const Descriptor socket(fd);
+                tcp::prepare(fd);  // as the core's: no small piece waits for the acknowledgement of the one before
                 try {
                   behaviour(fd, number, stop_.get());
                 } catch (const tcp::Lost&) {

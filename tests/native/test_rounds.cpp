@@ -107,7 +107,7 @@ TEST("rounds beside a tracked balloon begin registered, with every page as it wa
 TEST("the mapping of devices is empty when a round begins: what they touch is resolved, and nothing is resolved again") {
   GuestPlan plan = in_rounds("no_uffd_wait", 4);
   plan.vmm.access.overlap = true;
-  plan.vmm.access.rate_per_s = 5000;
+  plan.vmm.access.rate_per_s = 5000.0 / static_cast<double>(slowness());  // time for devices to touch most pages in each round
   plan.vmm.disturb.devices = {.threads = 1, .second_mapping = true};
   const auto result = run_guest(plan);
   check_ended_well(*result);

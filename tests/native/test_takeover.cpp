@@ -94,7 +94,8 @@ std::vector<std::unique_ptr<Vmm>> vmms_of(const Guest& guest, const Case& test) 
     vmm.watchdog_s = 20.0;
     vmm.record_capacity = guest.pages();
     vmm.access.overlap = true;
-    vmm.access.think_ns = 10'000;
+    // Fewer pages on a slower machine, each for longer: the vCPUs are not done before the first kill.
+    vmm.access.think_ns = 10'000 * slowness() * slowness();
     vmms.push_back(std::make_unique<Vmm>(guest, vmm));
   }
   return vmms;
