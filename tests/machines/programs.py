@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import re
@@ -37,6 +38,7 @@ def busybox_of(architecture: Architecture) -> Path:
     return folder / "bin" / "busybox"
 
 
+@functools.cache
 def native_tests_of(architecture: Architecture) -> Path:
     """The native tests, statically linked. Raises CalledProcessError with the compiler's words."""
     if architecture is ARM64:
@@ -56,7 +58,7 @@ def extension_of(architecture: Architecture) -> Path:
         return Path(found.origin)
     folder = CACHE / "wheel" / architecture.name
     with zipfile.ZipFile(cross_wheel(architecture, folder)) as wheel:
-        [name] = [name for name in wheel.namelist() if name.startswith("workers/_native.")]
+        [name] = [name for name in wheel.namelist() if re.fullmatch(r"workers/_native\..*so", name)]
         return Path(wheel.extract(name, folder))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import shutil
@@ -20,8 +21,9 @@ PROJECT = ("conf", "loadgen", "results", "tests", "tools", "workers")
 SITE = Path("usr/lib/python3/dist-packages")
 
 
+@functools.cache
 def image_of(architecture: Architecture) -> Path:
-    """The image, made anew: the project in it is the checkout as it is now."""
+    """The image, made anew: the project in it is the checkout as it is now. Machines only read it."""
     folder = CACHE / "root" / architecture.name
     system = CACHE / "system" / architecture.name
     if not system.exists():
