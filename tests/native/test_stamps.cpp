@@ -28,7 +28,7 @@ TEST("a reader's stamps from before or after a fault are none of its, and those 
   records[3].outcome = FaultOutcome::lost_race;
   records[3].delivered.store(now + 6 * step);
   LongestFault longest;
-  convert_stamps(guest, line, records, longest);
+  convert_stamps(guest, line, records, {}, longest);
   for (const FaultRecord& record : records) CHECK_EQUAL(record.raised, line.to_ns(now + step));
   CHECK_EQUAL(records[0].delivered.load(), line.to_ns(now + 2 * step));
   CHECK_EQUAL(records[0].fetched.load(), line.to_ns(now + 3 * step));
@@ -39,5 +39,30 @@ TEST("a reader's stamps from before or after a fault are none of its, and those 
   CHECK_EQUAL(records[2].delivered.load(), line.to_ns(now + 2 * step));
   for (const auto stage : {&FaultRecord::delivered, &FaultRecord::fetched, &FaultRecord::installed})
     CHECK_EQUAL((records[3].*stage).load(), 0u);
+  CHECK_EQUAL(longest.resumed - longest.raised, 4 * step);
+}
+
+TEST("a fault without stamps of the guest's own is over when its page is installed, and no later than the round of its vCPU") {
+  const Guest guest({.region_bytes = 16 * 4096});
+  TickLine line;
+  line.begin();
+  const Ticks now = Clock::get().now(), step = Clock::get().from_ns(1000);
+  ::usleep(1000);
+  line.end();
+  FaultRecord records[4]{};
+  for (std::uint32_t i = 0; i < 4; ++i) {
+    records[i].delivered.store(now + (10 * i + 1) * step);
+    records[i].installed.store(now + (10 * i + 3) * step);
+  }
+  records[1].installed.store(now + 25 * step);  // its reader was held up: the first round is over, and the next has begun
+  const Vcpu::Round rounds[2]{{.start = now, .end = now + 15 * step, .recorded = 2}, {.start = now + 20 * step, .recorded = 4}};
+  LongestFault longest;
+  convert_stamps(guest, line, records, rounds, longest);
+  for (std::uint32_t i = 0; i < 4; ++i) CHECK_EQUAL(records[i].raised, line.to_ns(now + (10 * i + 1) * step));
+  CHECK_EQUAL(records[0].resumed, line.to_ns(now + 3 * step));
+  CHECK_EQUAL(records[1].resumed, line.to_ns(now + 15 * step));
+  CHECK_EQUAL(records[1].installed.load(), line.to_ns(now + 25 * step));
+  CHECK_EQUAL(records[2].resumed, line.to_ns(now + 23 * step));
+  CHECK_EQUAL(records[3].resumed, line.to_ns(now + 33 * step));  // the last round was given up and has no end
   CHECK_EQUAL(longest.resumed - longest.raised, 4 * step);
 }

@@ -87,7 +87,7 @@ TEST("a guest without stamps of its own has its records' stamps converted once")
   std::this_thread::sleep_for(std::chrono::milliseconds(2));
   line.end();
   LongestFault longest;
-  convert_stamps(guest, line, records, longest);
+  convert_stamps(guest, line, records, {}, longest);
   CHECK_EQUAL(records[0].raised, line.to_ns(now + 1000));
   CHECK_EQUAL(records[0].delivered.load(), line.to_ns(now + 1000));
   CHECK_EQUAL(records[0].resumed, line.to_ns(now + 5000));

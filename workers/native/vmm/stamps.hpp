@@ -8,9 +8,12 @@
 #include "guest/guest.hpp"
 #include "kernel/clock.hpp"
 #include "vcpu/access_account.hpp"
+#include "vcpu/vcpu.hpp"
 
 namespace uffd {
 
-void convert_stamps(const Guest& guest, const TickLine& line, std::span<FaultRecord> records, LongestFault& longest) noexcept;
+/// Of a vCPU, whose records are those of `rounds` in their order.
+void convert_stamps(const Guest& guest, const TickLine& line, std::span<FaultRecord> records, std::span<const Vcpu::Round> rounds,
+                    LongestFault& longest) noexcept;
 
 }  // namespace uffd

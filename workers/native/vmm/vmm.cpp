@@ -279,7 +279,8 @@ void Vmm::finish() {
   if (guest_.config().external) resident_ = Resident(guest_, registration_.region);
   credit_unclaimed();
   for (const auto& vcpu : vcpus_) vcpu->settle_round();
-  for (const auto& vcpu : vcpus_) convert_stamps(guest_, line_, {vcpu->records(), vcpu->recorded()}, vcpu->longest());
+  for (const auto& vcpu : vcpus_)
+    convert_stamps(guest_, line_, {vcpu->records(), vcpu->recorded()}, vcpu->rounds(), vcpu->longest());
 }
 
 // A page server that was killed between installing a page and counting it leaves a page resolved that no vCPU's account has: it
