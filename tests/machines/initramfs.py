@@ -26,7 +26,7 @@ mount -t tmpfs tmp /tmp
 mount -t tracefs trace /sys/kernel/tracing
 ip link set lo up
 for module in $(cat /modules/order); do insmod /modules/$module || echo "module $module was not loaded"; done
-echo 64 > /proc/sys/vm/nr_hugepages
+echo $((131072 / $(awk '/^Hugepagesize/ {{print $2}}' /proc/meminfo))) > /proc/sys/vm/nr_hugepages
 [ -b /dev/zram0 ] && echo 256M > /sys/block/zram0/disksize && mkswap /dev/zram0 && swapon /dev/zram0
 ulimit -c 0
 cd /tmp
