@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from ray.exceptions import RayError
+import ray
+from ray.exceptions import GetTimeoutError, RayError
 
-from loadgen.cluster.answers import Answers, Call, Died, Loss, asked
+from loadgen.cluster.answers import Answers, asked
 from loadgen.cluster.session import Seat
+from loadgen.run.measuring import STOP_GRACE_S
 from loadgen.run.recovery import Guests, Tries
 from loadgen.run.start_barrier import open_gate
 from workers.spec import RunSpec
@@ -46,7 +48,7 @@ class CommonRounds:
     def _run(self) -> None:
         try:
             self._conduct()
-        except (Loss, RayError) as error:
+        except RayError as error:
             if not self._over.is_set():
                 self._end(f"between rounds: {error}")
 
@@ -57,10 +59,9 @@ class CommonRounds:
             self._decide(finished, another)
             if not another:
                 return
-            seats = self._guests.seats
-            self._ask("armed", [(seat, (self._answers.limit_s,)) for seat in seats])
+            self._ask("armed", [(seat, (self._answers.limit_s,)) for seat in self._guests.seats])
             finished += 1
-            open_gate(seats, self._ask, finished)
+            open_gate(self._guests.seats, self._ask, finished)
 
     def _measured(self, finished: int) -> list[float] | None:
         """Seconds that each guest has measured in its `finished` rounds, infinite where no further round has room; None when the
@@ -77,25 +78,28 @@ class CommonRounds:
         self._ask("decide_round", [(seat, (finished, another)) for seat in self._guests.seats])
 
     def _ask(self, method: str, given: Sequence[tuple[Seat, tuple[Any, ...]]]) -> dict[int, Any]:
-        """As start_barrier.Ask. Raises Loss, RayError."""
+        """As start_barrier.Ask. Raises RayError."""
         under_way = [(seat, arguments, asked([seat.server], method, *arguments)) for seat, arguments in given]
         found: dict[int, Any] = {}
-        for seat, arguments, calls in under_way:
-            found |= self._answer(seat, method, arguments, calls)
+        for seat, arguments, [(_, reference)] in under_way:
+            found |= self._answer(seat, method, arguments, reference)
         return found
 
-    def _answer(self, seat: Seat, method: str, arguments: tuple[Any, ...], calls: Sequence[Call]) -> dict[int, Any]:
+    def _answer(self, seat: Seat, method: str, arguments: tuple[Any, ...], reference: Any) -> dict[int, Any]:
         """A page server that died is replaced, or its guest given up, by the thread that measures: it is waited for."""
         tries = Tries(self._spec.watchdog_s)
         while True:
             try:
-                return {seat.number: self._answers.get("start", calls)[0]}
-            except (Died, RayError):
+                # No signs of life are asked for, which costs CPU time: the other thread asks when the run stands still.
+                return {seat.number: ray.get(reference, timeout=ASK_S + self._answers.limit_s + STOP_GRACE_S)}
+            except GetTimeoutError:
+                raise
+            except RayError:
                 if tries.over() or self._over.wait(ASK_AGAIN_S):
                     raise
                 if seat.number not in (left.number for left in self._guests.seats):
                     return {}
-                calls = asked([seat.server], method, *arguments)
+                [(_, reference)] = asked([seat.server], method, *arguments)
 
     def _end(self, reason: str) -> None:
         for seat in self._guests.seats:

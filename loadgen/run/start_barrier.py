@@ -24,8 +24,7 @@ def open_gate(seats: Sequence[Seat], ask: Ask, rounds: int) -> float:
     Clocks of different hosts are not compared: each host gets a time of its own. Raises Loss, and what a guest raised meanwhile.
     """
     began = time.monotonic()
-    first = {seat.node.name: seat for seat in reversed(seats)}
-    clocks = ask("now", [(seat, ()) for seat in first.values()])
-    now = {name: clocks[seat.number] for name, seat in first.items() if seat.number in clocks}
+    clocks = ask("now", [(seat, ()) for seat in seats])
+    now = {seat.node.name: clocks[seat.number] for seat in reversed(seats) if seat.number in clocks}  # of its first guest left
     ask("release", [(seat, (now[seat.node.name] + AHEAD_NS, rounds)) for seat in seats if seat.node.name in now])
     return time.monotonic() - began

@@ -75,9 +75,9 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 3
+"""What this package writes; it reads every version from 1."""
 ROUNDS_FROM = 3
 """The first version with rounds: its columns are all there, null where they do not apply."""
-"""What this package writes; it reads every version from 1."""
 
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "runs": RUN_COLUMNS,

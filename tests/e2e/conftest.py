@@ -15,6 +15,7 @@ import pytest
 from tests.e2e import events, processes
 from tests.e2e.command import run
 from tests.e2e.command import start as start_in
+from tests.e2e.in_session import Bench, InSession
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -32,6 +33,19 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield start
     for process in started:
         processes.end(process)
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[InSession]:
+    """A driver's session for the tests of a file."""
+    with InSession() as started:
+        yield started
+
+
+@pytest.fixture
+def bench(session: InSession, tmp_path: Path) -> Bench:
+    """Makes runs in it, into the data set `dataset` of the test's folder."""
+    return Bench(session, tmp_path / "dataset")
 
 
 @dataclass(frozen=True)

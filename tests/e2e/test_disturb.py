@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from results import questions
 from tests import needs
-from tests.e2e.in_session import Bench, InSession
+from tests.e2e.in_session import Bench
 from tests.e2e.movable_memory import all_online, movable_memory
 
 MOVABLE_BLOCKS = 12
@@ -20,17 +18,6 @@ MOVABLE_BLOCKS = 12
 MOST_RUNS = 6
 SHORT = ("access.accesses=3000",)
 KVM = partial(pytest.param, marks=needs.KVM)
-
-
-@pytest.fixture(scope="module")
-def session() -> Iterator[InSession]:
-    with InSession() as session:
-        yield session
-
-
-@pytest.fixture
-def bench(session: InSession, tmp_path: Path) -> Bench:
-    return Bench(session, tmp_path / "dataset")
 
 
 def test_an_untracked_balloon_puts_vcpus_to_sleep_or_is_taken_for_a_memory_error(bench: Bench) -> None:

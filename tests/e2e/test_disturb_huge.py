@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,11 +13,6 @@ from tests.e2e.in_session import Bench, InSession
 def session(huge_pages: int) -> Iterator[InSession]:
     with InSession() as session:
         yield session
-
-
-@pytest.fixture
-def bench(session: InSession, tmp_path: Path) -> Bench:
-    return Bench(session, tmp_path / "dataset")
 
 
 @pytest.mark.parametrize("method", ["dontneed", "remove", "punch"])

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from results.store.dataset import DataSet
 from results.verify.verification import verify
 from tests.e2e import events, processes
 from tests.e2e.conftest import Start
-from tests.e2e.in_session import Bench, InSession
+from tests.e2e.in_session import Bench
 from tests.peers.build import peer
 from tests.wait import wait_for
 
@@ -25,17 +22,6 @@ GUEST = (
     "cluster.exclusive=false",
 )
 PAGES = 512
-
-
-@pytest.fixture(scope="module")
-def rig() -> Iterator[InSession]:
-    with InSession() as started:
-        yield started
-
-
-@pytest.fixture
-def bench(rig: InSession, tmp_path: Path) -> Bench:
-    return Bench(rig, tmp_path)
 
 
 def served(bench: Bench, options: str, *overrides: str) -> dict[str, Any]:
@@ -53,7 +39,7 @@ def test_a_row_names_the_handler_and_what_it_used_and_brought(bench: Bench, tmp_
     assert 0 < row["touched_50_ns"] <= row["touched_90_ns"] <= row["touched_100_ns"]
     assert row["longest_stall_ns"] > 0
     assert [row.get(name) for name in ("events", "fetched_pages", "eexist", "wait", "readers_per_uffd")] == [None] * 5
-    dataset = DataSet.existing(str(tmp_path))
+    dataset = DataSet.existing(str(tmp_path / "dataset"))
     [faults] = dataset.read("faults", ["raised_ns", "delivered_ns", "fetched_ns", "installed_ns", "resumed_ns"]).to_batches()
     seen = faults.to_pydict()
     assert None not in seen["raised_ns"] and None not in seen["resumed_ns"]

@@ -16,7 +16,7 @@ from results.verify.verification import verify
 from tests import foreign_snapshot, needs
 from tests.e2e import events
 from tests.e2e.conftest import Start
-from tests.e2e.in_session import Bench, InSession
+from tests.e2e.in_session import Bench
 from tests.e2e.stored import rows
 from tests.peers.build import peer
 from tests.wait import wait_for
@@ -25,17 +25,6 @@ from workers.external.processes import listens_at
 MIB = 2
 PAGES = MIB * 256
 GUEST = ("fault_mix=absent", f"memory.region_mib={MIB}", "vcpus=2", "vcpus_per_vmm=2", "cluster.exclusive=false")
-
-
-@pytest.fixture(scope="module")
-def rig() -> Iterator[InSession]:
-    with InSession() as started:
-        yield started
-
-
-@pytest.fixture
-def bench(rig: InSession, tmp_path: Path) -> Bench:
-    return Bench(rig, tmp_path / "dataset")
 
 
 @pytest.fixture

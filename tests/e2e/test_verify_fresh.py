@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +23,6 @@ ASKED = {
     "kvm": (("uffd_wait", "no_uffd_wait"), ("engine=kvm",)),
 }
 """Strategies, and what else is asked for, of a guest of two vCPUs."""
-
-
-@pytest.fixture(scope="module")
-def session() -> Iterator[InSession]:
-    with InSession() as session:
-        yield session
 
 
 @pytest.mark.parametrize("what", [pytest.param(what, marks=needs.KVM if what == "kvm" else ()) for what in ASKED])

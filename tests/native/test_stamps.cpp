@@ -7,13 +7,27 @@
 
 using namespace uffd;
 
-TEST("a reader's stamps from before or after a fault are none of its, and those of a lost race that came late are dropped") {
-  const Guest guest({.region_bytes = 16 * 4096});
+namespace {
+
+/// A measured phase of a millisecond, from `now` on.
+struct Measured {
+  Guest guest{{.region_bytes = 16 * 4096}};
   TickLine line;
-  line.begin();
-  const Ticks now = Clock::get().now(), step = Clock::get().from_ns(1000);
-  ::usleep(1000);
-  line.end();
+  Ticks now = 0, step = Clock::get().from_ns(1000);
+
+  Measured() {
+    line.begin();
+    now = Clock::get().now();
+    ::usleep(1000);
+    line.end();
+  }
+};
+
+}  // namespace
+
+TEST("a reader's stamps from before or after a fault are none of its, and those of a lost race that came late are dropped") {
+  const Measured measured;
+  const auto& [guest, line, now, step] = measured;
   FaultRecord records[4]{};
   for (FaultRecord& record : records) {
     record.raised = now + step;
@@ -43,12 +57,8 @@ TEST("a reader's stamps from before or after a fault are none of its, and those 
 }
 
 TEST("a fault without stamps of the guest's own is over when its page is installed, and no later than the round of its vCPU") {
-  const Guest guest({.region_bytes = 16 * 4096});
-  TickLine line;
-  line.begin();
-  const Ticks now = Clock::get().now(), step = Clock::get().from_ns(1000);
-  ::usleep(1000);
-  line.end();
+  const Measured measured;
+  const auto& [guest, line, now, step] = measured;
   FaultRecord records[4]{};
   for (std::uint32_t i = 0; i < 4; ++i) {
     records[i].delivered.store(now + (10 * i + 1) * step);
