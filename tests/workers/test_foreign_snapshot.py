@@ -22,6 +22,8 @@ from tests.workers.test_actors import SPEC
 from tests.workers.test_baselines import checked, on_a_snapshot
 from tests.workers.test_external import balloon, with_devices
 from workers.page_server import PageServer
+from workers.snapshot import Snapshots
+from workers.spec import RunSpec
 from workers.vcpu import Vcpu
 
 CELLS = [row for row in rows() if row.strategy != "null" or row.state == "hit"]
@@ -65,6 +67,25 @@ def test_wrong_contents_are_named_against_the_file(fault: str, tmp_path: Path) -
     assert fault != "wrong-byte" or found == right ^ 0x10
     zeros = "; zeros: the handler served a zero page, or ended the registration"
     assert (zeros in ran.first_wrong) == (found == 0)
+
+
+@pytest.mark.parametrize("engine", ["thread", pytest.param("kvm", marks=needs.KVM)])
+def test_a_word_that_is_not_the_one_expected_is_found_as_it_is_touched(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file and every page are right; what is expected of page 5 is not."""
+    right = Snapshots.touched_words
+
+    def spoiled(snapshots: Snapshots, spec: RunSpec) -> bytes:
+        words = bytearray(right(snapshots, spec))
+        words[5 * 8] ^= 1
+        return bytes(words)
+
+    monkeypatch.setattr(Snapshots, "touched_words", spoiled)
+    ran = against(on(dataclasses.replace(SHMEM, engine=engine), tmp_path))
+    assert (ran.stop_reason, ran.wrong_words, ran.wrong_at_end) == ("", 1, 0)
+    found, expected = (int(word, 16) for word in re.findall("0x([0-9a-f]{16})", ran.first_wrong))
+    assert ran.first_wrong.startswith("page 5, word ") and found == expected ^ 1
 
 
 def test_a_word_that_no_vcpu_touches_is_found_wrong_at_the_end(tmp_path: Path) -> None:
@@ -123,7 +144,8 @@ def test_kvm_vcpus_are_served_by_our_page_server(strategy: str, tmp_path: Path) 
 @pytest.mark.parametrize("strategy", ["uffd_wait", "file_map"])
 def test_a_snapshot_is_as_cold_as_was_asked_for_and_read_ahead_by_a_prefetcher(strategy: str, cache: str, tmp_path: Path) -> None:
     spec = on_a_snapshot(SPEC, cache) if strategy == "file_map" else SPEC
-    spec = dataclasses.replace(spec, fault_mix=specs.fault_mix(absent=1.0), prefetch=specs.prefetch("order"))
+    held = dataclasses.replace(spec.access, hold_ns=200_000_000)  # vCPUs on a warm file end before a prefetcher has begun
+    spec = dataclasses.replace(spec, access=held, fault_mix=specs.fault_mix(absent=1.0), prefetch=specs.prefetch("order"))
     report, _ = checked(on(spec, tmp_path, cache))  # the actors prove that a cold file is not in the page cache
     assert report.counters["prefetched_pages"] > 0
 
