@@ -34,6 +34,9 @@ struct MemoryCgroup {
       if (write(made + limit, std::to_string(bytes))) {
         path = made;
         write(path + "/memory.oom_control", "1");  // version 1: no OOM killer
+        // No swap either: another test may have put some on the host, and a full group would go there.
+        write(path + "/memory.swappiness", "0");
+        write(path + "/memory.swap.max", "0");
         return;
       }
       ::rmdir(made.c_str());
