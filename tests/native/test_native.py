@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.native.run_native import build
+from tests.native.run_native import build, environment
 from workers import _native
 
 NODES = Path("/sys/devices/system/node/has_memory")
@@ -32,7 +32,8 @@ def reasons_to_skip() -> set[str]:
 
 @pytest.mark.timeout(600)
 def test_every_native_test_passes() -> None:
-    done = subprocess.run([str(build("address,undefined"))], capture_output=True, text=True, timeout=300, check=False)
+    program = str(build("address,undefined"))
+    done = subprocess.run([program], env=environment(), capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout
     assert " 0 failed" in done.stdout
     assert set(re.findall(r"^SKIPPED .*\n  (.*)$", done.stdout, re.MULTILINE)) <= reasons_to_skip(), done.stdout

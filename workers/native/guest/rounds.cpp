@@ -11,6 +11,7 @@ namespace uffd {
 namespace {
 
 constexpr int kAll = 0x7fffffff;
+constexpr double kItsWatchdogFirstS = 1.0;
 // relaxed: written before `released` and `finished`, or by the thread that reads it.
 
 void raise_to(FutexWord& word, std::uint32_t value) noexcept {
@@ -50,6 +51,15 @@ bool at_work(const Guest& guest, std::uint64_t& seen) noexcept {
   return std::exchange(seen, now) != now || thinks;
 }
 
+/// Whether some vCPU has not finished its round.
+bool in_round(const Guest& guest) noexcept {
+  for (std::uint32_t i = 0; i < guest.config().vcpus; ++i) {
+    const Stage stage = guest.vcpu(i).stage.load(kRelaxed);  // relaxed: as of a moment ago
+    if (stage != Stage::between_rounds && stage != Stage::done) return true;
+  }
+  return false;
+}
+
 void finish(RoundWords& words, RoundsEnded why) noexcept {
   raise_to(words.over, static_cast<std::uint32_t>(why));
   wake_rounds(words);
@@ -78,7 +88,9 @@ bool meet(const Guest& guest, std::uint32_t step, double patience_s, const char*
     const std::uint32_t met = words.met.load(std::memory_order_acquire);
     if (met >= vmms * step) return true;
     if (at_work(guest, seen)) began = Clock::monotonic_ns();
-    if (patience_s > 0 && static_cast<double>(Clock::monotonic_ns() - began) > patience_s * 1e9)
+    // The watchdog of a VMM process whose vCPU stands still in its round has the better reason, and the same time.
+    const double longest_s = patience_s + (in_round(guest) ? kItsWatchdogFirstS : 0);
+    if (patience_s > 0 && static_cast<double>(Clock::monotonic_ns() - began) > longest_s * 1e9)
       guest.stop(std::string("stuck: between rounds, ") + std::to_string(vmms * step - met) + " of " + std::to_string(vmms) +
                  " VMM processes have not finished: " + what);
     sleep_on(words.met, met);
