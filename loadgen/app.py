@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from loadgen.config.conf_folder import config_path
 from loadgen.host.stop_signals import exit_status, stop_on_signals
@@ -64,6 +64,7 @@ def _compose(arguments: Sequence[str]) -> None:
     from loadgen.config.command_line import separated, to_hydra
     from loadgen.config.explain import explained
     from loadgen.config.hydra_schema import register
+    from loadgen.config.known_mode import MULTIRUN, mode_from_options, mode_is_known
     from loadgen.config.overrides import refuse
     from loadgen.errors import Carried, ConfigError
     from loadgen.sweep.command import run
@@ -77,9 +78,10 @@ def _compose(arguments: Sequence[str]) -> None:
         _refuse_folder()
         options, overrides = separated(arguments)
         if not SHELL_COMPLETION & {*options}:
-            refuse(overrides, sweeping=bool({"-m", "--multirun"} & {*options}))
+            refuse(overrides, sweeping=bool(MULTIRUN & {*options}))
         sys.argv[1:] = to_hydra(arguments)
-        hydra.main(version_base="1.3", config_path=config_path(), config_name="config")(run)()
+        with mode_from_options() if mode_is_known(options, overrides) else nullcontext():
+            hydra.main(version_base="1.3", config_path=config_path(), config_name="config")(run)()
     except (Exception, Carried) as raised:
         error = raised.error if isinstance(raised, Carried) else raised
         why = str(error) if isinstance(error, ConfigError) else explained(error)
