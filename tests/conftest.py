@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import tempfile
 from collections.abc import Callable, Generator, Iterator
@@ -24,6 +25,12 @@ FIRST = ("cluster/test_network.py", "cluster/test_launchers.py", "cluster/", "na
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order the files by FIRST."""
     items.sort(key=lambda item: next((at for at, one in enumerate(FIRST) if f"tests/{one}" in item.nodeid), len(FIRST)))
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of collected tests are not looked through again by each collection of garbage: a twentieth of the CPU time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

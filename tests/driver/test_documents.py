@@ -22,7 +22,8 @@ from tests.e2e.conftest import Sweep
 from tests.e2e.conftest import sweep as sweep  # a fixture
 from tools.documents import DOCUMENTS, ROOT, Command, commands
 
-SHOWN = list(dict.fromkeys(commands()))
+SHOWN = list({command.words: command for command in reversed(commands())}.values())[::-1]
+"""Each once, however many documents show it."""
 ELSEWHERE = ("cluster=existing", "cluster.address=")
 """Words that need a cluster: the plan is that of this host."""
 ELSEWHERE_REPORTED = {"s3://bucket/path", "answer"}
