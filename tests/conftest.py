@@ -18,7 +18,7 @@ from workers.spec import SwapSpec
 
 NR_HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
 RESERVED = 32
-FIRST = ("cluster/test_network.py", "cluster/test_launchers.py", "cluster/", "native/test_native.py", "e2e/")
+FIRST = ("cluster/test_network.py", "cluster/test_launchers.py", "cluster/", "native/test_native.py", "package/", "e2e/")
 """What takes longest, in this order: none of it is alone at the end, when other files have no test left to run beside it."""
 
 

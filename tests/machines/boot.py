@@ -40,6 +40,8 @@ ENDING = """
 """
 """Of what the kernel wrote, all but a line for each poisoned page."""
 
+NICENESS = 10
+"""Of an emulator, whatever that of its parent."""
 PREPARING = threading.Lock()
 """Machines share downloads and builds."""
 
@@ -94,7 +96,7 @@ def watch(command: list[str], log: Path, limit_s: int) -> tuple[str, float]:
     with this process, however this process ends."""
     with log.open("w") as file:
         began = time.monotonic()
-        ends_with_us = ["setpriv", "--pdeathsig", "KILL", "nice", "-n", "10"]
+        ends_with_us = ["setpriv", "--pdeathsig", "KILL", "nice", "-n", f"{max(0, NICENESS - os.nice(0))}"]
         process = subprocess.Popen([*ends_with_us, *command], stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
         timer = threading.Timer(limit_s, process.kill)
         timer.start()

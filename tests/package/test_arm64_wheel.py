@@ -15,9 +15,8 @@ ELF_MACHINE_AT = 18
 AARCH64 = 183
 """EM_AARCH64."""
 
-pytestmark = pytest.mark.soak
 
-
+@pytest.mark.timeout(600)
 def test_the_wheel_for_arm64_says_so_in_its_name_in_its_tag_and_in_the_machine_of_its_extension(tmp_path: Path) -> None:
     needs.programs("g++-aarch64-linux-gnu", "aarch64-linux-gnu-g++")
     built = cross_wheel(ARM64, tmp_path)
