@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Thousands of collected tests are not looked through again by each collection of garbage: a twentieth of the CPU time."""
+    """Thousands of collected tests are not looked through again by each collection of garbage."""
     gc.collect()
     gc.freeze()
 

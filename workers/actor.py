@@ -13,8 +13,8 @@ from workers.reports import ProcessUsage
 RAYS_WORKER = "default_worker.py"
 """The program of a process that Ray starts for actors."""
 SENT_BY_NO_ACTOR = ("pyarrow", "pydantic", "starlette")
-"""Ray imports them in each of its processes, should they be installed, to be able to send objects of theirs: a fifth of the CPU
-time that an actor's process takes to start. It finds them missing instead."""
+"""Ray imports them in each of its processes, should they be installed, to be able to send objects of theirs. An actor's
+process is ready earlier without them, so it finds them missing."""
 
 
 class Actor:

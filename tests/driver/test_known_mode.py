@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from hydra._internal.hydra import Hydra
+from omegaconf import OmegaConf
 
 from loadgen import app
 from loadgen.config.known_mode import mode_from_options, mode_is_known
+from tools.documents import ROOT
 
 RUN, SWEEP = "1 run, ", "2 runs, "
 
@@ -50,6 +52,11 @@ def test_what_may_set_the_mode_is_composed_for_it(override: str) -> None:
     assert mode_is_known([], ["vcpus=2"])
     assert not mode_is_known([], ["vcpus=2", override])
     assert not mode_is_known(["--config-dir", "mine"], ["vcpus=2"])
+
+
+def test_no_file_but_an_experiment_sets_the_mode() -> None:
+    files = {path: OmegaConf.select(OmegaConf.load(path), "hydra.mode") for path in (ROOT / "conf").rglob("*.yaml")}
+    assert {path.parent.name for path, mode in files.items() if mode is not None} == {"experiment"}
 
 
 def test_an_experiment_is_a_sweep(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ from workers.actor import SENT_BY_NO_ACTOR, Actor
 
 class Asked(Actor):
     def loaded(self):
-        return [name for name in ("numpy", *SENT_BY_NO_ACTOR) if sys.modules.get(name)]
+        return [name for name in SENT_BY_NO_ACTOR if sys.modules.get(name)]
 
 embedded_ray._private = lambda module: None  # as where Ray has none of these names
 local = Local()
